@@ -1,0 +1,138 @@
+"""Commands: what callers and the dispatcher ask of a ledger. Each leaves exactly one trace in its shard.
+
+The gateway stamps `actor`, `reason` and ids from the token; a client never sends them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+from .base import Message, Time
+from .ids import ExecutionId, PipelineName
+from .parts import ExpiryCause, Labels, Mode, Options, Origin, PipelineRef, Policy, Reason, Text
+from .payload import Payload
+
+
+class CommandBase(Message):
+    command_id: Text
+    actor: Text
+    reason: Reason | None = None
+    keyed: bool = False  # the client sent an idempotency key: remembered for a day, else for two minutes
+    body_digest: Text | None = None  # of the validated request, before versions are resolved: "same body"
+    traceparent: Text | None = None
+    correlation_id: Text | None = None
+    causation_id: Text | None = None
+
+    @property
+    def subject(self) -> str:
+        """The key of the command's record, and the subject of its trace."""
+        raise NotImplementedError(f"{type(self).__name__} names no subject")
+
+
+class ExecutionCommand(CommandBase):
+    execution_id: ExecutionId
+
+    @property
+    def subject(self) -> str:
+        return self.execution_id
+
+
+class Submit(ExecutionCommand):
+    type: Literal["submit.v1"] = "submit.v1"
+    pipeline: PipelineRef
+    inputs: Payload
+    properties: Payload | None = None
+    twin: Text | None = None
+    mode: Mode = "production"
+    options: Options
+    labels: Labels = Field(default_factory=dict)
+    priority: Annotated[int, Field(ge=-100, le=100)] = 0
+    pool: Text = "default"
+    policy: Policy = Policy()
+    origin: Origin | None = None
+
+
+class RequestAbort(ExecutionCommand):
+    type: Literal["request_abort.v1"] = "request_abort.v1"
+
+
+class ForceAbort(ExecutionCommand):
+    type: Literal["force_abort.v1"] = "force_abort.v1"
+
+
+class DispatcherCommand(ExecutionCommand):
+    """Asked by the active dispatcher; a `claim` lower than the shard's newest is refused."""
+
+    claim: int
+
+
+class Dispatch(DispatcherCommand):
+    type: Literal["dispatch.v1"] = "dispatch.v1"
+    attempt: Annotated[int, Field(ge=1)]
+    runner: Text
+
+
+class ExpireAttempt(DispatcherCommand):
+    type: Literal["expire_attempt.v1"] = "expire_attempt.v1"
+    attempt: Annotated[int, Field(ge=1)]
+    cause: ExpiryCause
+
+
+class ExpireQueued(DispatcherCommand):
+    type: Literal["expire_queued.v1"] = "expire_queued.v1"
+
+
+class RegisterPipeline(CommandBase):
+    """`definition` is JSON: inputs, outputs, limit, description. The same digest as the newest version is a repeat."""
+
+    type: Literal["register_pipeline.v1"] = "register_pipeline.v1"
+    pipeline: PipelineName
+    digest: Text
+    definition: Payload
+
+    @property
+    def subject(self) -> str:
+        return f"pipeline/{self.pipeline}"
+
+
+class ClaimDispatch(CommandBase):
+    """A dispatcher makes itself the active one: numbered on shard 0 (`claim` absent), then told to every shard."""
+
+    type: Literal["claim_dispatch.v1"] = "claim_dispatch.v1"
+    dispatcher: Text
+    address: Text | None = None
+    claim: int | None = None
+
+    @property
+    def subject(self) -> str:
+        return "dispatcher"
+
+
+class OpenBatch(CommandBase):
+    """Decided before any child, so that a repeat completes the batch with the first one's ids and versions."""
+
+    type: Literal["open_batch.v1"] = "open_batch.v1"
+    batch_id: ExecutionId
+    count: Annotated[int, Field(ge=1)]
+    opened: Time
+    versions: dict[PipelineName, PipelineRef]
+
+    @property
+    def subject(self) -> str:
+        return f"batch/{self.batch_id}"
+
+
+AnyCommand = (
+    Submit
+    | RequestAbort
+    | ForceAbort
+    | Dispatch
+    | ExpireAttempt
+    | ExpireQueued
+    | RegisterPipeline
+    | ClaimDispatch
+    | OpenBatch
+)
+COMMANDS: TypeAdapter[AnyCommand] = TypeAdapter(Annotated[AnyCommand, Field(discriminator="type")])

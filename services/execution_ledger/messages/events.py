@@ -1,0 +1,349 @@
+"""Events: the only truth. Each is a CloudEvents 1.0 structured JSON document.
+
+These types are a storage format that is kept for ever: a published version never changes, a new shape is a new
+version (`.v2`) beside it. `schemas/` is generated from here, and a test fails on any drift.
+
+An event's bytes are made once, in `encode`, and are the same in Kafka, in the journal and in every stream.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import reduce
+from operator import or_
+from typing import Annotated, Any, ClassVar, Literal, cast
+
+from pydantic import (
+    Field,
+    PlainSerializer,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    WithJsonSchema,
+    create_model,
+)
+
+from execution_ledger.errors import BrokenHistory, UnknownVersion
+
+from .base import Message, Time
+from .ids import ExecutionId, PipelineName
+from .parts import (
+    AbortOutcome,
+    ExpiryCause,
+    Failure,
+    Labels,
+    Mode,
+    Options,
+    Origin,
+    Outcome,
+    PipelineRef,
+    Policy,
+    Reason,
+    Refusal,
+    Text,
+)
+from .payload import Payload
+
+TYPE_PREFIX = "executionledger."
+
+Attempt = Annotated[int, Field(ge=1)]
+
+
+class Fact(Message):
+    """What happened, without its envelope: this is what deciders return and folds read."""
+
+    TYPE: ClassVar[str]  # noun.verb.version, without the prefix
+
+
+# --- the shard itself -------------------------------------------------------------------------------------------
+
+
+class ShardCreated(Fact):
+    """The first event of every shard: which log it belongs to, and how many shards that log has."""
+
+    TYPE = "shard.created.v1"
+    log_id: Text
+    shards: int
+
+
+class ShardClaimed(Fact):
+    """A ledger process has become the shard's only writer; the envelope's `ownerepoch` is its number."""
+
+    TYPE = "shard.claimed.v1"
+    owner: Text
+
+
+class ShardCheckpointed(Fact):
+    """Nothing happened but reading: moves the lanes' positions, at most once a second."""
+
+    TYPE = "shard.checkpointed.v1"
+    ignored: int  # reports since the last checkpoint that changed nothing
+
+
+class CommandRejected(Fact):
+    TYPE = "command.rejected.v1"
+    command: Text
+    body_digest: Text | None = None
+    keyed: bool = False
+    refusal: Refusal
+
+
+class CommandRepeated(Fact):
+    """A command whose id was decided before; `first` is what it was told then."""
+
+    TYPE = "command.repeated.v1"
+    command: Text
+    same_body: bool
+    first: Outcome
+
+
+class CommandUnreadable(Fact):
+    """A record in a lane that is not a message of ours; the record itself stays where it is."""
+
+    TYPE = "command.unreadable.v1"
+    lane: Literal["commands", "reports"]
+    offset: int
+    digest: Text
+    error: Reason
+
+
+class CommandFailed(Fact):
+    """Deciding, folding or encoding raised: the record changed nothing but left this."""
+
+    TYPE = "command.failed.v1"
+    lane: Literal["commands", "reports"]
+    offset: int
+    digest: Text
+    error: Reason
+
+
+# --- an execution's life ----------------------------------------------------------------------------------------
+
+
+class Queued(Fact):
+    TYPE = "execution.queued.v1"
+    number: int
+    name: Text
+    pipeline: PipelineRef
+    inputs: Payload
+    properties: Payload | None = None
+    twin: Text | None = None
+    mode: Mode
+    options: Options
+    labels: Labels = Field(default_factory=dict)
+    priority: int
+    pool: Text
+    policy: Policy
+    origin: Origin | None = None
+    body_digest: Text | None = None
+    keyed: bool = False
+
+
+class Dispatched(Fact):
+    TYPE = "execution.dispatched.v1"
+    attempt: Attempt
+    runner: Text
+    claim: int
+
+
+class Started(Fact):
+    TYPE = "execution.started.v1"
+    attempt: Attempt
+    runner: Text
+
+
+class Warned(Fact):
+    TYPE = "execution.warned.v1"
+    attempt: Attempt
+    message: Reason
+
+
+class Requeued(Fact):
+    """The attempt is over without an end of the execution; the next one may begin from `not_before` on."""
+
+    TYPE = "execution.requeued.v1"
+    attempt: Attempt
+    cause: ExpiryCause | Literal["released", "failed"]
+    not_before: Time | None = None
+
+
+class AbortRequested(Fact):
+    """`attempt` is absent when nothing was dispatched: then the execution is aborted in the same breath."""
+
+    TYPE = "execution.abort_requested.v1"
+    attempt: Attempt | None = None
+    grace_until: Time | None = None
+
+
+class Aborted(Fact):
+    TYPE = "execution.aborted.v1"
+    attempt: Attempt | None = None
+    outcome: AbortOutcome
+
+
+class Completed(Fact):
+    TYPE = "execution.completed.v1"
+    attempt: Attempt
+    outputs: Payload
+    abort: Literal["too_late"] | None = None
+
+
+class Failed(Fact):
+    TYPE = "execution.failed.v1"
+    attempt: Attempt | None = None
+    failure: Failure
+    abort: Literal["too_late"] | None = None
+
+
+class Quarantined(Fact):
+    """Not even failing this execution worked: only ForceAbort is accepted from here on."""
+
+    TYPE = "execution.quarantined.v1"
+    error: Reason
+
+
+# --- the catalog (shard 0), batches, the dispatcher -------------------------------------------------------------
+
+
+class PipelineRegistered(Fact):
+    TYPE = "pipeline.registered.v1"
+    pipeline: PipelineName
+    version: Annotated[int, Field(ge=1)]
+    digest: Text
+    definition: Payload
+
+
+class DispatcherClaimed(Fact):
+    TYPE = "dispatcher.claimed.v1"
+    dispatcher: Text
+    claim: int
+    address: Text | None = None
+
+
+class BatchOpened(Fact):
+    TYPE = "batch.opened.v1"
+    batch_id: ExecutionId
+    count: int
+    opened: Time
+    versions: dict[PipelineName, PipelineRef]
+    body_digest: Text | None = None
+    keyed: bool = False
+
+
+FACTS: tuple[type[Fact], ...] = (
+    ShardCreated,
+    ShardClaimed,
+    ShardCheckpointed,
+    CommandRejected,
+    CommandRepeated,
+    CommandUnreadable,
+    CommandFailed,
+    Queued,
+    Dispatched,
+    Started,
+    Warned,
+    Requeued,
+    AbortRequested,
+    Aborted,
+    Completed,
+    Failed,
+    Quarantined,
+    PipelineRegistered,
+    DispatcherClaimed,
+    BatchOpened,
+)
+
+# --- the envelope -----------------------------------------------------------------------------------------------
+
+# CloudEvents integers are 32 bits wide; positions outgrow that, so they travel as decimal text.
+Wide = Annotated[
+    int,
+    PlainSerializer(str, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "pattern": "^-?[0-9]+$"}),
+]
+# Zero-padded, because CloudEvents compares `sequence` as text.
+Sequence = Annotated[
+    int,
+    PlainSerializer(lambda number: f"{number:020d}", return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "pattern": "^[0-9]{20}$"}),
+]
+
+
+class Event(Message):
+    """The envelope. Attribute names are lower case without separators, as CloudEvents demands."""
+
+    specversion: Literal["1.0"] = "1.0"
+    id: Text  # <shard>-<sequence>
+    source: Text  # /execution-ledger/<log id>/<shard>
+    type: str
+    subject: Text
+    time: Time  # when the reporter says it happened
+    datacontenttype: Literal["application/json"] = "application/json"
+    dataschema: Text
+    recordedtime: Time  # the ledger's only time: never decreases within a shard
+    shard: int
+    sequence: Sequence  # dense per shard, from 1
+    version: int | None = None  # dense per execution, from 1; absent on what is not part of an execution's history
+    previous: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")] | None = None  # sha256 of the one before
+    ownerepoch: int
+    cmdoffset: Wide  # how far the writer had read each lane; -1: nothing yet
+    repoffset: Wide
+    commandid: Text | None = None
+    actor: Text | None = None
+    reason: Reason | None = None
+    traceparent: Text | None = None
+    correlationid: Text | None = None
+    causationid: Text | None = None
+    data: Any  # one of FACTS; narrowed in ENVELOPES
+
+
+def _envelope_of(fact: type[Fact]) -> type[Event]:
+    """`Event` narrowed to one type, which is what the discriminated union and the JSON Schemas need."""
+    name = TYPE_PREFIX + fact.TYPE
+    return create_model(
+        f"{fact.__name__}Event",
+        __base__=Event,
+        __doc__=fact.__doc__,
+        type=(cast(Any, Literal[name]), ...),
+        data=(fact, ...),
+    )
+
+
+ENVELOPES: dict[str, type[Event]] = {TYPE_PREFIX + fact.TYPE: _envelope_of(fact) for fact in FACTS}
+_ANY_EVENT: Any = reduce(or_, ENVELOPES.values())
+EVENTS: TypeAdapter[Event] = TypeAdapter(Annotated[_ANY_EVENT, Field(discriminator="type")])
+
+
+def event_id(shard: int, sequence: int) -> str:
+    return f"{shard}-{sequence:020d}"
+
+
+def event_source(log_id: str, shard: int) -> str:
+    return f"/execution-ledger/{log_id}/{shard}"
+
+
+def make_event(fact: Fact, **envelope: Any) -> Event:
+    """The event that records `fact`; `envelope` is everything that the fact's type does not determine."""
+    name = TYPE_PREFIX + fact.TYPE
+    return ENVELOPES[name](type=name, dataschema=f"urn:execution-ledger:{fact.TYPE}", data=fact, **envelope)
+
+
+def encode_event(event: Event) -> bytes:
+    return event.model_dump_json(exclude_none=True).encode()
+
+
+def decode_event(raw: bytes) -> Event:
+    """Raises UnknownVersion: a reader that cannot understand an event must stop before it, never skip it."""
+    try:
+        return EVENTS.validate_json(raw)
+    except ValidationError as error:
+        kinds = {problem["type"] for problem in error.errors(include_input=False, include_url=False)}
+        if "union_tag_invalid" in kinds:
+            raise UnknownVersion(
+                f"This code does not know the event {raw[:200]!r}. A newer release wrote it: run that release here."
+            ) from error
+        raise BrokenHistory(f"This is not an event of ours: {raw[:200]!r} ({error})") from error
+
+
+def digest_of(raw: bytes) -> str:
+    return hashlib.sha256(raw).hexdigest()

@@ -1,0 +1,53 @@
+"""Heartbeats: who is alive, and with what. Counted against each other, never against a clock."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+from .base import Message
+from .ids import ExecutionId, PipelineName
+from .parts import Text
+
+# waiting: told to start, code not entered · running: code entered · ended: the last report is sent, not yet closed
+TokenPhase = Literal["waiting", "running", "ended"]
+
+
+class HeldToken(Message):
+    execution_id: ExecutionId
+    attempt: int
+    phase: TokenPhase
+
+
+class RunnerBeat(Message):
+    """One per runner and interval. `inbox_offset` is the next offset it will read in its inbox partition."""
+
+    type: Literal["runner.v1"] = "runner.v1"
+    process: Text
+    pool: Text = "default"
+    inbox: int
+    inbox_offset: int
+    slots: int
+    tokens: list[HeldToken]
+    offers: dict[PipelineName, str]  # pipeline -> digest of the version that it holds
+    draining: bool = False
+
+
+class LedgerTick(Message):
+    """Placement counts these. `leaving`: place my shards elsewhere at once."""
+
+    type: Literal["ledger.v1"] = "ledger.v1"
+    process: Text
+    leaving: bool = False
+
+
+class DispatcherTick(Message):
+    type: Literal["dispatcher.v1"] = "dispatcher.v1"
+    process: Text
+    claim: int | None  # None: a standby
+    leaving: bool = False
+
+
+AnyHeartbeat = RunnerBeat | LedgerTick | DispatcherTick
+HEARTBEATS: TypeAdapter[AnyHeartbeat] = TypeAdapter(Annotated[AnyHeartbeat, Field(discriminator="type")])

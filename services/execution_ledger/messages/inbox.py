@@ -1,0 +1,56 @@
+"""Inbox: what the active dispatcher tells one runner. Everything here can be sent again without harm."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+from .base import Message
+from .ids import ExecutionId
+from .parts import Mode, Options, PipelineRef, Reason, Text
+from .payload import Payload
+
+
+class InboxMessage(Message):
+    """`claim` is the sending dispatcher's: a runner drops what bears a lower one than it has seen."""
+
+    runner: Text
+    claim: int
+
+
+class Token(Message):
+    execution_id: ExecutionId
+    attempt: Annotated[int, Field(ge=1)]
+
+
+class Start(InboxMessage):
+    """Sent only after the attempt's `dispatched` event was read, so the attempt exists."""
+
+    type: Literal["start.v1"] = "start.v1"
+    token: Token
+    name: Text
+    pipeline: PipelineRef
+    inputs: Payload
+    properties: Payload | None = None
+    twin: Text | None = None
+    mode: Mode
+    options: Options
+    traceparent: Text | None = None
+
+
+class Abort(InboxMessage):
+    type: Literal["abort.v1"] = "abort.v1"
+    token: Token
+    reason: Reason | None = None
+
+
+class Closed(InboxMessage):
+    """The ledger has ended these attempts: forget them, and stop their code if it still runs."""
+
+    type: Literal["closed.v1"] = "closed.v1"
+    tokens: list[Token]
+
+
+AnyInboxMessage = Start | Abort | Closed
+INBOX: TypeAdapter[AnyInboxMessage] = TypeAdapter(Annotated[AnyInboxMessage, Field(discriminator="type")])

@@ -1,0 +1,41 @@
+"""A value of any size, known by its digest.
+
+Events carry payloads instead of bare values from the first version on, so that encryption and removal can come
+later without breaking any chain: the chain covers the digest, wherever the bytes are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from .base import Message
+
+PAYLOAD_BYTES_MAX = 60_000  # 0.06 MB of inputs together, and of outputs together (Craft AI's documented limit)
+
+
+class Payload(Message):
+    """`inline` holds the very JSON text that `sha256` and `size` (bytes) speak of; `object` names a stored object."""
+
+    sha256: str
+    size: int
+    media_type: str = "application/json"
+    key_id: str | None = None
+    inline: str | None = None
+    object: str | None = None
+
+    def value(self) -> Any:
+        """The decoded JSON value; a payload that lives in the object store has none here."""
+        return None if self.inline is None else json.loads(self.inline)
+
+
+def json_text(value: Any) -> str:
+    """Compact JSON. Raises ValueError for NaN and infinities, TypeError for what JSON cannot hold."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def json_payload(value: Any) -> Payload:
+    text = json_text(value)
+    raw = text.encode()
+    return Payload(sha256=hashlib.sha256(raw).hexdigest(), size=len(raw), inline=text)

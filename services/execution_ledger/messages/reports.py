@@ -1,0 +1,60 @@
+"""Reports: what a runner says of an attempt. One that comes too late changes nothing and leaves no event."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+from .base import Message, Time
+from .ids import ExecutionId
+from .parts import Failure, Reason, Text
+from .payload import Payload
+
+
+class ReportBase(Message):
+    """`(execution_id, attempt)` is the runner's token; `ordinal` grows with each of its reports, from 1."""
+
+    execution_id: ExecutionId
+    attempt: Annotated[int, Field(ge=1)]
+    ordinal: Annotated[int, Field(ge=1)]
+    runner: Text
+    time: Time  # when it happened, by the runner's clock
+    traceparent: Text | None = None
+
+
+class ReportStarted(ReportBase):
+    type: Literal["started.v1"] = "started.v1"
+
+
+class ReportWarning(ReportBase):
+    type: Literal["warning.v1"] = "warning.v1"
+    message: Reason
+
+
+class ReportCompleted(ReportBase):
+    type: Literal["completed.v1"] = "completed.v1"
+    outputs: Payload
+
+
+class ReportFailed(ReportBase):
+    type: Literal["failed.v1"] = "failed.v1"
+    failure: Failure
+
+
+class ReportAborted(ReportBase):
+    """`entered` tells whether the pipeline's code had begun."""
+
+    type: Literal["aborted.v1"] = "aborted.v1"
+    entered: bool
+    reason: Reason | None = None
+
+
+class ReportReleased(ReportBase):
+    """A draining runner gives an attempt back."""
+
+    type: Literal["released.v1"] = "released.v1"
+
+
+AnyReport = ReportStarted | ReportWarning | ReportCompleted | ReportFailed | ReportAborted | ReportReleased
+REPORTS: TypeAdapter[AnyReport] = TypeAdapter(Annotated[AnyReport, Field(discriminator="type")])

@@ -1,0 +1,86 @@
+"""All settings, read once at the start and handed down; nothing else looks into the environment.
+
+`EXLEDGER__KAFKA__BOOTSTRAP_SERVERS=…` sets `settings.kafka.bootstrap_servers`, and so on.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class KafkaSettings(Section):
+    bootstrap_servers: str = "127.0.0.1:9092"
+    topic_prefix: str = "exledger."
+    shards: Annotated[int, Field(ge=2, le=4096)] = 4  # fixed when the topics are made
+    inbox_partitions: Annotated[int, Field(ge=1, le=64)] = 2
+    replication_factor: Annotated[int, Field(ge=1, le=7)] = 1
+
+
+class PostgresSettings(Section):
+    dsn: SecretStr = SecretStr("postgresql://postgres@127.0.0.1:5432/postgres")
+
+
+class LedgerSettings(Section):
+    """Bounds of one group commit, and what the ledger remembers."""
+
+    batch_records_max: int = 1_000
+    batch_bytes_max: int = 512_000
+    tick_s: float = 1.0
+    absent_after_ms: int = 4_000  # a ledger whose newest tick is older than this gets no shards
+    checkpoint_ms: int = 1_000
+    remember_ms: int = 120_000  # ids of Submits, ended executions
+    keyed_ms: int = 86_400_000  # client-keyed commands …
+    keyed_max: int = 100_000  # … and how many of them, per shard
+
+
+class DispatcherSettings(Section):
+    tick_s: float = 1.0
+    absent_after_ms: int = 4_000  # a standby claims when the active one has not ticked for this long
+    lease_s: float = 20.0
+    starts_cache_bytes_max: int = 64_000_000
+    due_max: int = 500  # deadlines asked for per turn
+
+
+class RunnerSettings(Section):
+    slots: Annotated[int, Field(ge=1, le=10_000)] = 100
+    heartbeat_s: float = 2.0
+    lease_s: float = 20.0
+    drain_s: float = 10.0  # SIGTERM: how long running code may go on before it is given back
+    app: str = ""  # the module that holds the pipelines
+
+
+class ProjectorSettings(Section):
+    batch_events_max: int = 10_000
+
+
+class GatewaySettings(Section):
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8080
+    url: str = "http://127.0.0.1:8080"  # where runners and the CLI find it
+    token_sha256: str = ""  # of the bootstrap token, whose actor is `admin`
+    token: SecretStr = SecretStr("")  # for runners, which call the gateway
+    body_bytes_max: int = 1_000_000
+    batch_bytes_max: int = 32_000_000
+    batch_executions_max: int = 10_000
+    decide_wait_s: float = 5.0  # how long a POST waits for the ledger before it answers 202
+    read_wait_s: float = 5.0  # how long a read waits for the position that it needs
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="EXLEDGER__", env_nested_delimiter="__", frozen=True, extra="forbid")
+
+    kafka: KafkaSettings = KafkaSettings()
+    postgres: PostgresSettings = PostgresSettings()
+    ledger: LedgerSettings = LedgerSettings()
+    dispatcher: DispatcherSettings = DispatcherSettings()
+    runner: RunnerSettings = RunnerSettings()
+    projector: ProjectorSettings = ProjectorSettings()
+    gateway: GatewaySettings = GatewaySettings()
+    json_logs: bool = False
