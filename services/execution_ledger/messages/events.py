@@ -150,11 +150,13 @@ class Started(Fact):
     TYPE = "execution.started.v1"
     attempt: Attempt
     runner: Text
+    ordinal: int  # of the report, so that a repeated report is known for one after a replay, too
 
 
 class Warned(Fact):
     TYPE = "execution.warned.v1"
     attempt: Attempt
+    ordinal: int
     message: Reason
 
 

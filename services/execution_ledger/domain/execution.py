@@ -1,0 +1,372 @@
+"""An execution's life: state, evolve, decide. The table of `services/README.md`, cell by cell; nothing here does I/O.
+
+    queued ─► dispatched ─► started ─► completed | failed
+      └────────────┴───────────┴─► abort_requested ─► aborted      (or completed / failed: it was too late)
+
+`decide` answers a command with facts or a Refusal, and a report with facts, or with none where it comes too late.
+Time arrives as data (`now_ms`, the shard's recorded time), so every decision can be made again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from execution_ledger.messages import events
+from execution_ledger.messages.commands import (
+    Dispatch,
+    ExecutionCommand,
+    ExpireAttempt,
+    ExpireQueued,
+    ForceAbort,
+    RequestAbort,
+    Submit,
+)
+from execution_ledger.messages.events import Fact
+from execution_ledger.messages.ids import name_of
+from execution_ledger.messages.parts import Failure, Policy, Refusal, Status
+from execution_ledger.messages.reports import (
+    AnyReport,
+    ReportAborted,
+    ReportCompleted,
+    ReportFailed,
+    ReportReleased,
+    ReportStarted,
+    ReportWarning,
+)
+
+# --- state ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    word = "queued"
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatched:
+    runner: str
+    word = "dispatched"
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    runner: str
+    word = "started"
+
+
+@dataclass(frozen=True, slots=True)
+class AbortRequested:
+    runner: str
+    entered: bool  # the code had begun
+    grace_until: int | None  # ms
+    word = "abort_requested"
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    status: Status
+
+    @property
+    def word(self) -> str:
+        return self.status.value
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """Deciding about it raised, and so did failing it: an operator's ForceAbort is the only way out."""
+
+    word = "quarantined"
+
+
+State = Queued | Dispatched | Started | AbortRequested | Ended | Quarantined
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """What deciding needs to know, and no payloads: inputs and outputs live in the log and in the views."""
+
+    number: int
+    name: str
+    policy: Policy
+    state: State = Queued()
+    attempt: int = 0  # the last one dispatched
+    ordinal: int = 0  # the last report accepted from that attempt
+    losses: int = 0
+    failures: int = 0
+
+
+INITIAL: Execution | None = None
+
+
+# --- evolve -----------------------------------------------------------------------------------------------------
+
+
+def evolve(execution: Execution | None, fact: Fact) -> Execution:
+    """The state after `fact`. Raises ValueError for a fact that cannot follow."""
+    if isinstance(fact, events.Queued):
+        return Execution(fact.number, fact.name, fact.policy)
+    if execution is None:
+        raise ValueError(f"{fact.TYPE} of an execution that was never queued")
+    return _evolve_known(execution, fact)
+
+
+def _evolve_known(execution: Execution, fact: Fact) -> Execution:
+    match fact:
+        case events.Dispatched():
+            return replace(execution, state=Dispatched(fact.runner), attempt=fact.attempt, ordinal=0)
+        case events.Started():
+            return replace(execution, state=_entered(execution.state, fact.runner), ordinal=fact.ordinal)
+        case events.Warned():
+            return replace(execution, ordinal=fact.ordinal)
+        case events.Requeued():
+            return replace(
+                execution,
+                state=Queued(),
+                losses=execution.losses + (fact.cause == "lost"),
+                failures=execution.failures + (fact.cause == "failed"),
+            )
+        case events.AbortRequested():
+            return replace(execution, state=_abort_requested(execution.state, fact.grace_until))
+        case events.Aborted():
+            return replace(execution, state=Ended(Status.ABORTED))
+        case events.Completed():
+            return replace(execution, state=Ended(Status.COMPLETED))
+        case events.Failed():
+            return replace(execution, state=Ended(Status.FAILED))
+        case events.Quarantined():
+            return replace(execution, state=Quarantined())
+        case _:
+            raise ValueError(f"{fact.TYPE} is no part of an execution's life")
+
+
+def _entered(state: State, runner: str) -> State:
+    """A start that is reported after the abort was requested is recorded, but the status stays."""
+    return replace(state, entered=True) if isinstance(state, AbortRequested) else Started(runner)
+
+
+def _abort_requested(state: State, grace_until: int | None) -> AbortRequested:
+    runner = state.runner if isinstance(state, Dispatched | Started) else ""
+    return AbortRequested(runner, isinstance(state, Started), grace_until)
+
+
+# --- decide: commands -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What the shard knows beside the execution itself."""
+
+    now_ms: int
+    next_number: int
+    claim: int  # the newest dispatcher claim this shard has seen
+
+
+Decision = list[Fact] | Refusal
+
+
+def decide(execution: Execution | None, command: ExecutionCommand, given: Circumstances) -> Decision:
+    match command:
+        case Submit():
+            return _submit(execution, command, given)
+        case _ if execution is None:
+            return Refusal(code="unknown_execution", detail=f"There is no execution {command.execution_id}.")
+        case Dispatch():
+            return _dispatch(execution, command, given)
+        case RequestAbort():
+            return _request_abort(execution, given)
+        case ForceAbort():
+            return _force_abort(execution)
+        case ExpireAttempt():
+            return _expire_attempt(execution, command, given)
+        case ExpireQueued():
+            return _expire_queued(execution, command, given)
+        case _:
+            raise TypeError(f"{type(command).__name__} is not a command to an execution")
+
+
+def _submit(execution: Execution | None, command: Submit, given: Circumstances) -> Decision:
+    if execution is not None:
+        return Refusal(code="duplicate_id", detail=f"The execution {command.execution_id} exists already.")
+    return [
+        events.Queued(
+            number=given.next_number,
+            name=name_of(command.pipeline.name, given.next_number),
+            pipeline=command.pipeline,
+            inputs=command.inputs,
+            properties=command.properties,
+            twin=command.twin,
+            mode=command.mode,
+            options=command.options,
+            labels=command.labels,
+            priority=command.priority,
+            pool=command.pool,
+            policy=command.policy,
+            origin=command.origin,
+            body_digest=command.body_digest,
+            keyed=command.keyed,
+        )
+    ]
+
+
+def _dispatch(execution: Execution, command: Dispatch, given: Circumstances) -> Decision:
+    if refusal := _stale_claim(command.claim, given):
+        return refusal
+    if not isinstance(execution.state, Queued) or command.attempt != execution.attempt + 1:
+        return _impossible(execution, f"dispatching attempt {command.attempt}")
+    return [events.Dispatched(attempt=command.attempt, runner=command.runner, claim=command.claim)]
+
+
+def _request_abort(execution: Execution, given: Circumstances) -> Decision:
+    match execution.state:
+        case Queued():
+            return [events.AbortRequested(), events.Aborted(outcome="never_started")]
+        case Dispatched() | Started():
+            grace_until = given.now_ms + execution.policy.abort_grace_ms
+            return [events.AbortRequested(attempt=execution.attempt, grace_until=grace_until)]
+        case AbortRequested():
+            return Refusal(code="abort_already_requested", detail="Its abort was requested already; it is under way.")
+        case Ended(status):
+            return Refusal(code="already_ended", detail=f"It is already {status}.")
+        case Quarantined():
+            return _impossible(execution, "a cooperative abort")
+
+
+def _force_abort(execution: Execution) -> Decision:
+    match execution.state:
+        case Queued():
+            return [events.Aborted(outcome="never_started")]
+        case Ended(status):
+            return Refusal(code="already_ended", detail=f"It is already {status}.")
+        case _:
+            return [events.Aborted(attempt=execution.attempt or None, outcome="forced")]
+
+
+def _expire_attempt(execution: Execution, command: ExpireAttempt, given: Circumstances) -> Decision:
+    if refusal := _stale_claim(command.claim, given):
+        return refusal
+    if command.attempt != execution.attempt:
+        return _impossible(execution, f"expiring attempt {command.attempt}")
+    match execution.state, command.cause:
+        case ((Dispatched() | Started()), ("lost" | "timeout")):
+            return _after_loss(execution, command)
+        case AbortRequested(grace_until=until), "abort_grace" if until is None or given.now_ms >= until:
+            return [events.Aborted(attempt=execution.attempt, outcome="forced")]
+        case AbortRequested(), ("lost" | "timeout"):
+            return [events.Aborted(attempt=execution.attempt, outcome="lost")]
+        case _:
+            return _impossible(execution, f"expiring it for {command.cause}")
+
+
+def _after_loss(execution: Execution, command: ExpireAttempt) -> Decision:
+    """Code that may have run is not run again under at_most_once; else an attempt may be lost `losses_max` times."""
+    entered = isinstance(execution.state, Started)
+    again = execution.losses < execution.policy.losses_max
+    if again and not (entered and execution.policy.delivery == "at_most_once"):
+        return [events.Requeued(attempt=execution.attempt, cause=command.cause)]
+    message = f"attempt {execution.attempt}: its runner was lost" if command.cause == "lost" else "it took too long"
+    return [events.Failed(attempt=execution.attempt, failure=Failure(kind=command.cause, message=message))]
+
+
+def _expire_queued(execution: Execution, command: ExpireQueued, given: Circumstances) -> Decision:
+    if refusal := _stale_claim(command.claim, given):
+        return refusal
+    if not isinstance(execution.state, Queued):
+        return _impossible(execution, "expiring it in the queue")
+    return [events.Failed(failure=Failure(kind="expired", message="it waited in the queue for too long"))]
+
+
+def _stale_claim(claim: int, given: Circumstances) -> Refusal | None:
+    if claim == given.claim:
+        return None
+    return Refusal(code="stale_claim", detail=f"Claim {claim} is not the newest one here, {given.claim}.")
+
+
+def _impossible(execution: Execution, what: str) -> Refusal:
+    return Refusal(
+        code="illegal_state",
+        detail=f"{what} is not possible while it is {execution.state.word} (attempt {execution.attempt}).",
+    )
+
+
+# --- decide: reports --------------------------------------------------------------------------------------------
+
+
+def decide_report(execution: Execution | None, report: AnyReport) -> list[Fact]:
+    """What the report changes; nothing if it is stale, repeated, or says what no longer matters."""
+    if execution is None or report.attempt != execution.attempt or report.ordinal <= execution.ordinal:
+        return []
+    match execution.state:
+        case Dispatched():
+            return _report_on_dispatched(execution, report)
+        case Started():
+            return _report_on_started(execution, report)
+        case AbortRequested() as state:
+            return _report_on_abort(state, report)
+        case _:
+            return []
+
+
+def _report_on_dispatched(execution: Execution, report: AnyReport) -> list[Fact]:
+    match report:
+        case ReportStarted():
+            return [_started(report)]
+        case ReportCompleted() | ReportFailed():
+            return [_started(report), *_report_on_started(execution, report)]
+        case ReportReleased():
+            return [events.Requeued(attempt=report.attempt, cause="released")]
+        case _:
+            return []
+
+
+def _report_on_started(execution: Execution, report: AnyReport) -> list[Fact]:
+    match report:
+        case ReportWarning():
+            return [_warned(report)]
+        case ReportCompleted():
+            return [events.Completed(attempt=report.attempt, outputs=report.outputs)]
+        case ReportFailed():
+            return [_failed_or_requeued(execution, report)]
+        case ReportAborted():
+            return [events.Aborted(attempt=report.attempt, outcome="self")]
+        case ReportReleased():
+            return [_released(execution, report)]
+        case _:
+            return []
+
+
+def _report_on_abort(state: AbortRequested, report: AnyReport) -> list[Fact]:
+    match report:
+        case ReportStarted() if not state.entered:
+            return [_started(report)]
+        case ReportWarning():
+            return [_warned(report)]
+        case ReportCompleted():
+            return [events.Completed(attempt=report.attempt, outputs=report.outputs, abort="too_late")]
+        case ReportFailed():
+            return [events.Failed(attempt=report.attempt, failure=report.failure, abort="too_late")]
+        case ReportAborted() | ReportReleased():
+            entered = state.entered or (isinstance(report, ReportAborted) and report.entered)
+            return [events.Aborted(attempt=report.attempt, outcome="acknowledged" if entered else "never_started")]
+        case _:
+            return []
+
+
+def _started(report: AnyReport) -> Fact:
+    return events.Started(attempt=report.attempt, runner=report.runner, ordinal=report.ordinal)
+
+
+def _warned(report: ReportWarning) -> Fact:
+    return events.Warned(attempt=report.attempt, ordinal=report.ordinal, message=report.message)
+
+
+def _failed_or_requeued(execution: Execution, report: ReportFailed) -> Fact:
+    if execution.failures < execution.policy.retries:
+        return events.Requeued(attempt=report.attempt, cause="failed")
+    return events.Failed(attempt=report.attempt, failure=report.failure)
+
+
+def _released(execution: Execution, report: ReportReleased) -> Fact:
+    if execution.policy.delivery == "at_most_once":
+        failure = Failure(kind="released", message="its runner was stopped, and it may run at most once")
+        return events.Failed(attempt=report.attempt, failure=failure)
+    return events.Requeued(attempt=report.attempt, cause="released")

@@ -1,0 +1,210 @@
+"""From the records of a shard's lanes to decisions, one record after the other.
+
+Every command leaves exactly one trace: its events, `command.rejected`, `command.repeated`, `command.unreadable` or
+`command.failed`. A report that changes nothing is only counted. A record on which deciding, folding or encoding
+raises changes nothing but leaves its trace, and the batch goes on: states are immutable, so going back is free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+from pydantic import ValidationError
+
+from execution_ledger.domain.batch import BATCH_AGE_MAX_MS, open_batch
+from execution_ledger.domain.catalog import register
+from execution_ledger.domain.execution import Circumstances, Decision, decide, decide_report
+from execution_ledger.log.protocol import Record, Topic
+from execution_ledger.messages import events
+from execution_ledger.messages.commands import (
+    COMMANDS,
+    AnyCommand,
+    ClaimDispatch,
+    ExecutionCommand,
+    OpenBatch,
+    RegisterPipeline,
+    Submit,
+)
+from execution_ledger.messages.events import Fact, digest_of
+from execution_ledger.messages.ids import CATALOG_SHARD, number_of, shard_of, time_ms_of
+from execution_ledger.messages.parts import Failure, Outcome, Refusal
+from execution_ledger.messages.reports import REPORTS, AnyReport
+
+from .recording import Cause, Cursor, Decided, append
+from .shard import ShardState
+
+ID_AGE_MAX_MS = 120_000  # an id may be this old when its Submit is appended; remembering ids relies on it
+
+
+def decide_batch(state: ShardState, cursor: Cursor, records: Iterable[Record]) -> Decided:
+    decided = Decided(state, cursor)
+    for record in records:
+        decided = _decide_record(decided, record)
+    return decided
+
+
+def _decide_record(decided: Decided, record: Record) -> Decided:
+    is_command = record.lane.topic is Topic.COMMANDS
+    cursor = decided.cursor
+    moved = Cursor(record.offset, cursor.reports) if is_command else Cursor(cursor.commands, record.offset)
+    decided = Decided(decided.state, moved, decided.outgoing, decided.ignored)
+    try:
+        message = _parse(record, is_command)
+    except ValidationError as error:
+        return _unreadable(decided, record, str(error))
+    try:
+        return _decide_message(decided, record, message)
+    except Exception as error:  # noqa: BLE001 - whatever it is, this record must not stop the shard
+        return _failed(decided, record, message, error)
+
+
+def _parse(record: Record, is_command: bool) -> AnyCommand | AnyReport:
+    value = record.value or b""
+    return COMMANDS.validate_json(value) if is_command else REPORTS.validate_json(value)
+
+
+def _decide_message(decided: Decided, record: Record, message: AnyCommand | AnyReport) -> Decided:
+    if isinstance(message, AnyReport):
+        return _decide_report(decided, record, message)
+    return _decide_command(decided, record, message)
+
+
+def _decide_report(decided: Decided, record: Record, report: AnyReport) -> Decided:
+    tracked = decided.state.tracked(report.execution_id)
+    facts = decide_report(tracked.execution if tracked else None, report)
+    if not facts:
+        return Decided(decided.state, decided.cursor, decided.outgoing, decided.ignored + 1)
+    return append(decided, report.execution_id, facts, Cause(record.time_ms, report=report))
+
+
+def _decide_command(decided: Decided, record: Record, command: AnyCommand) -> Decided:
+    decision = _decision(decided.state, command, record.time_ms)
+    facts = [_rejected(command, decision)] if isinstance(decision, Refusal) else decision
+    return append(decided, command.subject, facts, Cause(record.time_ms, command=command))
+
+
+def _rejected(command: AnyCommand, refusal: Refusal) -> Fact:
+    return events.CommandRejected(
+        command=command.type, body_digest=command.body_digest, keyed=command.keyed, refusal=refusal
+    )
+
+
+def _decision(state: ShardState, command: AnyCommand, appended_ms: int) -> Decision:
+    if first := state.answer(command.command_id):
+        return [_repeated(command, first)]
+    if refusal := _misplaced(state, command):
+        return refusal
+    match command:
+        case RegisterPipeline():
+            return _register(state, command)
+        case ClaimDispatch():
+            return _claim(state, command)
+        case OpenBatch():
+            return open_batch(command)
+        case Submit() if refusal := _unacceptable_id(state, command, appended_ms):
+            return refusal
+        case _:
+            tracked = state.tracked(command.execution_id)
+            return decide(tracked.execution if tracked else None, command, _circumstances(state, appended_ms))
+
+
+def _repeated(command: AnyCommand, first: Outcome) -> Fact:
+    same_body = first.body_digest is None or command.body_digest == first.body_digest
+    return events.CommandRepeated(command=command.type, same_body=same_body, first=first)
+
+
+def _circumstances(state: ShardState, appended_ms: int) -> Circumstances:
+    now_ms = max(state.recorded_ms, appended_ms)
+    return Circumstances(now_ms, number_of(state.ordinal + 1, state.shard), state.claim)
+
+
+def _misplaced(state: ShardState, command: AnyCommand) -> Refusal | None:
+    """Every command has one home; what came elsewhere was sent by a program that miscounts the shards."""
+    if isinstance(command, ExecutionCommand):
+        at_home = shard_of(command.execution_id) == state.shard != CATALOG_SHARD
+    elif isinstance(command, RegisterPipeline):
+        at_home = state.shard == CATALOG_SHARD
+    elif isinstance(command, OpenBatch):
+        at_home = state.shard != CATALOG_SHARD
+    else:
+        at_home = True
+    return None if at_home else Refusal(code="wrong_shard", detail=f"{command.subject} does not live on this shard.")
+
+
+def _unacceptable_id(state: ShardState, command: Submit, appended_ms: int) -> Refusal | None:
+    """Ids are remembered for a while only, so one that may have been forgotten is refused, not decided twice."""
+    age_ms = appended_ms - time_ms_of(command.execution_id)
+    age_max_ms = BATCH_AGE_MAX_MS if command.origin else ID_AGE_MAX_MS
+    if age_ms > age_max_ms:
+        return Refusal(code="id_too_old", detail="The id was made too long ago. Ask again: a new one will be made.")
+    if age_ms < -ID_AGE_MAX_MS:
+        return Refusal(code="id_from_future", detail="The id's time lies ahead of the log's. Set the sender's clock.")
+    highest = state.sources.get(command.origin.source) if command.origin else None
+    if command.origin and highest is not None and command.origin.ordinal <= highest:
+        return Refusal(code="not_above_ordinal", detail=f"{command.origin.source} is at {highest} already.")
+    return None
+
+
+def _register(state: ShardState, command: RegisterPipeline) -> Decision:
+    newest = state.pipelines.get(command.pipeline)
+    facts = register(newest, command)
+    if facts or newest is None:
+        return facts
+    first = Outcome(sequence=newest.sequence, subject=command.subject, version=newest.version)
+    return [events.CommandRepeated(command=command.type, same_body=True, first=first)]
+
+
+def _claim(state: ShardState, command: ClaimDispatch) -> Decision:
+    """Shard 0 numbers a claim; the others take the number, if it is the newest they have seen."""
+    numbering = state.shard == CATALOG_SHARD
+    if numbering != (command.claim is None):
+        return Refusal(code="wrong_shard", detail="A claim is numbered on shard 0, and only there.")
+    claim = state.claim + 1 if command.claim is None else command.claim
+    if claim <= state.claim:
+        return Refusal(code="stale_claim", detail=f"Claim {claim} is not above {state.claim}.")
+    return [events.DispatcherClaimed(dispatcher=command.dispatcher, claim=claim, address=command.address)]
+
+
+# --- traces of what cannot be decided ---------------------------------------------------------------------------
+
+
+def _unreadable(decided: Decided, record: Record, error: str) -> Decided:
+    fact = events.CommandUnreadable(
+        lane=_lane(record), offset=record.offset, digest=digest_of(record.value or b""), error=error[:2_000]
+    )
+    return append(decided, _own_subject(decided.state), [fact], Cause(record.time_ms))
+
+
+def _failed(decided: Decided, record: Record, message: AnyCommand | AnyReport, error: Exception) -> Decided:
+    """A command leaves `command.failed`; a report also ends its execution, or at least sets it apart."""
+    fact = events.CommandFailed(
+        lane=_lane(record),
+        offset=record.offset,
+        digest=digest_of(record.value or b""),
+        error=f"{type(error).__name__}: {error}"[:2_000],
+    )
+    if not isinstance(message, AnyReport):
+        cause = Cause(record.time_ms, command=message)
+        return append(decided, _own_subject(decided.state), [fact], cause)
+    decided = append(decided, _own_subject(decided.state), [fact], Cause(record.time_ms))
+    return _end_after_failure(decided, record, message, fact.error)
+
+
+def _end_after_failure(decided: Decided, record: Record, report: AnyReport, error: str) -> Decided:
+    if report.execution_id not in decided.state.live:
+        return decided
+    cause = Cause(record.time_ms, report=report)
+    failed = events.Failed(attempt=report.attempt, failure=Failure(kind="internal", message=error))
+    try:
+        return append(decided, report.execution_id, [failed], cause)
+    except Exception:  # noqa: BLE001 - not even failing it works, so it is set apart
+        return append(decided, report.execution_id, [events.Quarantined(error=error)], cause)
+
+
+def _lane(record: Record) -> Literal["commands", "reports"]:
+    return "commands" if record.lane.topic is Topic.COMMANDS else "reports"
+
+
+def _own_subject(state: ShardState) -> str:
+    return f"shard/{state.shard}"

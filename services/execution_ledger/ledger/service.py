@@ -1,0 +1,154 @@
+"""The ledger: places shards among its processes, and serves those that are its own."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from execution_ledger.clock import World
+from execution_ledger.errors import Fenced, Permanent, Transient
+from execution_ledger.lifecycle import run_until
+from execution_ledger.log.protocol import Lane, Log, Outgoing, Topic
+from execution_ledger.messages.heartbeats import HEARTBEATS, LedgerTick
+from execution_ledger.settings import LedgerSettings
+
+from .placement import Placement
+from .writing import Shard, ShardServer
+
+RETAKE_S_MIN, RETAKE_S_MAX = 0.05, 2.0
+_HEARTBEATS = Lane(Topic.HEARTBEATS, 0)
+
+_log = structlog.get_logger()
+
+
+class LedgerService:
+    """Commands and reports in, events out. `ready` while every shard placed here is being served."""
+
+    name = "ledger"
+
+    def __init__(self, log: Log, world: World, settings: LedgerSettings, shards: int) -> None:
+        self._log, self._world, self._settings, self._shards = log, world, settings, shards
+        self.process = f"ledger-{world.chance.getrandbits(48):012x}"
+        self.ready = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._placement = Placement(self.process, settings.absent_after_ms)
+        self._servers: dict[int, ShardServer] = {}
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._serving: set[int] = set()
+        self._log_time_ms = 0  # the newest append time read
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    async def run(self) -> None:
+        try:
+            await run_until(
+                self._stopping, self._world.spawn, ("ledger-ticks", self._tick()), ("ledger-placement", self._place())
+            )
+        finally:
+            await self._leave()
+
+    async def _tick(self) -> None:
+        while True:
+            await self._send_tick(leaving=False)
+            await asyncio.sleep(self._settings.tick_s)
+
+    async def _send_tick(self, *, leaving: bool) -> None:
+        tick = LedgerTick(process=self.process, leaving=leaving)
+        record = Outgoing(self.process.encode(), tick.model_dump_json(exclude_none=True).encode())
+        try:
+            await self._log.send(_HEARTBEATS, [record])
+        except Transient as error:
+            _log.warning("tick not acknowledged", error=str(error))  # absence is what its silence will tell
+
+    async def _place(self) -> None:
+        since_ms = self._world.clock.now_ms() - self._settings.absent_after_ms
+        position = await self._log.position_at(_HEARTBEATS, since_ms)
+        while True:
+            try:
+                async with self._log.reader({_HEARTBEATS: position}) as reader:
+                    while True:
+                        chunk = (await reader.read(wait_s=60)).get(_HEARTBEATS)
+                        if chunk is not None:
+                            position = chunk.position
+                            self._observe([(record.value or b"", record.time_ms) for record in chunk.records])
+            except Transient as error:
+                _log.warning("heartbeats cannot be read", error=str(error))
+                await asyncio.sleep(self._settings.tick_s)
+
+    def _observe(self, ticks: list[tuple[bytes, int]]) -> None:
+        mine_was_read = False
+        for value, appended_ms in ticks:
+            self._log_time_ms = appended_ms
+            tick = _ledger_tick(value)
+            if tick is not None:
+                self._placement.observe(tick, appended_ms)
+                mine_was_read = mine_was_read or tick.process == self.process or tick.leaving
+        if mine_was_read:
+            self._serve_what_is_placed_here()
+
+    def _serve_what_is_placed_here(self) -> None:
+        mine = self._placement.mine(self._shards)
+        for shard in self._servers.keys() - mine:
+            self._servers.pop(shard).let_go()
+        for shard in sorted(mine - self._servers.keys()):
+            self._begin(shard)
+        self._update_readiness()
+
+    def _begin(self, number: int) -> None:
+        shard = Shard(number, self._shards)
+        server = ShardServer(self._log, self._world, self._settings, shard, self.process, lambda: self._log_time_ms)
+        self._servers[number] = server
+        previous = self._tasks.get(number)
+        self._tasks[number] = self._world.spawn(self._keep_serving(number, server, previous), f"shard-{number}")
+
+    async def _keep_serving(self, number: int, server: ShardServer, previous: asyncio.Task[None] | None) -> None:
+        """Serves until let go; anything transient means taking over anew, after a jittered pause."""
+        if previous is not None:
+            await asyncio.wait([previous])
+        pause_s = RETAKE_S_MIN
+        while server.wanted:
+            try:
+                await server.serve(lambda: self._mark(number, serving=True))
+            except Fenced as error:
+                # Someone else was placed here: only a placement that still names us after the next ticks brings us back.
+                _log.info("shard lost", shard=number, why=str(error))
+                pause_s = 2 * self._settings.tick_s
+            except Transient as error:
+                _log.warning("shard is taken over anew", shard=number, why=str(error))
+                pause_s = min(2 * pause_s, RETAKE_S_MAX)
+            except Permanent as error:
+                _log.error("shard stopped", shard=number, error=str(error))
+                return
+            finally:
+                self._mark(number, serving=False)
+            await server.rest(pause_s * (0.5 + self._world.chance.random()))
+
+    def _mark(self, shard: int, *, serving: bool) -> None:
+        (self._serving.add if serving else self._serving.discard)(shard)
+        self._update_readiness()
+
+    def _update_readiness(self) -> None:
+        if self._placement.present() and self._serving >= self._servers.keys():
+            self.ready.set()
+        else:
+            self.ready.clear()
+
+    async def _leave(self) -> None:
+        """Lets all shards go, then says so, so that others need not wait for our silence."""
+        servers, self._servers = self._servers, {}
+        for server in servers.values():
+            server.let_go()
+        if self._tasks:
+            await asyncio.wait(self._tasks.values())
+        await self._send_tick(leaving=True)
+
+
+def _ledger_tick(value: bytes) -> LedgerTick | None:
+    """Other processes' heartbeats are none of a ledger's business, and neither is what cannot be read."""
+    try:
+        heartbeat = HEARTBEATS.validate_json(value)
+    except ValueError:
+        return None
+    return heartbeat if isinstance(heartbeat, LedgerTick) else None

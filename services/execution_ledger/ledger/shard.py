@@ -1,0 +1,179 @@
+"""A shard's state, and the one fold that makes it: the same for a replay and for the live ledger.
+
+The state is immutable. What a batch decides is a new state beside the old one, and the old one stays until the
+commit has returned: events that were aborted never happened.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from rpds import HashTrieMap
+
+from execution_ledger.domain.catalog import Registration
+from execution_ledger.domain.execution import Ended, Execution, evolve
+from execution_ledger.errors import BrokenHistory
+from execution_ledger.messages import events
+from execution_ledger.messages.events import Event
+from execution_ledger.messages.ids import SHARDS_MAX
+from execution_ledger.messages.parts import Outcome, Refusal
+from execution_ledger.settings import LedgerSettings
+
+from .memory import Remembered
+
+UNBOUNDED = 2**63  # kept by time alone
+
+
+@dataclass(frozen=True, slots=True)
+class Tracked:
+    """An execution and the head of its chain."""
+
+    execution: Execution
+    version: int
+    previous: str  # sha256 of its newest event
+
+
+@dataclass(frozen=True, slots=True)
+class ShardState:
+    shard: int
+    shards: int
+    ended: Remembered[Tracked]
+    answers: Remembered[Outcome]  # by command id
+    keyed: Remembered[Outcome]  # those whose client sent a key
+    sources: Remembered[int]  # source -> highest ordinal
+    live: HashTrieMap[str, Tracked] = field(default_factory=HashTrieMap)
+    pipelines: HashTrieMap[str, Registration] = field(default_factory=HashTrieMap)
+    log_id: str = ""
+    sequence: int = 0
+    recorded_ms: int = 0
+    epoch: int = 0
+    cmd_offset: int = -1
+    rep_offset: int = -1
+    ordinal: int = 0  # of the newest execution number
+    claim: int = 0
+
+    def tracked(self, execution_id: str) -> Tracked | None:
+        return self.live.get(execution_id) or self.ended.get(execution_id)
+
+    def answer(self, command_id: str) -> Outcome | None:
+        return self.answers.get(command_id) or self.keyed.get(command_id)
+
+
+def initial(shard: int, shards: int, settings: LedgerSettings) -> ShardState:
+    return ShardState(
+        shard,
+        shards,
+        ended=Remembered(settings.remember_ms, UNBOUNDED),
+        answers=Remembered(settings.remember_ms, UNBOUNDED),
+        keyed=Remembered(settings.keyed_ms, settings.keyed_max),
+        sources=Remembered(settings.keyed_ms, settings.keyed_max),
+    )
+
+
+def fold(state: ShardState, event: Event, digest: str) -> ShardState:
+    """The state after `event`, whose bytes have this sha256. Raises BrokenHistory where it cannot follow."""
+    _check_order(state, event)
+    state = _fold_fact(state, event, digest)
+    state = _remember_answer(state, event)
+    return replace(
+        state,
+        sequence=event.sequence,
+        recorded_ms=event.recordedtime,
+        epoch=event.ownerepoch,
+        cmd_offset=event.cmdoffset,
+        rep_offset=event.repoffset,
+    )
+
+
+def _check_order(state: ShardState, event: Event) -> None:
+    in_order = (
+        event.shard == state.shard
+        and event.sequence == state.sequence + 1
+        and event.ownerepoch >= state.epoch
+        and event.recordedtime >= state.recorded_ms
+        and event.cmdoffset >= state.cmd_offset
+        and event.repoffset >= state.rep_offset
+    )
+    if not in_order:
+        raise BrokenHistory(
+            f"Shard {state.shard}: event {event.id} cannot follow sequence {state.sequence} of epoch {state.epoch}. "
+            "The history is damaged; do not write to it, keep the topic as it is and look into it."
+        )
+
+
+def _fold_fact(state: ShardState, event: Event, digest: str) -> ShardState:
+    match event.data:
+        case events.ShardCreated() as fact:
+            return replace(state, log_id=fact.log_id)
+        case events.DispatcherClaimed() as fact:
+            return replace(state, claim=fact.claim)
+        case events.PipelineRegistered() as fact:
+            registration = Registration(fact.version, fact.digest, event.sequence)
+            return replace(state, pipelines=state.pipelines.insert(fact.pipeline, registration))
+        case _ if event.version is not None:
+            return _fold_execution(state, event, digest)
+        case _:
+            return state
+
+
+def _fold_execution(state: ShardState, event: Event, digest: str) -> ShardState:
+    before = state.tracked(event.subject)
+    _check_chain(before, event)
+    execution = evolve(before.execution if before else None, event.data)
+    tracked = Tracked(execution, event.version or 0, digest)
+    if isinstance(execution.state, Ended):
+        return replace(
+            state,
+            live=state.live.discard(event.subject),
+            ended=state.ended.adding(event.subject, tracked, event.recordedtime),
+        )
+    state = replace(state, live=state.live.insert(event.subject, tracked))
+    return _fold_queued(state, event) if isinstance(event.data, events.Queued) else state
+
+
+def _check_chain(before: Tracked | None, event: Event) -> None:
+    version, previous = (before.version, before.previous) if before else (0, None)
+    if event.version != version + 1 or event.previous != previous:
+        raise BrokenHistory(
+            f"Execution {event.subject}: event {event.id} (version {event.version}) does not continue its chain, "
+            f"whose head is version {version}."
+        )
+
+
+def _fold_queued(state: ShardState, event: Event) -> ShardState:
+    fact: events.Queued = event.data
+    state = replace(state, ordinal=max(state.ordinal, fact.number // SHARDS_MAX))
+    if fact.origin is None:
+        return state
+    return replace(state, sources=state.sources.adding(fact.origin.source, fact.origin.ordinal, event.recordedtime))
+
+
+def _remember_answer(state: ShardState, event: Event) -> ShardState:
+    """A command's first event is its answer; what follows in the same breath adds nothing to it."""
+    if event.commandid is None or isinstance(event.data, events.CommandRepeated) or state.answer(event.commandid):
+        return state
+    outcome = outcome_of(event)
+    if getattr(event.data, "keyed", False):
+        return replace(state, keyed=state.keyed.adding(event.commandid, outcome, event.recordedtime))
+    return replace(state, answers=state.answers.adding(event.commandid, outcome, event.recordedtime))
+
+
+def outcome_of(event: Event) -> Outcome:
+    """What the sender of this event's command was told."""
+    fact = event.data
+    return Outcome(
+        sequence=event.sequence,
+        subject=event.subject,
+        body_digest=getattr(fact, "body_digest", None),
+        refused=_refusal(fact),
+        number=fact.number if isinstance(fact, events.Queued) else None,
+        name=fact.name if isinstance(fact, events.Queued) else None,
+        version=fact.version if isinstance(fact, events.PipelineRegistered) else None,
+        versions=fact.versions if isinstance(fact, events.BatchOpened) else None,
+    )
+
+
+def _refusal(fact: events.Fact) -> Refusal | None:
+    if isinstance(fact, events.CommandFailed):
+        return Refusal(code="internal", detail=fact.error)
+    return fact.refusal if isinstance(fact, events.CommandRejected) else None

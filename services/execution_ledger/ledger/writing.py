@@ -1,0 +1,168 @@
+"""One shard, served: take over, replay, then decide what comes in group commits until it is let go."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import NamedTuple
+
+import structlog
+
+from execution_ledger.clock import World
+from execution_ledger.errors import LogTruncated, Unavailable
+from execution_ledger.log.protocol import Lane, Log, Reader, Record, Topic, Writer
+from execution_ledger.messages import events
+from execution_ledger.messages.events import decode_event, digest_of
+from execution_ledger.messages.ids import CATALOG_SHARD
+from execution_ledger.settings import LedgerSettings
+
+from .deciding import decide_batch
+from .recording import Cause, Cursor, Decided, append, cursor_of
+from .shard import ShardState, fold, initial
+
+READ_WAIT_S = 0.5  # an idle shard looks up this often, to see whether it was let go and whether to write a checkpoint
+
+_log = structlog.get_logger()
+
+
+class Shard(NamedTuple):
+    number: int
+    count: int  # of all shards
+
+
+class ShardServer:
+    """Serves one shard until `let_go`; `serve` raises Fenced or OutcomeUnknown, and then has to be begun anew.
+
+    `log_time` is the newest append time that this process has read: no event ever takes its time from a local clock.
+    """
+
+    def __init__(
+        self, log: Log, world: World, settings: LedgerSettings, shard: Shard, owner: str, log_time: Callable[[], int]
+    ) -> None:
+        self._log, self._world, self._settings = log, world, settings
+        self._shard, self._owner, self._log_time = shard, owner, log_time
+        self._let_go = asyncio.Event()
+        self._next_checkpoint_s = 0.0
+
+    @property
+    def wanted(self) -> bool:
+        return not self._let_go.is_set()
+
+    def let_go(self) -> None:
+        """Finishes the commit under way, then returns from `serve`."""
+        self._let_go.set()
+
+    async def rest(self, seconds: float) -> None:
+        """A pause that ends at once when the shard is let go."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._let_go.wait()
+
+    async def serve(self, ready: Callable[[], None]) -> None:
+        async with self._log.take_over(self._shard.number) as writer:
+            state = await self._claim(writer, await self._replay(writer.end))
+            ready()
+            await self._decide_what_comes(writer, state)
+
+    async def _replay(self, end: int) -> ShardState:
+        state = initial(self._shard.number, self._shard.count, self._settings)
+        lane = Lane(Topic.EVENTS, self._shard.number)
+        if await self._log.begin(lane) > 0:
+            raise LogTruncated(
+                f"The events of shard {self._shard.number} do not begin at offset 0: its oldest are gone. Restore the "
+                "topic from a copy; its retention must be unlimited (retention.ms=-1)."
+            )
+        position = 0
+        async with self._log.reader({lane: position}) as reader:
+            while position < end:
+                for chunk in (await reader.read(READ_WAIT_S)).values():
+                    position = chunk.position
+                    for record in chunk.records:
+                        raw = record.value or b""
+                        state = fold(state, decode_event(raw), digest_of(raw))
+        return state
+
+    async def _claim(self, writer: Writer, state: ShardState) -> ShardState:
+        facts: list[events.Fact] = [events.ShardClaimed(owner=self._owner)]
+        if not state.log_id:
+            facts.insert(0, events.ShardCreated(log_id=await self._new_log_id(), shards=self._shard.count))
+        claimed = self._own(state, cursor_of(state), facts)
+        await writer.append(claimed.outgoing)
+        _log.info("shard claimed", shard=state.shard, epoch=claimed.state.epoch, sequence=claimed.state.sequence)
+        return claimed.state
+
+    async def _new_log_id(self) -> str:
+        """Shard 0 makes the log's id; the others copy it from shard 0's first event."""
+        if self._shard.number == CATALOG_SHARD:
+            return f"{self._world.chance.getrandbits(128):032x}"
+        lane = Lane(Topic.EVENTS, CATALOG_SHARD)
+        async with self._log.reader({lane: 0}) as reader:
+            while self.wanted:
+                chunk = (await reader.read(READ_WAIT_S)).get(lane)
+                if chunk is not None and chunk.records:
+                    return str(decode_event(chunk.records[0].value or b"").data.log_id)
+        raise Unavailable("Shard 0 has no first event yet, so this log has no id. Start a ledger for shard 0, too.")
+
+    def _own(self, state: ShardState, cursor: Cursor, facts: list[events.Fact]) -> Decided:
+        """Events that no record asked for."""
+        return append(Decided(state, cursor), f"shard/{self._shard.number}", facts, Cause(self._log_time()))
+
+    async def _decide_what_comes(self, writer: Writer, state: ShardState) -> None:
+        cursor, ignored = cursor_of(state), 0
+        async with self._log.reader(await self._positions(cursor)) as reader:
+            while self.wanted:
+                for batch in self._batches(await self._pending(reader)):
+                    decided = decide_batch(state, cursor, batch)
+                    ignored += decided.ignored
+                    if decided.outgoing:
+                        await writer.append(decided.outgoing)  # only when this returns does the new state hold
+                        ignored = 0
+                    state, cursor = decided.state, decided.cursor
+                if cursor != cursor_of(state) and self._checkpoint_is_due():
+                    state, ignored = await self._checkpoint(writer, state, cursor, ignored), 0
+
+    async def _positions(self, cursor: Cursor) -> dict[Lane, int]:
+        """Behind what was decided. A lane that has lost records which nobody decided is no lane to go on with."""
+        positions = {
+            Lane(Topic.COMMANDS, self._shard.number): cursor.commands + 1,
+            Lane(Topic.REPORTS, self._shard.number): cursor.reports + 1,
+        }
+        for lane, position in positions.items():
+            begin = await self._log.begin(lane)
+            if begin > position:
+                raise LogTruncated(
+                    f"The {lane.topic} of shard {self._shard.number} begin at {begin}, but only those before {position} were "
+                    "decided: retention has removed what nobody has read. Nothing can be decided here until an "
+                    "operator has made sure what was lost."
+                )
+        return positions
+
+    async def _pending(self, reader: Reader) -> Iterator[Record]:
+        """What both lanes hold now, taken in turns so that neither can starve the other."""
+        chunks = await reader.read(READ_WAIT_S)
+        lanes = [chunk.records for _, chunk in sorted(chunks.items())]
+        turns = itertools.zip_longest(*lanes)
+        return (record for turn in turns for record in turn if record is not None)
+
+    def _batches(self, pending: Iterator[Record]) -> Iterator[list[Record]]:
+        """Group commits, bounded by records and by bytes read."""
+        rest = deque(pending)
+        while rest:
+            batch, size = [rest.popleft()], 0
+            while rest and len(batch) < self._settings.batch_records_max and size < self._settings.batch_bytes_max:
+                batch.append(rest.popleft())
+                size += len(batch[-1].value or b"")
+            yield batch
+
+    def _checkpoint_is_due(self) -> bool:
+        return self._world.clock.monotonic_s() >= self._next_checkpoint_s
+
+    async def _checkpoint(self, writer: Writer, state: ShardState, cursor: Cursor, ignored: int) -> ShardState:
+        """Keeps the place in lanes whose reports left no event; at most once in `checkpoint_ms`."""
+        self._next_checkpoint_s = self._world.clock.monotonic_s() + self._settings.checkpoint_ms / 1000
+        decided = self._own(state, cursor, [events.ShardCheckpointed(ignored=ignored)])
+        await writer.append(decided.outgoing)
+        return decided.state
