@@ -36,16 +36,16 @@ class LedgerService:
         self._servers: dict[int, ShardServer] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._serving: set[int] = set()
+        self._bug: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._log_time_ms = 0  # the newest append time read
 
     def stop(self) -> None:
         self._stopping.set()
 
     async def run(self) -> None:
+        loops = (("ticks", self._tick()), ("placement", self._place()), ("bugs", self._raise_bug()))
         try:
-            await run_until(
-                self._stopping, self._world.spawn, ("ledger-ticks", self._tick()), ("ledger-placement", self._place())
-            )
+            await run_until(self._stopping, self._world.spawn, *loops)
         finally:
             await self._leave()
 
@@ -102,6 +102,15 @@ class LedgerService:
         self._servers[number] = server
         previous = self._tasks.get(number)
         self._tasks[number] = self._world.spawn(self._keep_serving(number, server, previous), f"shard-{number}")
+        self._tasks[number].add_done_callback(self._notice_bug)
+
+    def _notice_bug(self, task: asyncio.Task[None]) -> None:
+        """What `_keep_serving` does not handle is a bug here: it ends the whole process, loudly."""
+        if not task.cancelled() and (error := task.exception()) and not self._bug.done():
+            self._bug.set_exception(error)
+
+    async def _raise_bug(self) -> None:
+        await self._bug
 
     async def _keep_serving(self, number: int, server: ShardServer, previous: asyncio.Task[None] | None) -> None:
         """Serves until let go; anything transient means taking over anew, after a jittered pause."""
@@ -112,7 +121,7 @@ class LedgerService:
             try:
                 await server.serve(lambda: self._mark(number, serving=True))
             except Fenced as error:
-                # Someone else was placed here: only a placement that still names us after the next ticks brings us back.
+                # Someone else was placed here; only a placement that names us after the next ticks, too, brings us back.
                 _log.info("shard lost", shard=number, why=str(error))
                 pause_s = 2 * self._settings.tick_s
             except Transient as error:

@@ -7,7 +7,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import structlog
 
@@ -28,7 +28,8 @@ READ_WAIT_S = 0.5  # an idle shard looks up this often, to see whether it was le
 _log = structlog.get_logger()
 
 
-class Shard(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Shard:
     number: int
     count: int  # of all shards
 
@@ -134,9 +135,9 @@ class ShardServer:
             begin = await self._log.begin(lane)
             if begin > position:
                 raise LogTruncated(
-                    f"The {lane.topic} of shard {self._shard.number} begin at {begin}, but only those before {position} were "
-                    "decided: retention has removed what nobody has read. Nothing can be decided here until an "
-                    "operator has made sure what was lost."
+                    f"The {lane.topic} of shard {self._shard.number} begin at {begin}, but only those before "
+                    f"{position} were decided: retention has removed what nobody has read. Nothing can be decided "
+                    "here until an operator has made sure what was lost."
                 )
         return positions
 
