@@ -30,7 +30,7 @@ class PostgresSettings(Section):
 class LedgerSettings(Section):
     """Bounds of one group commit, and what the ledger remembers."""
 
-    batch_records_max: int = 1_000
+    batch_records_max: int = 500
     batch_bytes_max: int = 512_000
     tick_s: float = 1.0
     absent_after_ms: int = 4_000  # a ledger whose newest tick is older than this gets no shards

@@ -28,6 +28,7 @@ class Remembered(Generic[V]):
 
     def adding(self, key: str, value: V, now_ms: int) -> Remembered[V]:
         if now_ms - self.since_ms >= self.span_ms or len(self.recent) >= self.entries_max:
-            older = self.recent if now_ms - self.since_ms < 2 * self.span_ms else HashTrieMap[str, V]()
+            still_young = now_ms - self.since_ms < 2 * self.span_ms
+            older: HashTrieMap[str, V] = self.recent if still_young else HashTrieMap()
             return Remembered(self.span_ms, self.entries_max, now_ms, HashTrieMap({key: value}), older)
         return Remembered(self.span_ms, self.entries_max, self.since_ms, self.recent.insert(key, value), self.older)

@@ -121,7 +121,7 @@ class LedgerService:
             try:
                 await server.serve(lambda: self._mark(number, serving=True))
             except Fenced as error:
-                # Someone else was placed here; only a placement that names us after the next ticks, too, brings us back.
+                # Someone else was placed here; only a placement that still names us two ticks later brings us back.
                 _log.info("shard lost", shard=number, why=str(error))
                 pause_s = 2 * self._settings.tick_s
             except Transient as error:
