@@ -1,0 +1,1 @@
+"""What may happen to an execution, a pipeline, a batch: pure rules, no I/O."""

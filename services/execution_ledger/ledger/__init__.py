@@ -1,0 +1,1 @@
+"""Commands and reports in, events out: one fenced writer per shard."""

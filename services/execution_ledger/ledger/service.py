@@ -35,7 +35,7 @@ class LedgerService:
         self._placement = Placement(self.process, settings.absent_after_ms)
         self._servers: dict[int, ShardServer] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._serving: set[int] = set()
+        self.serving: set[int] = set()
         self._bug: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._log_time_ms = 0  # the newest append time read
 
@@ -135,11 +135,11 @@ class LedgerService:
             await server.rest(pause_s * (0.5 + self._world.chance.random()))
 
     def _mark(self, shard: int, *, serving: bool) -> None:
-        (self._serving.add if serving else self._serving.discard)(shard)
+        (self.serving.add if serving else self.serving.discard)(shard)
         self._update_readiness()
 
     def _update_readiness(self) -> None:
-        if self._placement.present() and self._serving >= self._servers.keys():
+        if self._placement.present() and self.serving >= self._servers.keys():
             self.ready.set()
         else:
             self.ready.clear()

@@ -28,6 +28,7 @@ class Definition(Message):
     name: PipelineName
     inputs: Annotated[dict[PortName, Port], Field(max_length=200)] = Field(default_factory=dict)
     outputs: Annotated[dict[PortName, Port], Field(max_length=200)] = Field(default_factory=dict)
+    any_outputs: bool = False  # nothing tells what it returns: any dict will do
     limit: Annotated[int, Field(ge=1)] | None = None  # how many of it may run at once
     description: Reason | None = None
     code: Text  # sha256 of the source, so that a changed body is a new version
@@ -62,18 +63,22 @@ def check_inputs(definition: Definition, given: dict[str, Any]) -> tuple[dict[st
 
 
 def check_outputs(definition: Definition, given: Any) -> dict[str, str]:
-    """What is wrong with the value that a pipeline returned, by output name; nothing declared means no outputs."""
+    """What is wrong with the value that a pipeline returned, by output name; None stands for no outputs."""
     if given is None and not definition.outputs:
         return {}
     if not isinstance(given, dict):
         return {"*": f"a pipeline returns a dict of its outputs, not {_kind(given)}"}
-    wrong = {str(name): "is not an output of this pipeline" for name in given if name not in definition.outputs}
+    wrong = {str(name): "is not an output of this pipeline" for name in given if not _is_output(definition, name)}
     for name, port in definition.outputs.items():
         if name not in given:
-            wrong[name] = "was not returned"
+            wrong |= {name: "was not returned"} if port.required else {}
         elif complaint := mismatch(port, given[name]):
             wrong[name] = complaint
     return wrong
+
+
+def _is_output(definition: Definition, name: Any) -> bool:
+    return isinstance(name, str) and (definition.any_outputs or name in definition.outputs)
 
 
 def definition_text(definition: Definition) -> str:

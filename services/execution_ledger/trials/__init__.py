@@ -1,0 +1,1 @@
+"""Trials: the real services under conditions that a person chooses."""

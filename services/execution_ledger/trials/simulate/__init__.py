@@ -1,0 +1,1 @@
+"""The simulator: the real services on one virtual clock, with a seeded choice of what runs next."""

@@ -1,0 +1,81 @@
+"""An event loop whose time is virtual and whose order is chosen by a seed: no threads, no sockets, no waiting.
+
+When nothing can run, time jumps to the next timer; when nothing ever will, that is an error and not a hang. Among
+callbacks that are ready, the seed picks: code that relies on an order which asyncio does not promise is found out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import random
+from collections import deque
+from typing import Any
+
+from execution_ledger.clock import World
+
+
+class Standstill(Exception):
+    """Every task waits for another one: no timer is set, so nothing can ever happen again."""
+
+
+class VirtualLoop(asyncio.BaseEventLoop):
+    """Leans on three names of asyncio's own loop, `_ready`, `_scheduled` and `_run_once`, unchanged since 3.4."""
+
+    _ready: deque[asyncio.Handle]
+    _scheduled: list[asyncio.TimerHandle]
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self._now_s = 0.0
+        self._choice = random.Random(seed)  # noqa: S311 - a seeded choice is the point
+        self.steps = 0
+
+    def time(self) -> float:
+        return self._now_s
+
+    def _run_once(self) -> None:
+        self._wake_due_timers()
+        if not self._ready:
+            self._jump_to_next_timer()
+            self._wake_due_timers()
+        self._ready.rotate(-self._choice.randrange(len(self._ready)))
+        handle = self._ready.popleft()
+        if not handle.cancelled():
+            self.steps += 1
+            handle._run()
+
+    def _wake_due_timers(self) -> None:
+        while self._scheduled and self._scheduled[0].when() <= self._now_s:
+            timer = heapq.heappop(self._scheduled)
+            timer._scheduled = False  # type: ignore[attr-defined] # as asyncio's own loop does when it pops one
+            self._ready.append(timer)
+
+    def _jump_to_next_timer(self) -> None:
+        while self._scheduled and self._scheduled[0].cancelled():
+            heapq.heappop(self._scheduled)
+        if not self._scheduled:
+            raise Standstill(f"after {self.steps} steps, at {self._now_s:.3f} s")
+        self._now_s = self._scheduled[0].when()
+
+    def _write_to_self(self) -> None:
+        """Other threads would be woken here; there are none."""
+
+    def _process_events(self, event_list: list[Any]) -> None:
+        """Sockets would be served here; there are none."""
+
+
+class VirtualClock:
+    def __init__(self, loop: VirtualLoop, start_ms: int = 1_700_000_000_000) -> None:
+        self._loop, self._start_ms = loop, start_ms
+
+    def now_ms(self) -> int:
+        return self._start_ms + round(self._loop.time() * 1000)
+
+    def monotonic_s(self) -> float:
+        return self._loop.time()
+
+
+def virtual_world(loop: VirtualLoop, seed: int) -> World:
+    """One process's surroundings in the simulation: all share the loop's time, each has its own chance."""
+    return World(VirtualClock(loop), random.Random(seed))  # noqa: S311 - see above

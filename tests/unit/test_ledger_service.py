@@ -1,0 +1,190 @@
+"""The ledger's shell on the memory log and a virtual clock: placement, take-over, fencing, checkpoints."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from execution_ledger.clock import World
+from execution_ledger.ledger.placement import Placement
+from execution_ledger.ledger.service import LedgerService
+from execution_ledger.log.memory import MemoryLog
+from execution_ledger.log.protocol import Lane, Outgoing, Topic
+from execution_ledger.messages.base import Message
+from execution_ledger.messages.events import Event, decode_event
+from execution_ledger.messages.heartbeats import LedgerTick
+from execution_ledger.messages.ids import make_id
+from execution_ledger.messages.reports import ReportStarted
+from execution_ledger.settings import LedgerSettings
+from execution_ledger.trials.simulate.loop import VirtualLoop, virtual_world
+from unit.spec import RUNNER, submit
+
+SHARDS = 4
+
+
+def in_virtual_time(scenario: Callable[[World], Coroutine[Any, Any, None]], seed: int = 1) -> None:
+    loop = VirtualLoop(seed)
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.run(scenario(virtual_world(loop, seed)))
+
+
+def new_log(world: World) -> MemoryLog:
+    return MemoryLog(SHARDS, now_ms=world.clock.now_ms)
+
+
+class Running:
+    """A ledger process: started, stopped in order, or dead at once."""
+
+    def __init__(self, log: MemoryLog, world: World) -> None:
+        self.service = LedgerService(log, world, LedgerSettings(), SHARDS)
+        self.task = world.spawn(self.service.run(), "ledger")
+
+    async def stop(self) -> None:
+        self.service.stop()
+        await self.task
+
+
+async def history(log: MemoryLog, shard: int) -> list[Event]:
+    lane = Lane(Topic.EVENTS, shard)
+    async with log.reader({lane: 0}) as reader:
+        chunks = await reader.read(0.001)
+    return [decode_event(record.value or b"") for record in chunks[lane].records] if lane in chunks else []
+
+
+async def send(log: MemoryLog, topic: Topic, shard: int, message: Message) -> None:
+    value = message.model_dump_json(exclude_none=True).encode()
+    await log.send(Lane(topic, shard), [Outgoing(b"key", value)])
+
+
+def kinds(events: list[Event]) -> list[str]:
+    return [event.data.TYPE for event in events]
+
+
+def test_the_first_ledger_makes_every_shard_of_one_log() -> None:
+    async def scenario(world: World) -> None:
+        log = new_log(world)
+        ledger = Running(log, world)
+        async with asyncio.timeout(5):
+            await ledger.service.ready.wait()
+        histories = [await history(log, shard) for shard in range(SHARDS)]
+        assert all(kinds(events) == ["shard.created.v1", "shard.claimed.v1"] for events in histories)
+        assert len({events[0].data.log_id for events in histories}) == 1
+        await ledger.stop()
+
+    in_virtual_time(scenario)
+
+
+def test_a_restarted_ledger_goes_on_under_the_next_epoch_where_the_last_one_stopped() -> None:
+    async def scenario(world: World) -> None:
+        log = new_log(world)
+        one = submit(make_id(world.clock.now_ms(), 1, 1), "c-1")
+        await send(log, Topic.COMMANDS, 1, one)
+        for _ in range(2):
+            ledger = Running(log, world)
+            async with asyncio.timeout(5):
+                await ledger.service.ready.wait()
+            await asyncio.sleep(1)
+            await ledger.stop()
+        events = await history(log, 1)
+        assert [event.ownerepoch for event in events] == [0, 1, 1, 2]
+        assert kinds(events).count("execution.queued.v1") == 1
+
+    in_virtual_time(scenario)
+
+
+def test_shards_move_when_a_ledger_dies_and_nothing_the_dead_one_writes_becomes_visible() -> None:
+    async def scenario(world: World) -> None:
+        log = new_log(world)
+        first, second = Running(log, world), Running(log, world)
+        await asyncio.sleep(3)
+        served = [set(ledger.service.serving) for ledger in (first, second)]
+        assert sorted([*served[0], *served[1]]) == list(range(SHARDS))
+        assert served[0]
+        assert served[1]
+        first.task.cancel()  # leaves a little like a crash would not; what counts is who serves next
+        await asyncio.wait([first.task])
+        await asyncio.sleep(8)
+        assert second.service.serving == set(range(SHARDS))
+        assert second.service.ready.is_set()
+        await second.stop()
+
+    in_virtual_time(scenario)
+
+
+def test_a_fenced_ledger_lets_the_shard_go_and_comes_back_only_while_placement_names_it() -> None:
+    async def scenario(world: World) -> None:
+        log = new_log(world)
+        ledger = Running(log, world)
+        await asyncio.sleep(2)
+        async with log.take_over(1) as thief:
+            await send(log, Topic.COMMANDS, 1, submit(make_id(world.clock.now_ms(), 1, 1)))
+            await asyncio.sleep(0.5)
+            assert thief.end == await log.end(Lane(Topic.EVENTS, 1))
+            assert 1 not in ledger.service.serving
+        await asyncio.sleep(5)
+        assert kinds(await history(log, 1))[-2:] == ["shard.claimed.v1", "execution.queued.v1"]
+        await ledger.stop()
+
+    in_virtual_time(scenario)
+
+
+def test_reports_that_leave_no_event_are_checkpointed_at_most_once_a_second() -> None:
+    async def scenario(world: World) -> None:
+        log = new_log(world)
+        ledger = Running(log, world)
+        await asyncio.sleep(1)
+        one = make_id(world.clock.now_ms(), 1, 1)
+        for ordinal in range(1, 11):
+            said = ReportStarted(execution_id=one, attempt=1, ordinal=ordinal, runner=RUNNER, time=0)
+            await send(log, Topic.REPORTS, 1, said)
+            await asyncio.sleep(0.2)
+        await asyncio.sleep(3)
+        checkpoints = [event for event in await history(log, 1) if event.data.TYPE == "shard.checkpointed.v1"]
+        assert 2 <= len(checkpoints) <= 4
+        assert sum(event.data.ignored for event in checkpoints) == 10
+        assert checkpoints[-1].repoffset == 9
+        await ledger.stop()
+
+    in_virtual_time(scenario)
+
+
+def test_lanes_that_lost_undecided_records_are_not_gone_on_with() -> None:
+    async def scenario(world: World) -> None:
+        log = new_log(world)
+        for bits in range(3):
+            await send(log, Topic.COMMANDS, 1, submit(make_id(world.clock.now_ms(), 1, bits), f"c-{bits}"))
+        log.forget(Lane(Topic.COMMANDS, 1), 2)
+        ledger = Running(log, world)
+        await asyncio.sleep(5)
+        assert not ledger.service.ready.is_set()
+        assert "execution.queued.v1" not in kinds(await history(log, 1))
+        await ledger.stop()
+
+    in_virtual_time(scenario)
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 5])
+def test_every_shard_is_placed_on_exactly_one_present_process(processes: int) -> None:
+    names = [f"ledger-{number}" for number in range(processes)]
+    placements = [Placement(name, absent_after_ms=4_000) for name in names]
+    for placement in placements:
+        for name in names:
+            placement.observe(LedgerTick(process=name), 10_000)
+    placed = [shard for placement in placements for shard in placement.mine(16)]
+    assert sorted(placed) == list(range(16))
+
+
+def test_a_process_that_has_not_ticked_for_long_gets_no_shards() -> None:
+    placement = Placement("me", absent_after_ms=4_000)
+    assert placement.mine(16) == set()
+    placement.observe(LedgerTick(process="other"), 1_000)
+    placement.observe(LedgerTick(process="me"), 5_000)
+    assert placement.mine(16) != set(range(16))
+    placement.observe(LedgerTick(process="me"), 5_001)
+    assert placement.mine(16) == set(range(16))
+    placement.observe(LedgerTick(process="other"), 5_002)
+    placement.observe(LedgerTick(process="other", leaving=True), 5_003)
+    assert placement.mine(16) == set(range(16))
