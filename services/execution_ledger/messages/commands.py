@@ -16,6 +16,8 @@ from .payload import Payload
 
 
 class CommandBase(Message):
+    """Every command also has a `subject`: the key of its record, and what its trace is about."""
+
     command_id: Text
     actor: Text
     reason: Reason | None = None
@@ -24,11 +26,6 @@ class CommandBase(Message):
     traceparent: Text | None = None
     correlation_id: Text | None = None
     causation_id: Text | None = None
-
-    @property
-    def subject(self) -> str:
-        """The key of the command's record, and the subject of its trace."""
-        raise NotImplementedError(f"{type(self).__name__} names no subject")
 
 
 class ExecutionCommand(CommandBase):
