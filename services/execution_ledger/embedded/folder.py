@@ -1,0 +1,180 @@
+"""The data folder of an embedded ledger: one process holds it, others read in it how to reach that one.
+
+lock          held by the process that runs; names it while it does
+running.json  addresses, for other commands; believed only while the lock is held
+token         the bootstrap token, made once
+kafka/ postgres/
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self, TextIO
+
+from ..errors import Permanent
+
+LOCK_TRIES = 1_000
+ADVICE = {
+    errno.ENOSPC: "The disk is full: free some space, or choose another folder with --data-dir.",
+    errno.EDQUOT: "Your quota is used up: free some space, or choose another folder with --data-dir.",
+    errno.EROFS: "The file system is read-only: choose another folder with --data-dir.",
+}
+
+
+class FolderInUse(Permanent):
+    """Another process holds the data folder."""
+
+
+class FolderUnusable(Permanent):
+    """The data folder cannot be made or written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What other commands need to know of the process that holds the folder."""
+
+    pid: int
+    url: str
+    since: str  # RFC 3339
+    kafka: str = ""
+    postgres: str = ""
+
+
+class DataFolder:
+    def __init__(self, path: Path) -> None:
+        self.path = path.expanduser().absolute()
+        self._lock: TextIO | None = None
+
+    def hold(self, url: str) -> Self:
+        """Takes the folder for this process, until `release` or its end. Raises FolderInUse, FolderUnusable."""
+        with self._writing():
+            # Root's Postgres runs under another account, which has to pass through; each file has its own mode.
+            self.path.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
+            self._lock = self._take(_open_private(self.path / "lock"))
+            (self.path / "running.json").unlink(missing_ok=True)  # of a holder that was killed
+            holder = Running(os.getpid(), url, datetime.now(UTC).isoformat(timespec="seconds"))
+            _overwrite(self._lock, json.dumps(asdict(holder)))
+        return self
+
+    def release(self) -> None:
+        """Releasing twice is safe."""
+        if self._lock:
+            (self.path / "running.json").unlink(missing_ok=True)
+            _overwrite(self._lock, "")
+            self._lock.close()
+        self._lock = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def announce(self, url: str, kafka: str, postgres: str) -> None:
+        """Tells other commands how to reach us. The file is private: it holds the password of Postgres."""
+        running = Running(os.getpid(), url, datetime.now(UTC).isoformat(timespec="seconds"), kafka, postgres)
+        with self._writing():
+            part = self.path / "running.json.part"
+            with _open_private(part) as file:
+                _overwrite(file, json.dumps(asdict(running), indent=2))
+            part.replace(self.path / "running.json")
+
+    def describe(self) -> Running | None:
+        """How to reach the process that holds this folder; None when no process does, or it is still starting."""
+        try:
+            with (self.path / "lock").open() as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return None
+        except FileNotFoundError:
+            return None
+        except BlockingIOError:
+            return _read(self.path / "running.json")
+
+    def token(self) -> str:
+        """The bootstrap token: read where there is one, made where there is none."""
+        path = self.path / "token"
+        with self._writing():
+            if not path.exists():
+                part = self.path / "token.part"
+                with _open_private(part) as file:
+                    _overwrite(file, secrets.token_urlsafe(32))
+                part.replace(path)
+            return path.read_text().strip()
+
+    def _take(self, lock: TextIO) -> TextIO:
+        """Tries again while the lock names nobody who lives: then a reader is just asking whether it is held."""
+        for _ in range(LOCK_TRIES):
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return lock
+            except BlockingIOError:
+                holder = _read(self.path / "lock")
+                if holder and _lives(holder.pid):
+                    lock.close()
+                    raise self._in_use(f"by process {holder.pid}, at {holder.url} since {holder.since}") from None
+                os.sched_yield()
+        lock.close()
+        raise self._in_use("by a process that is just starting")
+
+    def _in_use(self, by: str) -> FolderInUse:
+        return FolderInUse(
+            f"{self.path} is in use {by}. Use that one, or stop it first (Ctrl-C where it runs), "
+            "or start this one on another folder with --data-dir."
+        )
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            advice = ADVICE.get(error.errno or 0, "Choose a folder that you may write, with --data-dir.")
+            raise FolderUnusable(f"The data folder {self.path} cannot be used: {error}. {advice}") from error
+
+
+@contextlib.contextmanager
+def ephemeral_folder() -> Iterator[Path]:
+    """A folder for one run, deleted at its end; open to be passed through, for root's Postgres."""
+    with tempfile.TemporaryDirectory(prefix="execution-ledger-") as name:
+        path = Path(name)
+        path.chmod(0o711)
+        yield path
+
+
+def _open_private(path: Path) -> TextIO:
+    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+", encoding="utf-8")
+
+
+def _overwrite(file: TextIO, text: str) -> None:
+    file.seek(0)
+    file.truncate()
+    file.write(text)
+    file.flush()
+
+
+def _read(path: Path) -> Running | None:
+    """None when it is not there, or is just being written."""
+    try:
+        found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        return Running(**found)
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
