@@ -1,0 +1,23 @@
+"""Execution Ledger: pipelines, and an event-sourced record of everything that happens to their executions.
+
+The names below load on first use, so that a service or a command does not pay for what it never needs.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .sdk.context import Context
+    from .sdk.pipeline import Pipeline, pipeline
+
+__all__ = ["Context", "Pipeline", "pipeline"]
+
+_HOMES = {"Context": "sdk.context", "Pipeline": "sdk.pipeline", "pipeline": "sdk.pipeline"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -45,7 +45,7 @@ class LedgerTick(Message):
 class DispatcherTick(Message):
     type: Literal["dispatcher.v1"] = "dispatcher.v1"
     process: Text
-    claim: int | None  # None: a standby
+    claim: int | None = None  # None: a standby
     leaving: bool = False
 
 

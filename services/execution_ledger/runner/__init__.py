@@ -1,0 +1,1 @@
+"""The runner: inbox in, reports out; runs the users' code."""

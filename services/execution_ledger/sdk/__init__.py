@@ -1,0 +1,1 @@
+"""What users write against: the pipeline decorator, the context, finding an app."""

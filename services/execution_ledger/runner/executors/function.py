@@ -1,0 +1,152 @@
+"""Runs pipelines in this process: async functions as tasks on the loop, plain ones in threads.
+
+Whatever the code returns or raises, SystemExit included, becomes an outcome: it never harms the runner.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from execution_ledger.clock import Spawn
+from execution_ledger.messages.inbox import Start, Token
+from execution_ledger.sdk.context import Aborted, Context
+from execution_ledger.sdk.pipeline import Pipeline
+
+from ..fault import Fault
+from ..outcomes import Outcome, Stopped, cap, of_error, of_value, refused
+from .threads import PlainCall
+
+CLOSE_S = 1.0
+REASON_CHARS_MAX = 2_000
+
+
+@dataclass(slots=True)
+class _Run:
+    context: Context
+    task: asyncio.Task[None]
+    cancellable: bool = False  # an async function that has begun
+
+
+class FunctionExecutor:
+    """Tells `stopped` how each run ended, and `warned` its warnings, both on the loop."""
+
+    def __init__(
+        self,
+        pipelines: Mapping[str, Pipeline],
+        spawn: Spawn,
+        call_plain: PlainCall,
+        stopped: Callable[[Token, Outcome], None],
+        warned: Callable[[Token, str], None],
+        fault: Fault,
+    ) -> None:
+        self._pipelines = pipelines
+        self._spawn = spawn
+        self._call_plain = call_plain
+        self._stopped = stopped
+        self._warned = warned
+        self._fault = fault
+        self._runs: dict[Token, _Run] = {}
+
+    def enter(self, start: Start) -> None:
+        context = self._context(start)
+        self._runs[start.token] = _Run(context, self._spawn(self._run(start, context), f"pipeline {start.name}"))
+
+    def stop(self, token: Token, reason: str | None) -> None:
+        """Cooperative: the context says so, and an async function gets a CancelledError."""
+        if run := self._runs.get(token):
+            run.context.request_abort(reason)
+            if run.cancellable:
+                run.task.cancel()
+
+    async def close(self) -> None:
+        """Stops what still runs and waits a moment for it; what ignores that is left behind."""
+        tasks = [run.task for run in self._runs.values()]
+        for run in self._runs.values():
+            run.context.request_abort("the runner ends")
+            run.task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=CLOSE_S)
+
+    async def _run(self, start: Start, context: Context) -> None:
+        try:
+            outcome = await self._outcome(start, context)
+            del self._runs[start.token]
+            self._stopped(start.token, outcome)
+        except Exception as error:  # noqa: BLE001 - of the runner's own making: the fault raises it
+            self._fault.report(error)
+
+    async def _outcome(self, start: Start, context: Context) -> Outcome:
+        pipeline = self._pipelines.get(start.pipeline.name)
+        if pipeline is None or pipeline.digest != start.pipeline.digest:
+            return refused(
+                "not_offered", f"This runner has no version {start.pipeline.version} of {start.pipeline.name}."
+            )
+        if context.abort_requested:
+            return Stopped()
+        inputs = start.inputs.value()
+        if pipeline.is_async:
+            self._runs[start.token].cancellable = True
+            return await _call_async(pipeline, context, inputs)
+        return await self._call_plain(lambda: _call(pipeline, context, inputs))
+
+    def _context(self, start: Start) -> Context:
+        return Context(
+            execution_id=start.token.execution_id,
+            name=start.name,
+            attempt=start.token.attempt,
+            mode=start.mode,
+            options=start.options,
+            warned=self._warner(start.token),
+            twin=start.twin,
+            properties=start.properties.value() if start.properties else None,
+        )
+
+    def _warner(self, token: Token) -> Callable[[str], None]:
+        loop, home = asyncio.get_running_loop(), threading.get_ident()
+
+        def warned(message: str) -> None:
+            if threading.get_ident() == home:
+                self._warned(token, message)
+                return
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens any longer
+                loop.call_soon_threadsafe(self._warned, token, message)
+
+        return warned
+
+
+async def _call_async(pipeline: Pipeline, context: Context, inputs: dict[str, Any]) -> Outcome:
+    try:
+        return of_value(pipeline.definition, await pipeline.function(context, **inputs))
+    except GeneratorExit:  # the loop is gone, and nobody waits for an outcome
+        raise
+    except BaseException as error:  # noqa: BLE001 - a SystemExit of the user's code must not end the runner
+        return _of_raised(error, context)
+
+
+def _call(pipeline: Pipeline, context: Context, inputs: dict[str, Any]) -> Outcome:
+    try:
+        return of_value(pipeline.definition, pipeline.function(context, **inputs))
+    except BaseException as error:  # noqa: BLE001 - as above, and a thread has nobody to raise to
+        return _of_raised(error, context)
+
+
+def _of_raised(error: BaseException, context: Context) -> Outcome:
+    aborted = _aborted_in(error)
+    if aborted and (aborted.by_itself or context.abort_requested):
+        reason = None if aborted.reason is None else cap(aborted.reason, REASON_CHARS_MAX)
+        return Stopped(reason, aborted.by_itself)
+    if isinstance(error, asyncio.CancelledError) and context.abort_requested:
+        return Stopped()
+    return of_error(error, __file__)
+
+
+def _aborted_in(error: BaseException) -> Aborted | None:
+    """Alone, or in a group of nothing else, as a task group raises it."""
+    while isinstance(error, BaseExceptionGroup) and error.split(Aborted)[1] is None:
+        error = error.exceptions[0]
+    return error if isinstance(error, Aborted) else None

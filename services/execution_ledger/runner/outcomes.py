@@ -1,0 +1,100 @@
+"""How a pipeline's code ended, as data: what it returned is checked and encoded, what it raised is put into words."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+from execution_ledger.messages.definition import Definition, check_outputs
+from execution_ledger.messages.parts import Failure
+from execution_ledger.messages.payload import PAYLOAD_BYTES_MAX, Payload, json_payload
+
+MESSAGE_CHARS_MAX = 4_000  # the caps of Failure
+TRACEBACK_CHARS_MAX = 16_000
+TRACEBACK_FRAMES_MAX = 50
+COMPLAINTS_MAX = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    outputs: Payload
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The code stopped because it was told to, or aborted its execution by itself."""
+
+    reason: str | None = None
+    by_itself: bool = False
+
+
+Outcome = Completed | Failed | Stopped
+
+
+def of_value(definition: Definition, value: Any) -> Completed | Failed:
+    """What a returned value amounts to. Raises nothing but what is not an Exception."""
+    try:
+        if wrong := check_outputs(definition, value):
+            return refused("user", f"its outputs are not what it declares: {_listed(wrong)}")
+        outputs = json_payload({} if value is None else value)
+    except Exception as error:  # noqa: BLE001 - a value may run the user's code when it is read; whatever that raises is an outcome
+        return refused("user", f"its outputs cannot be written as JSON: {_text(error)}")
+    if outputs.size > PAYLOAD_BYTES_MAX:
+        return refused(
+            "outputs_too_large",
+            f"its outputs take {outputs.size:,} bytes as JSON; all outputs together may take {PAYLOAD_BYTES_MAX:,}."
+            " Store what is large elsewhere and return where it is.",
+        )
+    return Completed(outputs)
+
+
+def of_error(error: BaseException, ours: str) -> Failed:
+    """What a raised error amounts to; frames of the file `ours`, which called the code, are left out."""
+    trace = _theirs(error.__traceback__, ours)
+    told = traceback.TracebackException(type(error), error, trace, limit=-TRACEBACK_FRAMES_MAX, compact=True)
+    message = cap(f"{type(error).__name__}: {told}", MESSAGE_CHARS_MAX)
+    return Failed(
+        Failure(kind="user", message=message, traceback=cap_start("".join(told.format()), TRACEBACK_CHARS_MAX))
+    )
+
+
+def refused(kind: str, message: str) -> Failed:
+    return Failed(Failure(kind=kind, message=cap(message, MESSAGE_CHARS_MAX)))
+
+
+def cap(text: str, chars_max: int) -> str:
+    """Its beginning; what UTF-8 cannot hold is replaced."""
+    text = _writable(text[: chars_max + 1])
+    return text if len(text) <= chars_max else text[: chars_max - 1] + "…"
+
+
+def cap_start(text: str, chars_max: int) -> str:
+    """Its end, where a traceback says what happened; what UTF-8 cannot hold is replaced."""
+    text = _writable(text[-chars_max - 1 :])
+    return text if len(text) <= chars_max else "…" + text[1 - chars_max :]
+
+
+def _listed(wrong: dict[str, str]) -> str:
+    listed = [f"{name} {complaint}" for name, complaint in wrong.items()]
+    return "; ".join(listed[:COMPLAINTS_MAX]) + ("; …" if len(listed) > COMPLAINTS_MAX else "")
+
+
+def _theirs(trace: TracebackType | None, ours: str) -> TracebackType | None:
+    while trace and trace.tb_next and trace.tb_frame.f_code.co_filename == ours:
+        trace = trace.tb_next
+    return trace
+
+
+def _text(error: BaseException) -> str:
+    return f"{type(error).__name__}: {traceback.TracebackException(type(error), error, None)}"
+
+
+def _writable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()

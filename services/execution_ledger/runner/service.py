@@ -1,0 +1,209 @@
+"""The runner: inbox in, reports out, and the users' code in between.
+
+Its decisions are made in `attempts.py`; this file only connects them with log, heart, outbox and executor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+from collections.abc import Awaitable, Mapping
+from functools import partial
+from typing import NoReturn
+
+import structlog
+from pydantic import ValidationError
+
+from execution_ledger.clock import World
+from execution_ledger.errors import UnknownVersion
+from execution_ledger.lifecycle import run_until
+from execution_ledger.log.protocol import Lane, Log, Record, Topic
+from execution_ledger.messages.heartbeats import RunnerBeat
+from execution_ledger.messages.inbox import INBOX, Start, Token
+from execution_ledger.sdk.pipeline import Pipeline
+from execution_ledger.settings import RunnerSettings
+
+from .attempts import Action, Attempts, Enter, Send, Stop
+from .executors.function import FunctionExecutor
+from .executors.threads import PlainCall, in_daemon_thread
+from .fault import Fault
+from .heart import Heart
+from .outbox import Outbox
+from .outcomes import Outcome
+from .register import Register
+from .retry import persist
+
+READ_WAIT_S = 1.0
+STOP_S = 1.0  # how long a drain waits for code to stop after it was told to
+FLUSH_S = 5.0
+LAST_BEAT_S = 2.0
+
+_log = structlog.get_logger()
+
+
+class RunnerService:
+    """`process` is the id of this one process life. `call_plain` runs plain functions; a simulator runs them inline."""
+
+    name = "runner"
+
+    def __init__(
+        self,
+        log: Log,
+        world: World,
+        settings: RunnerSettings,
+        pipelines: Mapping[str, Pipeline],
+        register: Register,
+        inbox_partitions: int,
+        *,
+        host: str = "",
+        call_plain: PlainCall = in_daemon_thread,
+    ) -> None:
+        self.ready = asyncio.Event()
+        self.process = "-".join(filter(None, ("runner", host[:200], f"{world.chance.getrandbits(48):012x}")))
+        self._log = log
+        self._world = world
+        self._settings = settings
+        self._pipelines = pipelines
+        self._register = register
+        self._offers = {name: pipeline.digest for name, pipeline in pipelines.items()}
+        self._inbox = Lane(Topic.INBOX, inbox_of(self.process, inbox_partitions))
+        self._offset = 0
+        self._stopping = asyncio.Event()
+        self._drained = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._attempts = Attempts(self.process, settings.slots)
+        self._fault = Fault()
+        self._outbox = Outbox(log, world, self._fault)
+        self._heart = Heart(log, world, settings, self._beat, self._fence, self._revive)
+        self._executor = FunctionExecutor(
+            pipelines, world.spawn, call_plain, self._code_stopped, self._code_warned, self._fault
+        )
+
+    def stop(self) -> None:
+        """Drains: no new starts, time for what runs, the rest given back."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        await run_until(self._stopping, self._world.spawn, ("register", self._prepare()))
+        if self._stopping.is_set():
+            return
+        try:
+            await run_until(
+                self._drained,
+                self._world.spawn,
+                ("inbox", self._read_inbox()),
+                ("heartbeats", self._heart.beat()),
+                ("fence", self._heart.watch()),
+                ("faults", self._fault.raised()),
+                ("drain", self._drain()),
+            )
+        finally:
+            self.ready.clear()
+            await self._executor.close()
+            await self._outbox.close()
+
+    async def _prepare(self) -> None:
+        """Before the first heartbeat: what it offers is known, and nothing sent to it after that can be missed."""
+        for pipeline in self._pipelines.values():
+            await persist(
+                partial(self._register, pipeline.definition, pipeline.digest), "registering", self._world.chance
+            )
+        self._offset = await persist(partial(self._log.end, self._inbox), "finding the inbox", self._world.chance)
+
+    # --- inbox ----------------------------------------------------------------------------------------------------
+
+    async def _read_inbox(self) -> None:
+        await persist(self._follow_inbox, "reading the inbox", self._world.chance)
+
+    async def _follow_inbox(self) -> NoReturn:
+        async with self._log.reader({self._inbox: self._offset}) as reader:
+            while True:
+                chunks = await reader.read(READ_WAIT_S)
+                if chunk := chunks.get(self._inbox):
+                    for record in chunk.records:
+                        self._receive(record)
+                    self._offset = chunk.position
+
+    def _receive(self, record: Record) -> None:
+        if record.key != self.process.encode() or record.value is None:
+            return
+        try:
+            message = INBOX.validate_json(record.value)
+        except ValidationError as error:
+            raise UnknownVersion(
+                f"Inbox offset {record.offset} holds a message that this runner cannot read."
+            ) from error
+        if not (isinstance(message, Start) and self._outbox.full):  # else the dispatcher sends it again
+            self._perform(self._attempts.receive(message, self._world.clock.now_ms()))
+
+    # --- what decisions come to -------------------------------------------------------------------------------------
+
+    def _perform(self, actions: list[Action]) -> None:
+        for action in actions:
+            match action:
+                case Enter(start):
+                    self._executor.enter(start)
+                case Stop(token, reason):
+                    self._executor.stop(token, reason)
+                case Send(report):
+                    self._outbox.put(report)
+        if self._attempts.running:
+            self._idle.clear()
+        else:
+            self._idle.set()
+
+    def _code_stopped(self, token: Token, outcome: Outcome) -> None:
+        self._perform(self._attempts.stopped(token, outcome, self._world.clock.now_ms()))
+
+    def _code_warned(self, token: Token, message: str) -> None:
+        self._perform(self._attempts.warned(token, message, self._world.clock.now_ms()))
+
+    # --- heart ----------------------------------------------------------------------------------------------------
+
+    def _beat(self) -> RunnerBeat:
+        return RunnerBeat(
+            process=self.process,
+            inbox=self._inbox.partition,
+            inbox_offset=self._offset,
+            slots=self._settings.slots,
+            tokens=self._attempts.tokens(),
+            offers=self._offers,
+            draining=self._stopping.is_set(),
+        )
+
+    def _fence(self) -> None:
+        _log.error("no heartbeat was acknowledged in time: stopping all work", process=self.process)
+        self.ready.clear()
+        self._perform(self._attempts.fence())
+
+    def _revive(self) -> None:
+        self._attempts.unfence()
+        if not self._stopping.is_set():
+            self.ready.set()
+
+    # --- drain ----------------------------------------------------------------------------------------------------
+
+    async def _drain(self) -> None:
+        await self._stopping.wait()
+        self.ready.clear()
+        self._perform(self._attempts.drain(self._world.clock.now_ms()))
+        self._heart.hurry()
+        await _within(self._settings.drain_s, self._idle.wait())
+        self._perform(self._attempts.stop_running())
+        await _within(STOP_S, self._idle.wait())
+        self._perform(self._attempts.release_running(self._world.clock.now_ms()))
+        await _within(FLUSH_S, self._outbox.flush())
+        await _within(LAST_BEAT_S, self._heart.once())
+        self._drained.set()
+
+
+def inbox_of(process: str, inbox_partitions: int) -> int:
+    """Spreads runners over the inbox's partitions; each heartbeat names the one that is read."""
+    return int.from_bytes(hashlib.sha256(process.encode()).digest()[:8], "big") % inbox_partitions
+
+
+async def _within(seconds: float, waiting: Awaitable[object]) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await waiting

@@ -1,0 +1,84 @@
+"""The context: what a running pipeline knows of its execution, and how it talks back. Safe to use from any thread."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any, NoReturn
+
+import structlog
+
+from execution_ledger.messages.parts import Mode, Options
+
+WARNINGS_MAX = 1_000  # per attempt; each one is an event that is kept for ever
+
+
+class Aborted(BaseException):
+    """Ends the attempt as aborted. Not an Exception, so that a broad `except Exception` does not swallow it."""
+
+    def __init__(self, reason: str | None = None, *, by_itself: bool = False) -> None:
+        super().__init__(reason or "aborted")
+        self.reason = reason
+        self.by_itself = by_itself
+
+
+class Context:
+    """Handed to a pipeline as its first argument. `warned` takes its warnings, from whichever thread."""
+
+    def __init__(
+        self,
+        *,
+        execution_id: str,
+        name: str,
+        attempt: int,
+        mode: Mode,
+        options: Options,
+        warned: Callable[[str], None],
+        twin: str | None = None,
+        properties: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.execution_id = execution_id
+        self.name = name
+        self.attempt = attempt
+        self.mode = mode
+        self.options = options
+        self.twin = twin
+        self.properties = dict(properties or {})
+        self._warned = warned
+        self._warnings = itertools.count(1)  # counting with it is atomic
+        self._abort = threading.Event()
+        self._abort_reason: str | None = None
+
+    @cached_property
+    def log(self) -> structlog.typing.FilteringBoundLogger:
+        logger: structlog.typing.FilteringBoundLogger = structlog.get_logger("pipeline")
+        return logger.bind(execution_id=self.execution_id, execution=self.name, attempt=self.attempt)
+
+    @property
+    def abort_requested(self) -> bool:
+        """Whether this attempt should stop: it was aborted or closed, or its runner has to stop."""
+        return self._abort.is_set()
+
+    def check_abort(self) -> None:
+        """Raises Aborted if this attempt should stop; call it between steps of long plain code."""
+        if self.abort_requested:
+            raise Aborted(self._abort_reason)
+
+    def abort(self, reason: str | None = None) -> NoReturn:
+        """Ends this attempt here, as aborted by itself."""
+        raise Aborted(reason, by_itself=True)
+
+    def warn(self, message: str) -> None:
+        """Records a warning in the execution's history; at most WARNINGS_MAX of them per attempt."""
+        count = next(self._warnings)
+        if count < WARNINGS_MAX:
+            self._warned(message)
+        elif count == WARNINGS_MAX:
+            self._warned(f"This is warning {WARNINGS_MAX} of this attempt; the next ones are not recorded.")
+
+    def request_abort(self, reason: str | None) -> None:
+        """For the runner: tells the code to stop."""
+        self._abort_reason = reason
+        self._abort.set()

@@ -1,0 +1,183 @@
+"""`@pipeline` turns a function into something the ledger can run: the function, and what it declares.
+
+There is no registry: a pipeline is an attribute of its module. An app is a module, by name or by file, and `collect`
+finds its pipelines there.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any, overload
+
+from pydantic import ValidationError
+
+from execution_ledger.errors import BadRequest, BadSettings
+from execution_ledger.messages.definition import Definition, definition_text
+
+from .ports import Declared, input_ports, output_ports
+from .source import Function, check_function, code_digest, first_line, where
+
+
+class Pipeline:
+    """A function with its definition; calling it calls the function."""
+
+    def __init__(self, function: Function, definition: Definition) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+        self.definition = definition
+        self.digest = hashlib.sha256(definition_text(definition).encode()).hexdigest()
+        self.is_async = inspect.iscoroutinefunction(function)
+
+    @property
+    def name(self) -> str:
+        return self.definition.name
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<pipeline {self.name} {self.digest[:12]}>"
+
+
+@overload
+def pipeline(function: Function, /) -> Pipeline: ...
+@overload
+def pipeline(
+    name: str | None = None,
+    /,
+    *,
+    inputs: Declared | None = None,
+    outputs: Declared | None = None,
+    limit: int | None = None,
+    description: str | None = None,
+) -> Callable[[Function], Pipeline]: ...
+@overload
+def pipeline(
+    *,
+    name: str,
+    inputs: Declared | None = None,
+    outputs: Declared | None = None,
+    limit: int | None = None,
+    description: str | None = None,
+) -> Callable[[Function], Pipeline]: ...
+def pipeline(
+    first: Function | str | None = None,
+    /,
+    *,
+    name: str | None = None,
+    inputs: Declared | None = None,
+    outputs: Declared | None = None,
+    limit: int | None = None,
+    description: str | None = None,
+) -> Pipeline | Callable[[Function], Pipeline]:
+    """Declares an async or plain function of a context and its inputs, returning a dict of outputs, as a pipeline.
+
+    Bare, or with a name first; what is omitted is inferred from the annotations. `limit`: how many of it may run at
+    once. Raises BadRequest, naming the function, for what cannot be declared so.
+    """
+    if callable(first):
+        return _declare(first, None, None, None, None, None)
+    named = first if first is not None else name
+    return lambda function: _declare(function, named, inputs, outputs, limit, description)
+
+
+def _declare(
+    function: Function,
+    name: str | None,
+    inputs: Declared | None,
+    outputs: Declared | None,
+    limit: int | None,
+    description: str | None,
+) -> Pipeline:
+    try:
+        check_function(function)
+        declared_outputs = output_ports(function, outputs)
+        definition = Definition(
+            name=function.__name__ if name is None else name,
+            inputs=input_ports(function, inputs),
+            outputs=declared_outputs or {},
+            any_outputs=declared_outputs is None,
+            limit=limit,
+            description=first_line(function) if description is None else description,
+            code=code_digest(function),
+        )
+        return Pipeline(function, definition)
+    except ValidationError as error:
+        raise BadRequest(f"@pipeline on {where(function)}: {_complaints(error)}") from error
+    except BadRequest as error:
+        raise BadRequest(f"@pipeline on {where(function)}: {error}") from error
+
+
+def _complaints(error: ValidationError) -> str:
+    return "; ".join(f"{'.'.join(map(str, one['loc']))} {one['input']!r}: {one['msg']}" for one in error.errors())
+
+
+# --- finding them -----------------------------------------------------------------------------------------------
+
+
+def collect(module: ModuleType) -> dict[str, Pipeline]:
+    """The pipelines of a module by name. Raises BadRequest where two different ones bear the same name."""
+    found: dict[str, Pipeline] = {}
+    for attribute, value in vars(module).items():
+        if not isinstance(value, Pipeline):
+            continue
+        if found.setdefault(value.name, value) is not value:
+            raise BadRequest(
+                f"The app {module.__name__} has two pipelines named {value.name!r} (one is {attribute!r});"
+                " give one of them another name: @pipeline(name=…)."
+            )
+    return found
+
+
+def load_app(name_or_path: str) -> ModuleType:
+    """Imports `package.module` or `path/to/file.py`. Raises BadSettings when it cannot be imported."""
+    path = Path(name_or_path)
+    try:
+        return _load_file(path) if path.suffix == ".py" else _load_module(name_or_path)
+    except (Exception, SystemExit) as error:
+        last_line = traceback.format_exception_only(error)[-1].strip()
+        raise BadSettings(f"The app {name_or_path!r} cannot be imported: {last_line}") from error
+
+
+def _load_module(name: str) -> ModuleType:
+    """A console script does not search the working directory, where people keep their modules."""
+    _search(Path.cwd())
+    return importlib.import_module(name)
+
+
+def _load_file(path: Path) -> ModuleType:
+    path = path.resolve()
+    name = path.stem if _is_free(path.stem, path) else f"app_{path.stem}"
+    if name in sys.modules and not _is_free(name, path):
+        raise ImportError(f"a module named {name} is loaded already; rename the file")
+    _search(path.parent)
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # pickling and dataclasses look their module up by name
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _is_free(name: str, path: Path) -> bool:
+    loaded = sys.modules.get(name)
+    return loaded is None or getattr(loaded, "__file__", None) == str(path)
+
+
+def _search(folder: Path) -> None:
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))

@@ -1,0 +1,163 @@
+"""What a function's signature tells about its inputs and outputs, so that most pipelines need not declare any."""
+
+from __future__ import annotations
+
+import collections.abc
+import inspect
+import json
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, get_args, get_origin
+
+from execution_ledger.errors import BadRequest
+from execution_ledger.messages.definition import Port, PortType, mismatch
+from execution_ledger.messages.payload import json_text
+
+Declared = Mapping[str, "PortType | Port"]
+
+_WORDS: dict[Any, PortType] = {
+    inspect.Parameter.empty: "json",
+    Any: "json",
+    object: "json",
+    dict: "json",
+    collections.abc.Mapping: "json",
+    int: "number",
+    float: "number",
+    str: "string",
+    bool: "boolean",
+    list: "array",
+    collections.abc.Sequence: "array",
+}
+
+
+def input_ports(function: Callable[..., Any], declared: Declared | None) -> dict[str, Port]:
+    """The inputs: every parameter after the context. Raises BadRequest where declaration and signature differ."""
+    parameters = _parameters(function)
+    if declared is None:
+        named = {name: p for name, p in parameters.items() if p.kind not in _COLLECTING}
+        return {
+            name: _input(function, p, word_of(_evaluated(function, name, p.annotation))) for name, p in named.items()
+        }
+    _check_names(parameters, declared)
+    return {name: _declared_input(function, parameters.get(name), name, port) for name, port in declared.items()}
+
+
+def output_ports(function: Callable[..., Any], declared: Declared | None) -> dict[str, Port] | None:
+    """The outputs as declared, else those of a TypedDict that it returns; None where nothing tells."""
+    if declared is not None:
+        return {
+            name: port if isinstance(port, Port) else Port(type=_known(port, name)) for name, port in declared.items()
+        }
+    returned = _evaluated(function, "return", inspect.signature(function).return_annotation)
+    if returned is None or returned is types.NoneType:
+        return {}
+    if not hasattr(returned, "__required_keys__"):
+        return None
+    hints = typing.get_type_hints(returned)
+    return {name: _output(name, hint, name in returned.__required_keys__) for name, hint in hints.items()}
+
+
+def word_of(annotation: Any) -> PortType | None:
+    """The port type that fits an annotation, None where none does. A union takes the type that its members share."""
+    origin = get_origin(annotation)
+    if origin is typing.Annotated:
+        return word_of(get_args(annotation)[0])
+    if origin is Literal:
+        return _shared({word_of(type(value)) for value in get_args(annotation)})
+    if origin in (typing.Union, types.UnionType):
+        return _shared({word_of(member) for member in get_args(annotation) if member is not types.NoneType})
+    if hasattr(annotation, "__required_keys__"):  # a TypedDict
+        return "json"
+    return _WORDS.get(origin or annotation)
+
+
+_COLLECTING = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+def _shared(words: set[PortType | None]) -> PortType | None:
+    if None in words:
+        return None
+    return words.pop() if len(words) == 1 else "json"
+
+
+def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    parameters = list(inspect.signature(function).parameters.values())
+    if not parameters or parameters[0].kind not in (
+        inspect.Parameter.POSITIONAL_ONLY,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        inspect.Parameter.VAR_POSITIONAL,
+    ):
+        raise BadRequest("it takes no context: its first parameter is the Context, its inputs follow")
+    for parameter in parameters[1:]:
+        if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
+            raise BadRequest(f"{parameter.name!r} is positional-only, but inputs are passed by name")
+    return {parameter.name: parameter for parameter in parameters[1:]}
+
+
+def _check_names(parameters: Mapping[str, inspect.Parameter], declared: Declared) -> None:
+    takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
+    for name in declared:
+        if name not in parameters and not takes_any:
+            raise BadRequest(f"the input {name!r} has no parameter of that name")
+    for name, parameter in parameters.items():
+        required = parameter.default is inspect.Parameter.empty and parameter.kind not in _COLLECTING
+        if required and name not in declared:
+            raise BadRequest(f"its parameter {name!r} is neither declared as an input nor has a default")
+
+
+def _declared_input(
+    function: Callable[..., Any], parameter: inspect.Parameter | None, name: str, port: PortType | Port
+) -> Port:
+    if isinstance(port, Port):
+        return port
+    word = _known(port, name)
+    return _input(function, parameter, word) if parameter else Port(type=word)
+
+
+def _input(function: Callable[..., Any], parameter: inspect.Parameter, word: PortType | None) -> Port:
+    if word is None:
+        raise BadRequest(
+            f"nothing fits the annotation of {parameter.name!r}; use int, float, str, bool, list, dict or Any,"
+            " or declare inputs={…}"
+        )
+    if parameter.default is inspect.Parameter.empty:
+        return Port(type=word)
+    port = Port(type=word, required=False, default=parameter.default)
+    if parameter.default is not None and (complaint := _bad_default(port)):
+        raise BadRequest(f"the default of {parameter.name!r} {complaint}")
+    return port
+
+
+def _output(name: str, hint: Any, required: bool) -> Port:
+    word = word_of(hint)
+    if word is None:
+        raise BadRequest(f"nothing fits the annotation of its output {name!r}; declare outputs={{…}}")
+    return Port(type=word, required=required)
+
+
+def _bad_default(port: Port) -> str | None:
+    """A default travels in the definition, so it must come back from JSON as it went in."""
+    try:
+        same = json.loads(json_text(port.default)) == port.default
+    except (TypeError, ValueError, RecursionError) as error:
+        return f"cannot be written as JSON: {error}"
+    return mismatch(port, port.default) if same else "changes when it is written as JSON"
+
+
+def _known(word: Any, name: str) -> PortType:
+    if word not in get_args(PortType):
+        raise BadRequest(f"{word!r} is not a type for {name!r}; use one of {', '.join(get_args(PortType))}")
+    return typing.cast(PortType, word)
+
+
+def _evaluated(function: Callable[..., Any], name: str, annotation: Any) -> Any:
+    """An annotation as an object, one by one: one that cannot be read matters only if it is needed."""
+    if not isinstance(annotation, str):
+        return annotation
+    holder = types.SimpleNamespace(__annotations__={name: annotation})
+    try:
+        return typing.get_type_hints(holder, inspect.unwrap(function).__globals__, include_extras=True)[name]
+    except (NameError, AttributeError, SyntaxError, TypeError) as error:
+        declare = "outputs" if name == "return" else "inputs"
+        raise BadRequest(f"its annotation {annotation!r} cannot be read ({error}); declare {declare}={{…}}") from error

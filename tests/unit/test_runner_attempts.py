@@ -1,0 +1,259 @@
+"""What a runner does about each message, in each phase of a token."""
+
+from __future__ import annotations
+
+import pytest
+
+from execution_ledger.messages.inbox import Abort, Closed, Token
+from execution_ledger.messages.parts import Failure
+from execution_ledger.messages.payload import json_payload
+from execution_ledger.messages.reports import (
+    AnyReport,
+    ReportAborted,
+    ReportCompleted,
+    ReportFailed,
+    ReportReleased,
+    ReportStarted,
+    ReportWarning,
+)
+from execution_ledger.runner import attempts as module
+from execution_ledger.runner.attempts import Action, Attempts, Enter, Send, Stop
+from execution_ledger.runner.last_reports import LastReports
+from execution_ledger.runner.outcomes import Completed, Failed, Stopped
+from unit.runner_stage import a_start, a_token
+
+NOW = 1_700_000_000_000
+DONE = Completed(json_payload({"n": 1}))
+
+
+def an_abort(token: Token, claim: int = 1) -> Abort:
+    return Abort(runner="r", claim=claim, token=token, reason="enough")
+
+
+def closed(*tokens: Token) -> Closed:
+    return Closed(runner="r", claim=1, tokens=list(tokens))
+
+
+def sent(actions: list[Action]) -> list[AnyReport]:
+    return [action.report for action in actions if isinstance(action, Send)]
+
+
+def entered(actions: list[Action]) -> list[Token]:
+    return [action.start.token for action in actions if isinstance(action, Enter)]
+
+
+def phases(attempts: Attempts) -> dict[Token, str]:
+    return {Token(execution_id=t.execution_id, attempt=t.attempt): t.phase for t in attempts.tokens()}
+
+
+def running(slots: int = 10) -> tuple[Attempts, Token]:
+    attempts, token = Attempts("r", slots), a_token()
+    attempts.receive(a_start(token), NOW)
+    return attempts, token
+
+
+def test_a_start_reports_and_enters_at_once() -> None:
+    attempts, token = Attempts("r", 10), a_token()
+    started, enter = attempts.receive(a_start(token), NOW)
+    assert isinstance(started, Send)
+    assert isinstance(started.report, ReportStarted)
+    assert isinstance(enter, Enter)
+    assert phases(attempts) == {token: "running"}
+
+
+def test_ordinals_grow_from_one_within_a_token() -> None:
+    attempts, token = Attempts("r", 10), a_token()
+    reports = sent(attempts.receive(a_start(token), NOW))
+    reports += sent(attempts.warned(token, "hm", NOW))
+    reports += sent(attempts.stopped(token, DONE, NOW))
+    assert [type(report) for report in reports] == [ReportStarted, ReportWarning, ReportCompleted]
+    assert [report.ordinal for report in reports] == [1, 2, 3]
+
+
+def test_a_repeated_start_only_makes_it_say_again_what_it_said_last() -> None:
+    attempts, token = running()
+    assert [type(report) for report in sent(attempts.receive(a_start(token), NOW))] == [ReportStarted]
+    (ended,) = sent(attempts.stopped(token, DONE, NOW))
+    assert attempts.receive(a_start(token), NOW + 5) == [Send(ended)]
+
+
+def test_the_next_attempt_of_an_execution_is_another_token() -> None:
+    attempts, token = running()
+    again = Token(execution_id=token.execution_id, attempt=2)
+    assert entered(attempts.receive(a_start(again), NOW)) == [again]
+
+
+def test_a_start_waits_for_a_slot_and_enters_when_one_is_free() -> None:
+    attempts, first = running(slots=1)
+    second = a_token()
+    assert attempts.receive(a_start(second), NOW) == []
+    assert phases(attempts) == {first: "running", second: "waiting"}
+    assert attempts.receive(a_start(second), NOW) == []
+    assert entered(attempts.stopped(first, DONE, NOW)) == [second]
+
+
+def test_an_abort_of_a_token_never_seen_is_answered_and_drops_a_later_start() -> None:
+    attempts, token = Attempts("r", 10), a_token()
+    (answer,) = sent(attempts.receive(an_abort(token), NOW))
+    assert isinstance(answer, ReportAborted)
+    assert not answer.entered
+    assert attempts.receive(a_start(token), NOW) == [Send(answer)]
+    assert phases(attempts) == {token: "ended"}
+
+
+def test_an_abort_of_a_waiting_token_ends_it_without_entering() -> None:
+    attempts, first = running(slots=1)
+    second = a_token()
+    attempts.receive(a_start(second), NOW)
+    (answer,) = sent(attempts.receive(an_abort(second), NOW))
+    assert isinstance(answer, ReportAborted)
+    assert not answer.entered
+    assert entered(attempts.stopped(first, DONE, NOW)) == []
+
+
+def test_an_abort_stops_running_code_once_so_that_a_repeat_does_not_disturb_it() -> None:
+    attempts, token = running()
+    assert attempts.receive(an_abort(token), NOW) == [Stop(token, "enough")]
+    assert attempts.receive(an_abort(token), NOW) == []
+    (report,) = sent(attempts.stopped(token, Stopped(), NOW))
+    assert isinstance(report, ReportAborted)
+    assert report.entered
+    assert attempts.receive(an_abort(token), NOW) == [Send(report)]
+
+
+def test_code_that_ends_in_spite_of_an_abort_is_reported_as_it_ended() -> None:
+    attempts, token = running()
+    attempts.receive(an_abort(token), NOW)
+    (report,) = sent(attempts.stopped(token, DONE, NOW))
+    assert isinstance(report, ReportCompleted)
+
+
+def test_an_execution_may_abort_itself() -> None:
+    attempts, token = running()
+    (report,) = sent(attempts.stopped(token, Stopped("nothing to do", by_itself=True), NOW))
+    assert isinstance(report, ReportAborted)
+    assert report.reason == "nothing to do"
+
+
+def test_closed_forgets_what_has_ended() -> None:
+    attempts, token = running()
+    attempts.stopped(token, DONE, NOW)
+    assert attempts.receive(closed(token), NOW) == []
+    assert phases(attempts) == {}
+
+
+def test_closed_stops_running_code_and_lists_it_until_it_has_stopped() -> None:
+    attempts, token = running(slots=1)
+    second = a_token()
+    assert attempts.receive(closed(token), NOW) == [Stop(token)]
+    assert attempts.receive(closed(token), NOW) == []
+    attempts.receive(a_start(second), NOW)
+    assert attempts.warned(token, "still here", NOW) == []
+    assert phases(attempts) == {token: "running", second: "waiting"}
+    assert entered(attempts.stopped(token, DONE, NOW)) == [second]
+    assert phases(attempts) == {second: "running"}
+
+
+def test_a_message_of_an_older_claim_is_dropped() -> None:
+    attempts, token = Attempts("r", 10), a_token()
+    attempts.receive(an_abort(a_token(), claim=5), NOW)
+    assert attempts.receive(a_start(token, claim=4), NOW) == []
+    assert entered(attempts.receive(a_start(token, claim=5), NOW)) == [token]
+
+
+def test_fencing_stops_the_code_and_reports_nothing_of_it() -> None:
+    attempts, token = running(slots=1)
+    waiting = a_token()
+    attempts.receive(a_start(waiting), NOW)
+    assert attempts.fence() == [Stop(token)]
+    assert phases(attempts) == {token: "running"}
+    assert attempts.stopped(token, DONE, NOW) == []
+    assert phases(attempts) == {}
+
+
+def test_a_fenced_runner_takes_no_start_until_it_is_heard_again() -> None:
+    attempts, token = Attempts("r", 10), a_token()
+    attempts.fence()
+    assert attempts.receive(a_start(token), NOW) == []
+    assert phases(attempts) == {}
+    attempts.unfence()
+    assert entered(attempts.receive(a_start(token), NOW)) == [token]
+
+
+def test_an_attempt_stopped_by_fencing_is_never_entered_again() -> None:
+    attempts, token = running()
+    attempts.fence()
+    attempts.stopped(token, Stopped(), NOW)
+    attempts.unfence()
+    assert [type(report) for report in sent(attempts.receive(a_start(token), NOW))] == [ReportStarted]
+    (answer,) = sent(attempts.receive(an_abort(token), NOW))
+    assert isinstance(answer, ReportAborted)
+    assert answer.entered
+
+
+def test_draining_gives_back_what_waits_and_what_still_comes() -> None:
+    attempts, first = running(slots=1)
+    second, third = a_token(), a_token()
+    attempts.receive(a_start(second), NOW)
+    (released,) = sent(attempts.drain(NOW))
+    assert isinstance(released, ReportReleased)
+    assert released.execution_id == second.execution_id
+    assert [type(report) for report in sent(attempts.receive(a_start(third), NOW))] == [ReportReleased]
+    assert [type(report) for report in sent(attempts.stopped(first, DONE, NOW))] == [ReportCompleted]
+
+
+def test_draining_gives_back_what_stops_and_what_does_not() -> None:
+    attempts, obedient = running()
+    deaf = a_token()
+    attempts.receive(a_start(deaf), NOW)
+    attempts.drain(NOW)
+    assert attempts.stop_running() == [Stop(obedient), Stop(deaf)]
+    (given_back,) = sent(attempts.stopped(obedient, Stopped(), NOW))
+    (abandoned,) = sent(attempts.release_running(NOW))
+    assert isinstance(given_back, ReportReleased)
+    assert isinstance(abandoned, ReportReleased)
+    assert attempts.stopped(deaf, DONE, NOW) == []
+
+
+def test_an_abort_that_meets_a_drain_is_still_an_abort() -> None:
+    attempts, token = running()
+    attempts.receive(an_abort(token), NOW)
+    attempts.drain(NOW)
+    assert [type(report) for report in sent(attempts.stopped(token, Stopped(), NOW))] == [ReportAborted]
+
+
+def test_a_failure_is_reported_with_its_words() -> None:
+    attempts, token = running()
+    failure = Failure(kind="user", message="ValueError: no")
+    (report,) = sent(attempts.stopped(token, Failed(failure), NOW))
+    assert isinstance(report, ReportFailed)
+    assert report.failure == failure
+
+
+def test_a_start_beyond_what_a_heartbeat_can_list_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "HELD_MAX", 1)
+    attempts, _ = running()
+    late = a_token()
+    assert attempts.receive(a_start(late), NOW) == []
+    assert late not in phases(attempts)
+
+
+def test_tokens_stopped_by_fencing_are_remembered_within_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FENCED_MAX", 1)
+    attempts, oldest = running()
+    newest = a_token()
+    attempts.receive(a_start(newest), NOW)
+    attempts.fence()
+    attempts.stopped(oldest, Stopped(), NOW)
+    attempts.stopped(newest, Stopped(), NOW)
+    attempts.unfence()
+    assert entered(attempts.receive(a_start(newest), NOW)) == []
+    assert entered(attempts.receive(a_start(oldest), NOW)) == [oldest]
+
+
+def test_last_reports_stay_within_their_budget() -> None:
+    last = LastReports(bytes_max=2_500)
+    tokens = [a_token() for _ in range(3)]
+    for token in tokens:
+        last.keep(token, ReportStarted(**token.model_dump(), ordinal=1, runner="r", time=NOW))
+    assert [len(last.again(token, Send)) for token in tokens] == [0, 1, 1]

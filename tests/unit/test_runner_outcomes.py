@@ -1,0 +1,112 @@
+"""What returned values and raised errors amount to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from execution_ledger.messages.definition import Definition, Port
+from execution_ledger.messages.payload import PAYLOAD_BYTES_MAX
+from execution_ledger.runner.outcomes import Completed, Failed, of_error, of_value
+
+DECLARED = Definition(name="train", outputs={"n": Port(type="number")}, code="c")
+OPEN = Definition(name="train", any_outputs=True, code="c")
+SILENT = Definition(name="train", code="c")
+
+
+def failure_of(definition: Definition, value: Any) -> tuple[str, str]:
+    outcome = of_value(definition, value)
+    assert isinstance(outcome, Failed)
+    return outcome.failure.kind, outcome.failure.message
+
+
+def raised(code: Callable[[], object]) -> Failed:
+    with pytest.raises(BaseException) as caught:  # noqa: PT011 - any error at all
+        code()
+    return of_error(caught.value, ours=__file__)
+
+
+def test_declared_outputs_complete_with_their_json() -> None:
+    outcome = of_value(DECLARED, {"n": 1.5})
+    assert isinstance(outcome, Completed)
+    assert outcome.outputs.inline == '{"n":1.5}'
+
+
+@pytest.mark.parametrize(("definition", "value"), [(SILENT, None), (SILENT, {}), (OPEN, None), (OPEN, {"any": [1]})])
+def test_what_fits_the_definition_completes(definition: Definition, value: Any) -> None:
+    assert isinstance(of_value(definition, value), Completed)
+
+
+@pytest.mark.parametrize(
+    ("definition", "value", "complaint"),
+    [
+        (DECLARED, {}, "n was not returned"),
+        (DECLARED, {"n": 1, "m": 2}, "m is not an output"),
+        (DECLARED, {"n": "one"}, "n must be a number"),
+        (DECLARED, 7, "returns a dict"),
+        (DECLARED, None, "returns a dict"),
+        (DECLARED, {"n": float("nan")}, "cannot be written as JSON"),
+        (OPEN, {"x": object()}, "cannot be written as JSON"),
+        (OPEN, {"x": "\ud800"}, "cannot be written as JSON"),
+        (OPEN, {1: 2}, "1 is not an output"),
+        (SILENT, {"n": 1}, "n is not an output"),
+    ],
+)
+def test_outputs_that_do_not_fit_fail_in_clear_words(definition: Definition, value: Any, complaint: str) -> None:
+    kind, message = failure_of(definition, value)
+    assert kind == "user"
+    assert complaint in message
+
+
+def test_endless_outputs_fail_instead_of_overflowing() -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+    assert "cannot be written as JSON" in failure_of(OPEN, {"x": endless})[1]
+
+
+def test_outputs_may_fill_their_limit_and_not_a_byte_more() -> None:
+    fitting = "x" * (PAYLOAD_BYTES_MAX - len('{"x":""}'))
+    assert isinstance(of_value(OPEN, {"x": fitting}), Completed)
+    kind, message = failure_of(OPEN, {"x": fitting + "x"})
+    assert kind == "outputs_too_large"
+    assert "60,001 bytes" in message
+    assert "60,000" in message
+
+
+def test_an_error_keeps_its_name_words_and_the_users_frames() -> None:
+    def of_the_user() -> None:
+        raise ValueError("no such column")
+
+    failure = raised(of_the_user).failure
+    assert (failure.kind, failure.message) == ("user", "ValueError: no such column")
+    assert failure.traceback is not None
+    assert "of_the_user" in failure.traceback
+    assert "raised" not in failure.traceback.split("of_the_user")[0]
+
+
+def test_a_long_traceback_keeps_its_end() -> None:
+    def deep() -> None:
+        raise ValueError("x" * 50_000 + "the end")
+
+    failure = raised(deep).failure
+    assert failure.message.startswith("ValueError: xxx")
+    assert failure.traceback is not None
+    assert failure.traceback.rstrip().endswith("the end")
+
+
+class Spiteful(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+def test_errors_without_readable_words_are_failures_too() -> None:
+    def spiteful() -> None:
+        raise Spiteful
+
+    def unwritable() -> None:
+        raise ValueError("\ud800")
+
+    assert raised(spiteful).failure.message.startswith("Spiteful: ")
+    assert raised(unwritable).failure.message == "ValueError: ?"

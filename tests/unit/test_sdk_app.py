@@ -1,0 +1,100 @@
+"""Finding the pipelines of an app."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from execution_ledger.errors import BadRequest, BadSettings
+from execution_ledger.sdk.pipeline import collect, load_app, pipeline
+
+APP = """
+from dataclasses import dataclass
+from execution_ledger import Context, pipeline
+from beside_the_app import FACTOR
+
+@dataclass
+class Unrelated:
+    n: int
+
+@pipeline
+async def double(context: Context, n: int):
+    return {"n": FACTOR * n}
+
+alias = double
+"""
+
+
+@pytest.fixture(autouse=True)
+def clean_imports(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    known = set(sys.modules)
+    yield
+    for name in set(sys.modules) - known:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Path:
+    (tmp_path / "beside_the_app.py").write_text("FACTOR = 2\n")
+    path = tmp_path / "an_app.py"
+    path.write_text(APP)
+    return path
+
+
+def test_an_app_is_loaded_from_a_file_that_imports_its_neighbours(app: Path) -> None:
+    module = load_app(str(app))
+    assert list(collect(module)) == ["double"]
+
+
+def test_an_app_is_loaded_by_name_from_the_working_directory(app: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(app.parent)
+    assert list(collect(load_app("an_app"))) == ["double"]
+
+
+def test_a_file_named_like_a_loaded_module_leaves_that_alone(app: Path) -> None:
+    clash = app.rename(app.parent / "json.py")
+    json = sys.modules["json"]
+    assert list(collect(load_app(str(clash)))) == ["double"]
+    assert sys.modules["json"] is json
+
+
+@pytest.mark.parametrize(
+    ("code", "last_line"),
+    [
+        ("raise ValueError('no')", "ValueError: no"),
+        ("import nowhere_at_all", "ModuleNotFoundError: No module named 'nowhere_at_all'"),
+        ("raise SystemExit(2)", "SystemExit: 2"),
+        ("def (", "SyntaxError: invalid syntax"),
+    ],
+)
+def test_an_app_that_fails_to_import_says_why(tmp_path: Path, code: str, last_line: str) -> None:
+    path = tmp_path / "broken_app.py"
+    path.write_text(code)
+    with pytest.raises(BadSettings) as refused:
+        load_app(str(path))
+    assert str(refused.value).endswith(last_line)
+    assert "broken_app" not in sys.modules
+
+
+@pytest.mark.parametrize("name", ["no.such.module", "no/such/file.py"])
+def test_an_app_that_does_not_exist_is_refused(name: str) -> None:
+    with pytest.raises(BadSettings, match="cannot be imported"):
+        load_app(name)
+
+
+def test_two_pipelines_may_not_share_a_name() -> None:
+    @pipeline("train")
+    def first(context: object) -> None: ...
+
+    @pipeline("train")
+    def second(context: object) -> None: ...
+
+    module = ModuleType("an_app")
+    vars(module).update(first=first, second=second)
+    with pytest.raises(BadRequest, match="two pipelines named 'train'"):
+        collect(module)

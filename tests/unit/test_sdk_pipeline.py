@@ -1,0 +1,206 @@
+"""What `@pipeline` declares, infers and refuses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, Literal, TypedDict
+
+import pytest
+
+from execution_ledger import Context, Pipeline, pipeline
+from execution_ledger.errors import BadRequest
+from execution_ledger.messages.definition import Definition, Port, check_inputs, definition_text
+
+
+class Model(TypedDict):
+    score: float
+    labels: list[str]
+
+
+def test_bare_on_a_plain_function() -> None:
+    @pipeline
+    def train(context: Context, n: int, name: str = "a") -> Model:
+        """Trains.
+
+        For long.
+        """
+        return {"score": n, "labels": [name]}
+
+    definition = train.definition
+    assert definition.name == "train"
+    assert definition.description == "Trains."
+    assert definition.inputs == {
+        "n": Port(type="number"),
+        "name": Port(type="string", required=False, default="a"),
+    }
+    assert definition.outputs == {"score": Port(type="number"), "labels": Port(type="array")}
+    assert not train.is_async
+
+
+async def test_it_can_still_be_called() -> None:
+    @pipeline
+    async def add(context: Any, a: int, b: int) -> dict[str, int]:
+        return {"sum": a + b}
+
+    assert await add(None, a=1, b=2) == {"sum": 3}
+    assert add.is_async
+
+
+def test_declared_in_full() -> None:
+    @pipeline(inputs={"n": "number"}, outputs={"n": "number"}, limit=3, name="train.fast", description="Quick.")
+    async def train(context, n):  # type: ignore[no-untyped-def]
+        return {"n": n}
+
+    assert train.definition == Definition(
+        name="train.fast",
+        inputs={"n": Port(type="number")},
+        outputs={"n": Port(type="number")},
+        limit=3,
+        description="Quick.",
+        code=train.definition.code,
+    )
+
+
+def test_the_name_may_come_first() -> None:
+    @pipeline("train", inputs={"n": "number"})
+    def any_name(context, n=1):  # type: ignore[no-untyped-def]
+        return None
+
+    assert any_name.name == "train"
+    assert any_name.definition.inputs == {"n": Port(type="number", required=False, default=1)}
+
+
+def test_every_annotation_has_its_type() -> None:
+    @pipeline
+    def typed(
+        context: Context,
+        i: int,
+        f: float,
+        s: str,
+        b: bool,
+        a: list[int],
+        d: dict[str, int],
+        any_: Any,
+        choice: Literal["x", "y"],
+        both: int | float,
+        either: int | str,
+        maybe: str | None = None,
+        *,
+        only: bool = True,
+    ) -> None: ...
+
+    assert {name: port.type for name, port in typed.definition.inputs.items()} == {
+        "i": "number",
+        "f": "number",
+        "s": "string",
+        "b": "boolean",
+        "a": "array",
+        "d": "json",
+        "any_": "json",
+        "choice": "string",
+        "both": "number",
+        "either": "json",
+        "maybe": "string",
+        "only": "boolean",
+    }
+    assert check_inputs(typed.definition, {})[1].keys() >= {"i", "s"}
+    assert not typed.definition.inputs["maybe"].required
+
+
+def test_outputs_that_nothing_tells_may_be_any() -> None:
+    @pipeline
+    def unknown(context: Context) -> dict[str, Any]:
+        return {}
+
+    @pipeline
+    def nothing(context: Context) -> None: ...
+
+    @pipeline(outputs={})
+    def declared(context: Context) -> dict[str, Any]:
+        return {}
+
+    assert [p.definition.any_outputs for p in (unknown, nothing, declared)] == [True, False, False]
+
+
+def test_further_inputs_go_to_a_function_that_takes_any() -> None:
+    @pipeline(inputs={"x": "number"})
+    def open_to_all(context: Context, **others: Any) -> None: ...
+
+    assert list(open_to_all.definition.inputs) == ["x"]
+
+
+def test_a_changed_body_is_another_version() -> None:
+    def of(source: str) -> Pipeline:
+        space: dict[str, Any] = {}
+        exec(source, space)
+        declared: Pipeline = pipeline(space["train"])
+        return declared
+
+    one, same, other = of("def train(c): return 1"), of("def train(c): return 1"), of("def train(c): return 2")
+    assert one.digest == same.digest
+    assert one.digest != other.digest
+
+
+def test_the_definition_survives_its_json() -> None:
+    @pipeline
+    def train(context: Context, config: dict[str, Any] = {"a": None, "b": [1.0]}) -> None: ...  # noqa: B006
+
+    text = definition_text(train.definition)
+    assert definition_text(Definition.model_validate(json.loads(text))) == text
+
+
+def yields(context: Any) -> Any:
+    yield 1
+
+
+def unfit(context: Any, when: complex) -> None: ...
+def unreadable(context: Any, x: Nowhere) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+def unreadable_return(context: Any) -> Nowhere: ...  # type: ignore[name-defined]  # noqa: F821
+def bad_default(context: Any, n: int = "x") -> None: ...  # type: ignore[assignment]
+def nan_default(context: Any, n: float = float("nan")) -> None: ...
+def set_default(context: Any, n: Any = frozenset()) -> None: ...
+def tuple_default(context: Any, n: Any = (1, 2)) -> None: ...
+def no_context() -> None: ...
+def positional(context: Any, n: int, /) -> None: ...
+def good(context: Any, n: int) -> None: ...
+def _hidden(context: Any) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("declare", "function", "complaint"),
+    [
+        (pipeline, yields, "it yields"),
+        (pipeline, unfit, "nothing fits the annotation of 'when'"),
+        (pipeline, unreadable, "'Nowhere' cannot be read"),
+        (pipeline, unreadable_return, "declare outputs="),
+        (pipeline, bad_default, "default of 'n' must be a number"),
+        (pipeline, nan_default, "default of 'n' cannot be written as JSON"),
+        (pipeline, set_default, "default of 'n' cannot be written as JSON"),
+        (pipeline, tuple_default, "default of 'n' changes"),
+        (pipeline, no_context, "takes no context"),
+        (pipeline, positional, "positional-only"),
+        (pipeline, _hidden, "name '_hidden'"),
+        (pipeline, len, "not a function"),
+        (pipeline(inputs={"n": "int"}), good, "'int' is not a type for 'n'; use one of string, number"),  # type: ignore[dict-item]
+        (pipeline(inputs={"n": "number", "m": "number"}), good, "'m' has no parameter"),
+        (pipeline(inputs={}), good, "parameter 'n' is neither declared"),
+        (pipeline(outputs={"n": "int"}), good, "'int' is not a type"),  # type: ignore[dict-item]
+        (pipeline(name="no spaces"), good, "name 'no spaces'"),
+        (pipeline(limit=0), good, "limit 0"),
+    ],
+)
+def test_what_cannot_be_declared_is_refused_naming_the_function(
+    declare: Callable[[Callable[..., Any]], Pipeline], function: Callable[..., Any], complaint: str
+) -> None:
+    with pytest.raises(BadRequest) as refused:
+        declare(function)
+    assert complaint in str(refused.value)
+    assert function.__name__ in str(refused.value)
+
+
+def test_a_context_that_is_only_known_to_type_checkers_is_no_matter() -> None:
+    @pipeline
+    def train(context: Nowhere, n: int) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+
+    assert list(train.definition.inputs) == ["n"]

@@ -1,0 +1,176 @@
+"""Ten seeds of one small scenario: the real services in memory, on a virtual clock, while processes die.
+
+Every execution must end as it should, exactly once, and the views must be what the log says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from execution_ledger import Context, pipeline
+from execution_ledger.gateway.requests import AbortRequest, ExecutionRequest, OptionsRequest
+from execution_ledger.log.protocol import Lane, Topic
+from execution_ledger.messages.events import (
+    Aborted,
+    Completed,
+    Dispatched,
+    Event,
+    Failed,
+    Requeued,
+    decode_event,
+    digest_of,
+)
+from execution_ledger.messages.ids import shard_of
+from execution_ledger.messages.parts import TERMINAL
+from execution_ledger.settings import Settings
+from execution_ledger.trials.simulate.cluster import Cluster
+from execution_ledger.trials.simulate.loop import VirtualLoop
+
+SHARDS = 4
+ENDS_WITHIN_S = 300  # of virtual time
+
+
+@pipeline(inputs={"n": "number"}, outputs={"n": "number"})
+async def double(ctx: Context, n: float) -> dict[str, Any]:
+    await asyncio.sleep(0.5)
+    return {"n": 2 * n}
+
+
+@pipeline(inputs={"n": "number"}, outputs={"n": "number"})
+def halve(ctx: Context, n: float) -> dict[str, Any]:
+    return {"n": n / 2}
+
+
+@pipeline(outputs={})
+async def fail(ctx: Context) -> None:
+    raise ValueError("as asked")
+
+
+@pipeline(limit=2, outputs={})
+async def slow(ctx: Context) -> None:
+    await asyncio.sleep(3)
+
+
+@pipeline(outputs={})
+async def endless(ctx: Context) -> None:
+    await asyncio.Event().wait()
+
+
+PIPELINES = {one.name: one for one in (double, halve, fail, slow, endless)}
+EXPECTED = {"double": "completed", "halve": "completed", "fail": "failed", "slow": "completed", "endless": "aborted"}
+
+
+async def submitted(cluster: Cluster, name: str, number: int) -> str:
+    takes_number = "n" in PIPELINES[name].definition.inputs
+    request = ExecutionRequest(
+        pipeline=name,
+        inputs={"n": number} if takes_number else {},
+        options=OptionsRequest(losses_max=10),
+    )
+    answer = await cluster.callers.submit(request, actor="ada", key=f"key-{name}-{number}")
+    return answer.subject
+
+
+async def scenario(loop: VirtualLoop, seed: int) -> Cluster:
+    async with Cluster(loop, seed, PIPELINES, Settings()) as cluster:
+        for name in ("projector-a", "ledger-a", "ledger-b", "dispatcher-a", "dispatcher-b", "runner-a", "runner-b"):
+            cluster.start(name)
+        async with asyncio.timeout(60):
+            while len(cluster.tail.catalog.page("", limit=100)) < len(PIPELINES):
+                await asyncio.sleep(0.1)
+        names = ["double"] * 6 + ["halve"] * 6 + ["fail"] * 2 + ["slow"] * 6 + ["endless"] * 2
+        calls = [asyncio.create_task(submitted(cluster, name, number)) for number, name in enumerate(names)]
+        await kill_and_restart_some(cluster)
+        ids = await asyncio.gather(*calls)
+        await asyncio.sleep(10)
+        for execution_id, name in zip(ids, names, strict=True):
+            if name == "endless":
+                await cluster.callers.abort(execution_id, AbortRequest(reason="it never ends"), actor="ada")
+        await all_ended(cluster, ids)
+        statuses = [cluster.store.executions[execution_id]["status"] for execution_id in ids]
+        assert statuses == [EXPECTED[name] for name in names]
+        await cluster.stop()
+    return cluster
+
+
+async def kill_and_restart_some(cluster: Cluster) -> None:
+    victims = ["ledger-a", "runner-a", "dispatcher-a", "dispatcher-b"]
+    cluster.world.chance.shuffle(victims)
+    for victim in victims[:3]:
+        await asyncio.sleep(cluster.world.chance.uniform(0.1, 2))
+        cluster.kill(victim)
+        await asyncio.sleep(cluster.world.chance.uniform(0.1, 2))
+        cluster.start(victim)
+
+
+async def all_ended(cluster: Cluster, ids: list[str]) -> None:
+    for _ in range(ENDS_WITHIN_S):
+        open_ones = [one for one in ids if cluster.store.executions.get(one, {}).get("status") not in TERMINAL]
+        if not open_ones:
+            return
+        await asyncio.sleep(1)
+    raise AssertionError([cluster.store.executions.get(one, {}).get("name", one) for one in open_ones])
+
+
+async def whole_history(cluster: Cluster) -> list[tuple[Event, bytes]]:
+    lanes = {Lane(Topic.EVENTS, shard): 0 for shard in range(SHARDS)}
+    async with cluster.log.reader(lanes) as reader:
+        chunks = await reader.read(0.001)
+    return [(decode_event(raw), raw) for chunk in chunks.values() for raw in (r.value or b"" for r in chunk.records)]
+
+
+def check_history(history: list[tuple[Event, bytes]], cluster: Cluster) -> None:
+    """The promises that this scenario can show, from the log alone and from log and views together."""
+    sequences: dict[int, int] = {}
+    chains: dict[str, tuple[int, str | None]] = {}
+    attempts: dict[str, int] = {}
+    ends: Counter[str] = Counter()
+    for event, raw in history:
+        assert event.sequence == sequences.get(event.shard, 0) + 1
+        sequences[event.shard] = event.sequence
+        if event.version is not None:
+            version, previous = chains.get(event.subject, (0, None))
+            assert (event.version, event.previous) == (version + 1, previous)
+            chains[event.subject] = (event.version, digest_of(raw))
+            assert shard_of(event.subject) == event.shard
+        if event.data.TYPE == "execution.dispatched.v1":
+            assert event.data.attempt == attempts.get(event.subject, 0) + 1
+            attempts[event.subject] = event.data.attempt
+        ends[event.subject] += event.data.TYPE.split(".")[1] in TERMINAL and event.version is not None
+    assert max(ends.values()) == 1
+    assert {shard: at.sequence for shard, at in cluster.store.positions.items()} == sequences
+    journal = [cluster.store.journal[key]["event"] for key in sorted(cluster.store.journal)]
+    assert journal == [raw for event, raw in sorted(history, key=lambda one: (one[0].shard, one[0].sequence))]
+
+
+def check_limits(history: list[tuple[Event, bytes]]) -> None:
+    """`slow` never runs more than twice at once, whoever dispatches. Within a millisecond, ends come first."""
+    running: set[str] = set()
+    slow_ones = {event.subject for event, _ in history if getattr(event.data, "name", "").startswith("slow-")}
+    moves = [
+        (event.recordedtime, dispatches(event), event.subject) for event, _ in history if event.subject in slow_ones
+    ]
+    for _, begins, subject in sorted(move for move in moves if move[1] is not None):
+        (running.add if begins else running.discard)(subject)
+        assert len(running) <= 2
+
+
+def dispatches(event: Event) -> bool | None:
+    """Whether the event takes a place of its limit (True), gives it back (False), or neither."""
+    if isinstance(event.data, Dispatched):
+        return True
+    return False if isinstance(event.data, Completed | Failed | Aborted | Requeued) else None
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_every_execution_ends_as_it_should_whoever_dies(seed: int) -> None:
+    loop = VirtualLoop(seed)
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        cluster = runner.run(scenario(loop, seed))
+        history = runner.run(whole_history(cluster))
+    check_history(history, cluster)
+    check_limits(history)
