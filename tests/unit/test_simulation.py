@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -79,9 +80,7 @@ async def scenario(loop: VirtualLoop, seed: int) -> Cluster:
     async with Cluster(loop, seed, PIPELINES, Settings()) as cluster:
         for name in ("projector-a", "ledger-a", "ledger-b", "dispatcher-a", "dispatcher-b", "runner-a", "runner-b"):
             cluster.start(name)
-        async with asyncio.timeout(60):
-            while len(cluster.tail.catalog.page("", limit=100)) < len(PIPELINES):
-                await asyncio.sleep(0.1)
+        await until(lambda: len(cluster.tail.catalog.page("", limit=100)) == len(PIPELINES), within_s=60)
         names = ["double"] * 6 + ["halve"] * 6 + ["fail"] * 2 + ["slow"] * 6 + ["endless"] * 2
         calls = [asyncio.create_task(submitted(cluster, name, number)) for number, name in enumerate(names)]
         await kill_and_restart_some(cluster)
@@ -108,12 +107,17 @@ async def kill_and_restart_some(cluster: Cluster) -> None:
 
 
 async def all_ended(cluster: Cluster, ids: list[str]) -> None:
-    for _ in range(ENDS_WITHIN_S):
-        open_ones = [one for one in ids if cluster.store.executions.get(one, {}).get("status") not in TERMINAL]
-        if not open_ones:
+    statuses = cluster.store.executions
+    await until(lambda: all(statuses.get(one, {}).get("status") in TERMINAL for one in ids), ENDS_WITHIN_S)
+
+
+async def until(condition: Callable[[], bool], within_s: int) -> None:
+    """Looks every virtual tenth of a second, which costs no real time."""
+    for _ in range(10 * within_s):
+        if condition():
             return
-        await asyncio.sleep(1)
-    raise AssertionError([cluster.store.executions.get(one, {}).get("name", one) for one in open_ones])
+        await asyncio.sleep(0.1)
+    raise AssertionError(f"not within {within_s} s")
 
 
 async def whole_history(cluster: Cluster) -> list[tuple[Event, bytes]]:
