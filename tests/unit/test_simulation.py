@@ -121,10 +121,14 @@ async def until(condition: Callable[[], bool], within_s: int) -> None:
 
 
 async def whole_history(cluster: Cluster) -> list[tuple[Event, bytes]]:
-    lanes = {Lane(Topic.EVENTS, shard): 0 for shard in range(SHARDS)}
-    async with cluster.log.reader(lanes) as reader:
-        chunks = await reader.read(0.001)
-    return [(decode_event(raw), raw) for chunk in chunks.values() for raw in (r.value or b"" for r in chunk.records)]
+    ends = {lane: await cluster.log.end(lane) for lane in (Lane(Topic.EVENTS, shard) for shard in range(SHARDS))}
+    positions, history = dict.fromkeys(ends, 0), list[tuple[Event, bytes]]()
+    async with cluster.log.reader(positions) as reader:
+        while positions != ends:
+            for lane, chunk in (await reader.read(1)).items():
+                positions[lane] = chunk.position
+                history += [(decode_event(record.value or b""), record.value or b"") for record in chunk.records]
+    return history
 
 
 def check_history(history: list[tuple[Event, bytes]], cluster: Cluster) -> None:

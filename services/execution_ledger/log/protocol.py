@@ -77,7 +77,7 @@ class Writer(Protocol):
         ...
 
     async def append(self, batch: Sequence[Outgoing]) -> None:
-        """All or nothing, visible when this returns; not to be cancelled.
+        """All or nothing, decided for good when this returns, and seen by readers moments later; not to be cancelled.
 
         Raises Fenced when the shard was taken over. Raises OutcomeUnknown when no answer came: the writer is
         destroyed then, and only a new take-over can tell what happened. One writer, one append at a time.

@@ -1,0 +1,163 @@
+"""Commands on executions that exist: look at one, list them, abort one, read its history."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .connection import DEFAULT_FOLDER, DataDir, connect, execution_path
+from .output import (
+    AsJson,
+    clock_time,
+    date_time,
+    duration_ms,
+    filled,
+    show_fields,
+    show_json,
+    show_json_lines,
+    show_note,
+    show_table,
+)
+from .run import Mode
+
+if TYPE_CHECKING:
+    from .client import Client
+
+PAGE_MAX = 100
+
+Which = Annotated[str, typer.Argument(metavar="EXECUTION", help="Its id, number or name.")]
+
+
+class Status(StrEnum):
+    QUEUED = "queued"
+    STARTED = "started"
+    ABORT_REQUESTED = "abort_requested"
+    ABORTED = "aborted"
+    FAILED = "failed"
+    COMPLETED = "completed"
+
+
+def get(which: Which, data_dir: DataDir = DEFAULT_FOLDER, as_json: AsJson = False) -> None:
+    """Show all that is known of an execution."""
+    with connect(data_dir) as ledger:
+        record = ledger.get(execution_path(which))
+    if as_json:
+        show_json(record)
+    else:
+        show_fields(filled(record | _readable_attempts(record["attempts"]) | _readable_failure(record["failure"])))
+
+
+def list_(
+    pipeline: Annotated[str | None, typer.Option(help="Only of this pipeline.")] = None,
+    status: Annotated[Status | None, typer.Option(help="Only with this status.")] = None,
+    twin: Annotated[str | None, typer.Option(help="Only on this twin.")] = None,
+    mode: Annotated[Mode | None, typer.Option(help="Only of this mode.")] = None,
+    label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Only with this label.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many.")] = 20,
+    everything: Annotated[bool, typer.Option("--all", help="However many there are.")] = False,
+    data_dir: DataDir = DEFAULT_FOLDER,
+    as_json: AsJson = False,
+) -> None:
+    """List executions, newest first."""
+    filters = {"pipeline": pipeline, "status": status, "twin": twin, "mode": mode, "label": label or None}
+    with connect(data_dir) as ledger:
+        found = pages(ledger, "/v1/executions", filters, PAGE_MAX if everything else min(limit + 1, PAGE_MAX))
+        shown = found if everything else islice(found, limit)
+        if as_json:
+            show_json_lines(shown)
+        else:
+            show_table(("NAME", "STATUS", "MODE", "TWIN", "CREATED", "TOOK"), [_row(each) for each in shown])
+            if next(found, None):
+                show_note("There are more: --limit N or --all.")
+
+
+def abort(
+    which: Which,
+    reason: Annotated[str | None, typer.Option(help="Why; kept in its history.")] = None,
+    data_dir: DataDir = DEFAULT_FOLDER,
+    as_json: AsJson = False,
+) -> None:
+    """Ask an execution to end."""
+    with connect(data_dir) as ledger:
+        body = {"reason": reason} if reason else {}
+        answer = ledger.post(f"{execution_path(which)}/abort", body, f"cli-{uuid.uuid4()}")
+    if as_json:
+        show_json(answer)
+    else:
+        show_fields({"id": answer["id"], "status": answer["status"]})
+
+
+def events(which: Which, data_dir: DataDir = DEFAULT_FOLDER, as_json: AsJson = False) -> None:
+    """Show the history of an execution."""
+    with connect(data_dir) as ledger:
+        history = pages(ledger, f"{execution_path(which)}/events", {}, PAGE_MAX)
+        if as_json:
+            show_json_lines(history)
+        else:
+            show_table(("TIME", "EVENT", "ATTEMPT", "WHO", "WHY", "SEQUENCE"), [_event_row(each) for each in history])
+
+
+def pages(ledger: Client, path: str, filters: Mapping[str, Any], size: int) -> Iterator[dict[str, Any]]:
+    """All items of a list, a page at a time and only as far as they are taken."""
+    cursor: str | None = None
+    while True:
+        page = ledger.get(path, **filters, limit=size, cursor=cursor)
+        yield from page["items"]
+        cursor = page["next"]
+        if cursor is None:
+            return
+
+
+def _readable_attempts(attempts: list[dict[str, Any]]) -> dict[str, str]:
+    """One line each: its number, where it is, on which runner, and why it is over."""
+    told = [[str(each["attempt"]), each["status"], each["runner"], each["cause"]] for each in attempts]
+    return {"attempts": "\n".join("  ".join(filter(None, words)) for words in told)}
+
+
+def _readable_failure(failure: Mapping[str, Any] | None) -> dict[str, Any]:
+    """With the traceback as the lines that it is."""
+    if not failure:
+        return {}
+    return {"failure": f"{failure['kind']}: {failure['message']}", "traceback": failure.get("traceback")}
+
+
+def _row(record: dict[str, Any]) -> tuple[Any, ...]:
+    return (
+        record["name"],
+        record["status"],
+        record["mode"],
+        record["twin"],
+        date_time(record["created_at"]),
+        duration_ms(record["execution_ms"]),
+    )
+
+
+def _event_row(event: dict[str, Any]) -> tuple[Any, ...]:
+    return (
+        clock_time(event["recordedtime"]),
+        short_type(event["type"]),
+        event["data"].get("attempt"),
+        event.get("actor"),
+        why(event),
+        int(event["sequence"]),
+    )
+
+
+def short_type(event_type: str) -> str:
+    """`executionledger.execution.queued.v1` is `execution.queued`."""
+    return ".".join(event_type.split(".")[1:-1])
+
+
+def why(event: dict[str, Any]) -> str | None:
+    """The reason somebody gave, else what the event itself says of its cause."""
+    data = event["data"]
+    cause = (data.get("failure") or data.get("refusal") or {}) or data
+    found = (
+        event.get("reason") or cause.get("message") or cause.get("detail") or data.get("cause") or data.get("outcome")
+    )
+    return str(found) if found else None

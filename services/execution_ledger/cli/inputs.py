@@ -1,0 +1,46 @@
+"""Values from the command line: `name=value`, read by the type that the pipeline declares. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ..errors import BadRequest
+
+
+def parse_inputs(pairs: Iterable[str], types: Mapping[str, str]) -> dict[str, Any]:
+    """`types` are the declared ones by input name; an unknown name is left for the ledger to refuse."""
+    return {name: parse_value(text, types.get(name)) for name, text in split_pairs(pairs, "-i name=value")}
+
+
+def parse_labels(pairs: Iterable[str]) -> dict[str, str]:
+    return dict(split_pairs(pairs, "--label key=value"))
+
+
+def split_pairs(pairs: Iterable[str], example: str) -> list[tuple[str, str]]:
+    """Raises BadRequest for what has no name, and for a name that comes twice."""
+    split: dict[str, str] = {}
+    for pair in pairs:
+        name, sign, value = pair.partition("=")
+        if not (name and sign):
+            raise BadRequest(f"{pair!r} is not a pair. Write {example}.")
+        if name in split:
+            raise BadRequest(f"{name!r} is given twice. Give it once.")
+        split[name] = value
+    return list(split.items())
+
+
+def parse_value(text: str, port_type: str | None) -> Any:
+    """JSON where it is JSON, else the text itself; an input declared as a string is always the text."""
+    if port_type == "string":
+        return text
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except ValueError:
+        return text
+
+
+def _no_constant(name: str) -> Any:
+    """NaN and the infinities are not JSON, though Python reads them."""
+    raise ValueError(name)

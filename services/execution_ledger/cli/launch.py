@@ -1,0 +1,142 @@
+"""What `exledger dev` does: Kafka and Postgres, then a process per service, until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..clock import spawn_task
+from ..embedded.folder import DataFolder
+from ..embedded.process import ChildSpec, last_lines
+from ..embedded.stack import Stack
+from ..embedded.supervisor import Supervisor, What
+from ..errors import Permanent
+from ..lifecycle import end_tasks
+from ..log.topics import create_topics
+from .output import show_note
+from .readiness import registered_pipelines
+from .screen import Download, show_ready, show_service
+from .serve import read_settings
+from .services import Place, service_specs, url_of, usable_port
+
+GRACE_S = 8.0  # per service; more than a runner's drain
+READY_S = 90.0  # a slow machine, with a log to replay
+POLL_S = 0.05
+DEATHS_MAX = 3  # of one service before the start counts as failed
+
+
+class NotReady(Permanent):
+    """The services did not come up."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    folder: Path
+    host: str
+    port: int
+    app: str
+    ephemeral: bool
+
+
+async def launch(plan: Plan) -> None:
+    """Returns after SIGINT or SIGTERM, when nothing runs any more; a second signal ends everything at once."""
+    stopping = _told_to_stop()
+    work = spawn_task(_live(plan), "live")
+    stop = spawn_task(_wait_for(stopping), "stop")
+    await asyncio.wait([work, stop], return_when=asyncio.FIRST_COMPLETED)
+    if stopping.is_set():
+        show_note("Stopping … (once more ends everything at once)")
+    await end_tasks([work, stop])
+    if not work.cancelled() and (failure := work.exception()):
+        raise failure
+
+
+async def _live(plan: Plan) -> None:
+    began = time.monotonic()
+    with DataFolder(plan.folder).hold(url_of(plan.host, plan.port)) as folder:
+        usable_port(plan.host, plan.port)
+        show_note(f"Starting in {folder.path} …")
+        async with _stack(folder.path, plan.ephemeral) as stack:
+            place = Place(
+                plan.host, plan.port, stack.bootstrap_servers, stack.dsn, folder.token(), plan.app, folder.path / "logs"
+            )
+            settings = read_settings().kafka.model_copy(update={"bootstrap_servers": place.kafka})
+            await create_topics(settings)
+            specs = service_specs(place)
+            watch = Watch(specs)
+            async with Supervisor(specs, watch.tell, GRACE_S) as services:
+                pipelines = await _ready(place, watch)
+                folder.announce(place.url, place.kafka, place.dsn)
+                show_ready(place, folder.path, pipelines, time.monotonic() - began)
+                await services.wait()
+
+
+@contextlib.asynccontextmanager
+async def _stack(folder: Path, ephemeral: bool) -> AsyncIterator[Stack]:
+    with Download() as download:
+        stack = Stack(folder, progress=download.tell, on_event=show_service)
+        try:
+            async with stack:
+                download.close()
+                yield stack
+        finally:
+            if ephemeral:
+                stack.postgres.remove()  # its data may have to lie elsewhere
+
+
+class Watch:
+    """Shows what befalls the services, and counts deaths until the start is over."""
+
+    def __init__(self, specs: list[ChildSpec]) -> None:
+        self._logs = {spec.name: spec.log_path for spec in specs}
+        self._deaths = dict.fromkeys(self._logs, 0)
+
+    def tell(self, name: str, what: What, detail: str) -> None:
+        if what == "died":
+            self._deaths[name] += 1
+        show_service(name, what, detail)
+
+    def check(self) -> None:
+        """Raises NotReady when a service dies again and again."""
+        for name, log in self._logs.items():
+            if self._deaths[name] >= DEATHS_MAX and log:
+                raise NotReady(f"The {name} dies again and again. The end of {log}:\n{last_lines(log)}")
+
+
+async def _ready(place: Place, watch: Watch) -> list[dict[str, Any]]:
+    """The pipelines that the runner has registered, once the ledger accepts executions. Raises NotReady."""
+    try:
+        async with asyncio.timeout(READY_S):
+            while not (pipelines := await asyncio.to_thread(registered_pipelines, place)):
+                watch.check()
+                await asyncio.sleep(POLL_S)
+            return pipelines
+    except TimeoutError:
+        raise NotReady(
+            f"Not ready within {READY_S:.0f} s: a service does not come up, or {place.app} has no @pipeline. "
+            f"See the logs in {place.logs}."
+        ) from None
+
+
+def _told_to_stop() -> asyncio.Event:
+    stopping = asyncio.Event()
+
+    def told(number: signal.Signals) -> None:
+        if stopping.is_set():
+            os._exit(128 + number)  # whatever runs dies with us
+        stopping.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, told, number)
+    return stopping
+
+
+async def _wait_for(event: asyncio.Event) -> None:
+    await event.wait()

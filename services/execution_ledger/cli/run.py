@@ -1,0 +1,122 @@
+"""`exledger run`: submit an execution, and follow it to its end if asked to."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .connection import DEFAULT_FOLDER, DataDir, connect, execution_path, pipeline_path
+from .inputs import parse_inputs, parse_labels
+from .output import AsJson, console, show_error, show_fields, show_json, show_note
+
+if TYPE_CHECKING:
+    from .client import Client
+
+RECEIVED = "received"  # safe in the log, and not yet decided: whether it exists at all is open
+ENDED = frozenset({"completed", "failed", "aborted"})
+QUESTION_S = 30.0  # how long the ledger may hold one question for an end
+ASK_AGAIN_S = 1.0
+
+ENDED_BADLY = 1
+STILL_RUNNING = 4
+
+
+class Mode(StrEnum):
+    PRODUCTION = "production"
+    EXPERIMENT = "experiment"
+
+
+def run(
+    pipeline: Annotated[str, typer.Argument(metavar="PIPELINE", help="The name of a registered pipeline.")],
+    inputs: Annotated[
+        list[str] | None, typer.Option("--input", "-i", metavar="NAME=VALUE", help="JSON or text. Can be repeated.")
+    ] = None,
+    twin: Annotated[str | None, typer.Option(help="The asset that it is about.")] = None,
+    mode: Annotated[Mode | None, typer.Option(help="By default: production.")] = None,
+    label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Can be repeated.")] = None,
+    priority: Annotated[int | None, typer.Option(help="The higher, the earlier.")] = None,
+    key: Annotated[str | None, typer.Option(help="Idempotency key: the same one again starts nothing new.")] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Follow it to its end; exit code 1 unless it completes.")
+    ] = False,
+    timeout: Annotated[float, typer.Option(min=0.0, help="With --wait: seconds, then exit code 4.")] = 3_600.0,
+    data_dir: DataDir = DEFAULT_FOLDER,
+    as_json: AsJson = False,
+) -> None:
+    """Run a pipeline."""
+    deadline = time.monotonic() + (timeout if wait else 0.0)
+    with connect(data_dir) as ledger:
+        request = {
+            "pipeline": pipeline,
+            "inputs": parse_inputs(inputs or (), _input_types(ledger, pipeline)),
+            "labels": parse_labels(label or ()),
+            "twin": twin,
+            "mode": mode,
+            "priority": priority,
+        }
+        given = {name: value for name, value in request.items() if value is not None}
+        key = key or f"cli-{uuid.uuid4()}"
+        execution = _submit(ledger, given, key, deadline)
+        if wait and execution["status"] != RECEIVED:
+            execution = _follow(ledger, execution, deadline)
+    if as_json:
+        show_json(execution)
+    else:
+        _show(execution, key)
+    raise typer.Exit(_exit_code(execution["status"]) if wait else 0)
+
+
+def _input_types(ledger: Client, pipeline: str) -> dict[str, str]:
+    inputs = ledger.get(pipeline_path(pipeline))["definition"]["inputs"]
+    return {name: port["type"] for name, port in inputs.items()}
+
+
+def _submit(ledger: Client, request: dict[str, Any], key: str, deadline: float) -> dict[str, Any]:
+    """Until the deadline, asks again while the ledger is away: the key makes it the same execution each time."""
+    while True:
+        answer = ledger.post("/v1/executions", request, key)
+        if answer["status"] != RECEIVED or time.monotonic() >= deadline:
+            return answer
+        ledger.pause(ASK_AGAIN_S)
+
+
+def _follow(ledger: Client, execution: dict[str, Any], deadline: float) -> dict[str, Any]:
+    """The record when it has ended, or as it is at the deadline."""
+    with console(stderr=True).status("") as line:
+        while True:
+            line.update(f"{execution['name']} is {execution['status']}")
+            left = deadline - time.monotonic()
+            execution = ledger.get(execution_path(execution["id"]), wait=f"{max(0.0, min(left, QUESTION_S)):.3f}")
+            if execution["status"] in ENDED or left <= QUESTION_S:
+                return execution
+
+
+def _show(execution: dict[str, Any], key: str) -> None:
+    status = execution["status"]
+    if status == RECEIVED:
+        show_fields({"status": status, "command": execution["command_id"]})
+        show_note(f"The ledger has not decided yet. The same command with `--key {key}` tells what came of it.")
+        return
+    name = execution["name"]
+    if status == "completed":
+        show_note(f"{name} has completed.")
+        show_fields({name: "null" if value is None else value for name, value in execution["outputs"].items()})
+    elif status in ENDED:
+        show_error(f"{name} has {_end(execution)}\nIts history: exledger events {name}")
+    else:
+        show_fields({field: execution[field] for field in ("name", "number", "id", "status")})
+        show_note(f"To follow it: exledger get {name}")
+
+
+def _end(execution: dict[str, Any]) -> str:
+    return f"failed: {execution['failure']['message']}" if execution["status"] == "failed" else "been aborted."
+
+
+def _exit_code(status: str) -> int:
+    if status == "completed":
+        return 0
+    return ENDED_BADLY if status in ENDED else STILL_RUNNING

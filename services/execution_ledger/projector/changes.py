@@ -1,0 +1,176 @@
+"""Changes: what one batch of a shard's events does to the views, as rows that a store can write.
+
+Field names are column names. Times are the ledger's, as aware datetimes, because that is what columns hold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from typing import NamedTuple
+
+from execution_ledger.messages.parts import TERMINAL, Status
+
+
+class StoredPosition(NamedTuple):
+    """How far a shard's views have come.
+
+    `next_offset` is where to read on: behind any markers too, so it says nothing about `kafka_offset`, which is the
+    newest event's own. `digest` is the sha256 of that event's bytes.
+    """
+
+    next_offset: int
+    kafka_offset: int
+    sequence: int
+    digest: str
+    log_id: str
+    ownerepoch: int
+    recorded_at: datetime
+
+
+class JournalRow(NamedTuple):
+    shard: int
+    sequence: int
+    kafka_offset: int
+    subject: str
+    version: int | None
+    type: str
+    recorded_at: datetime
+    event: bytes
+
+
+class Identity(NamedTuple):
+    """What an execution is from its first event on, and stays."""
+
+    id: str
+    shard: int
+    number: int
+    name: str
+    pipeline: str
+    pipeline_version: int
+    pipeline_digest: str
+    twin: str | None
+    mode: str
+    options: str
+    inputs: str | None
+    properties: str | None
+    labels: list[str]
+    priority: int
+    pool: str
+    batch_id: str | None
+    created_by: str | None
+    reason: str | None
+    body_digest: str | None
+    created_at: datetime
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a batch changed of one execution: `None` leaves a column as it is, `losses` is added.
+
+    `known_version` and `known_digest` are those of the event before, which the stored row must bear. `restarted`: it
+    went back to the queue, so what belonged to the attempt before (`runner`, `dispatched_at`, `started_at`) is void.
+    """
+
+    id: str
+    known_version: int
+    known_digest: str | None
+    version: int
+    digest: str
+    sequence: int
+    updated_at: datetime
+    status: Status | None = None
+    attempt: int | None = None
+    losses: int = 0
+    restarted: bool = False
+    runner: str | None = None
+    queued_at: datetime | None = None
+    dispatched_at: datetime | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    abort_requested_by: str | None = None
+    abort_reason: str | None = None
+    abort_requested_at: datetime | None = None
+    abort_outcome: str | None = None
+    outputs: str | None = None
+    failure: str | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self.status in TERMINAL
+
+
+PROGRESS = tuple(it.name for it in fields(Progress))
+# The columns that change, and what of identity and progress a row of live_executions repeats.
+HOT = tuple(name for name in PROGRESS if name not in ("id", "known_version", "known_digest", "restarted"))
+LIVE_IDENTITY = ("id", "shard", "number", "name", "pipeline", "twin", "pool", "priority", "created_at")
+LIVE_HOT = ("status", "attempt", "runner", "queued_at")
+
+
+@dataclass(slots=True)
+class AttemptRow:
+    """`None` leaves a column as it is."""
+
+    execution_id: str
+    attempt: int
+    status: str
+    runner: str | None = None
+    cause: str | None = None
+    dispatched_at: datetime | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+
+
+class WarningRow(NamedTuple):
+    execution_id: str
+    sequence: int
+    warning: str
+
+
+class PipelineRow(NamedTuple):
+    name: str
+    version: int
+    digest: str
+    definition: str | None
+    registered_at: datetime
+    registered_by: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRow:  # no tuple, because `count` is a method of those
+    id: str
+    shard: int
+    sequence: int
+    count: int
+    opened_at: datetime
+    actor: str | None
+    body_digest: str | None
+
+
+class CommandRow(NamedTuple):
+    command_id: str
+    shard: int
+    sequence: int
+    type: str
+    subject: str
+    recorded_at: datetime
+
+
+@dataclass(slots=True)
+class Changes:
+    """`position` is where the views are once all the rest is written with it, in one transaction."""
+
+    shard: int
+    position: StoredPosition
+    journal: list[JournalRow] = field(default_factory=list)
+    created: dict[str, Identity] = field(default_factory=dict)
+    progress: dict[str, Progress] = field(default_factory=dict)  # of created executions and of earlier ones
+    attempts: dict[tuple[str, int], AttemptRow] = field(default_factory=dict)
+    warnings: list[WarningRow] = field(default_factory=list)
+    pipelines: list[PipelineRow] = field(default_factory=list)
+    batches: list[BatchRow] = field(default_factory=list)
+    commands: dict[str, CommandRow] = field(default_factory=dict)
+
+    def patches(self) -> list[Progress]:
+        """Of executions that earlier batches created, in the order of their ids, so that locks are too."""
+        return sorted((it for it in self.progress.values() if it.id not in self.created), key=lambda it: it.id)

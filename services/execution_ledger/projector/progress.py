@@ -1,0 +1,181 @@
+"""One execution: what each of its events does to its row and to those of its attempts. Pure.
+
+The stored row may be older than this batch and is not read: what a batch does not know it leaves as it is, and only
+what it cannot leave to the store (who asked first, a start after a request to abort) is a rule in the store.
+"""
+
+from __future__ import annotations
+
+from functools import singledispatch
+
+from execution_ledger.errors import BrokenHistory
+from execution_ledger.messages.base import rfc3339
+from execution_ledger.messages.events import (
+    Aborted,
+    AbortRequested,
+    Completed,
+    Dispatched,
+    Event,
+    Fact,
+    Failed,
+    Quarantined,
+    Queued,
+    Requeued,
+    Started,
+    Warned,
+)
+from execution_ledger.messages.parts import Failure, Status
+from execution_ledger.messages.payload import json_text
+
+from .changes import AttemptRow, Changes, Identity, Progress, WarningRow
+from .columns import inline, moment, storable
+
+_BATCH = "batch/"  # the source of a batch's executions is batch/<its id>
+
+
+def apply_to_execution(event: Event, digest: str, changes: Changes) -> None:
+    """`digest` is the event's own. Raises BrokenHistory where the event does not continue the execution's chain."""
+    progress = _advance(event, digest, changes)
+    if isinstance(event.data, Queued):
+        changes.created[event.subject] = _identity(event, event.data)
+    _progress(event.data, event, progress, changes)
+
+
+def _identity(event: Event, fact: Queued) -> Identity:
+    source = fact.origin.source if fact.origin else ""
+    return Identity(
+        id=event.subject,
+        shard=event.shard,
+        number=fact.number,
+        name=fact.name,
+        pipeline=fact.pipeline.name,
+        pipeline_version=fact.pipeline.version,
+        pipeline_digest=fact.pipeline.digest,
+        twin=fact.twin,
+        mode=fact.mode,
+        options=fact.options.model_dump_json(),
+        inputs=inline(fact.inputs),
+        properties=inline(fact.properties),
+        labels=sorted(f"{key}={value}" for key, value in fact.labels.items()),
+        priority=fact.priority,
+        pool=fact.pool,
+        batch_id=source.removeprefix(_BATCH) if source.startswith(_BATCH) else None,
+        created_by=event.actor,
+        reason=storable(event.reason),
+        body_digest=fact.body_digest,
+        created_at=moment(event.recordedtime),
+    )
+
+
+def _advance(event: Event, digest: str, changes: Changes) -> Progress:
+    """The execution's progress, moved on to this event, which must be the next in its chain."""
+    progress = changes.progress.get(event.subject)
+    version = event.version or 0
+    known = (progress.version, progress.digest) if progress else (version - 1, event.previous)
+    begins = (isinstance(event.data, Queued), event.previous is None)
+    if known != (version - 1, event.previous) or begins != (version == 1, version == 1):
+        raise BrokenHistory(
+            f"Shard {event.shard}, sequence {event.sequence}: version {version} of {event.subject} does not continue "
+            "that execution's chain."
+        )
+    at = moment(event.recordedtime)
+    if progress is None:
+        progress = Progress(event.subject, *known, version, digest, event.sequence, at)
+        changes.progress[event.subject] = progress
+    progress.version, progress.digest = version, digest
+    progress.sequence, progress.updated_at = event.sequence, at
+    return progress
+
+
+@singledispatch
+def _progress(fact: Fact, event: Event, progress: Progress, changes: Changes) -> None:
+    raise BrokenHistory(f"{event.type} has a version, but is not part of an execution's history.")
+
+
+@_progress.register
+def _queued(fact: Queued, event: Event, progress: Progress, changes: Changes) -> None:
+    progress.status, progress.attempt, progress.queued_at = Status.QUEUED, 0, progress.updated_at
+
+
+@_progress.register
+def _dispatched(fact: Dispatched, event: Event, progress: Progress, changes: Changes) -> None:
+    progress.attempt, progress.runner, progress.dispatched_at = fact.attempt, fact.runner, progress.updated_at
+    attempt = _attempt(progress, fact.attempt, "dispatched", changes)
+    attempt.runner, attempt.dispatched_at = fact.runner, progress.updated_at
+
+
+@_progress.register
+def _started(fact: Started, event: Event, progress: Progress, changes: Changes) -> None:
+    if progress.status is not Status.ABORT_REQUESTED:
+        progress.status = Status.STARTED
+    progress.runner, progress.started_at = fact.runner, progress.updated_at
+    attempt = _attempt(progress, fact.attempt, "started", changes)
+    attempt.runner, attempt.started_at = fact.runner, progress.updated_at
+
+
+@_progress.register
+def _warned(fact: Warned, event: Event, progress: Progress, changes: Changes) -> None:
+    warning = {"time": rfc3339(event.recordedtime), "attempt": fact.attempt, "message": fact.message}
+    changes.warnings.append(WarningRow(event.subject, event.sequence, json_text(warning)))
+
+
+@_progress.register
+def _requeued(fact: Requeued, event: Event, progress: Progress, changes: Changes) -> None:
+    _end_attempt(progress, fact.attempt, "requeued", fact.cause, changes)
+    progress.status, progress.queued_at, progress.restarted = Status.QUEUED, progress.updated_at, True
+    progress.runner = progress.dispatched_at = progress.started_at = None
+    progress.losses += fact.cause == "lost"
+
+
+@_progress.register
+def _abort_requested(fact: AbortRequested, event: Event, progress: Progress, changes: Changes) -> None:
+    progress.status = Status.ABORT_REQUESTED
+    _remember_abort(event, progress)
+
+
+@_progress.register
+def _aborted(fact: Aborted, event: Event, progress: Progress, changes: Changes) -> None:
+    _remember_abort(event, progress)  # by force, or by the pipeline itself, it may come without a request before
+    progress.abort_outcome = fact.outcome
+    _end(progress, Status.ABORTED, fact.attempt, fact.outcome, changes)
+
+
+@_progress.register
+def _completed(fact: Completed, event: Event, progress: Progress, changes: Changes) -> None:
+    progress.outputs, progress.abort_outcome = inline(fact.outputs), fact.abort
+    _end(progress, Status.COMPLETED, fact.attempt, None, changes)
+
+
+@_progress.register
+def _failed(fact: Failed, event: Event, progress: Progress, changes: Changes) -> None:
+    progress.failure, progress.abort_outcome = fact.failure.model_dump_json(exclude_none=True), fact.abort
+    _end(progress, Status.FAILED, fact.attempt, storable(fact.failure.kind), changes)
+
+
+@_progress.register
+def _quarantined(fact: Quarantined, event: Event, progress: Progress, changes: Changes) -> None:
+    progress.failure = Failure(kind="quarantined", message=fact.error).model_dump_json(exclude_none=True)
+
+
+def _remember_abort(event: Event, progress: Progress) -> None:
+    """The first who asked for the abort stays the one who asked."""
+    if progress.abort_requested_at is None:
+        progress.abort_requested_by, progress.abort_reason = event.actor, storable(event.reason)
+        progress.abort_requested_at = progress.updated_at
+
+
+def _end(progress: Progress, status: Status, attempt: int | None, cause: str | None, changes: Changes) -> None:
+    progress.status, progress.ended_at = status, progress.updated_at
+    if attempt is not None:
+        _end_attempt(progress, attempt, status, cause, changes)
+
+
+def _end_attempt(progress: Progress, attempt: int, status: str, cause: str | None, changes: Changes) -> None:
+    row = _attempt(progress, attempt, status, changes)
+    row.cause, row.ended_at = cause, progress.updated_at
+
+
+def _attempt(progress: Progress, attempt: int, status: str, changes: Changes) -> AttemptRow:
+    row = changes.attempts.setdefault((progress.id, attempt), AttemptRow(progress.id, attempt, status))
+    row.status = status
+    return row

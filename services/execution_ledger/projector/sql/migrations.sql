@@ -1,0 +1,22 @@
+-- What the runner of migrations says to Postgres.
+
+-- name: lock
+-- Held by the session, so that it spans all transactions and ends with the connection, however that ends.
+SELECT pg_advisory_lock($1)
+
+-- name: prepare
+-- The one thing that is not itself a migration.
+CREATE SCHEMA IF NOT EXISTS ledger;
+CREATE TABLE IF NOT EXISTS ledger.migrations (
+    name       text        PRIMARY KEY,
+    sha256     text        NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
+)
+
+-- name: applied
+-- sha256 by name.
+SELECT name, sha256 FROM ledger.migrations
+
+-- name: remember
+-- In the migration's own transaction.
+INSERT INTO ledger.migrations (name, sha256) VALUES ($1, $2)

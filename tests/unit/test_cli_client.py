@@ -1,0 +1,116 @@
+"""The HTTP client asks again where that is safe, within bounds, and tells problems as people read them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from execution_ledger.cli.client import TRIES_MAX, Client, open_http, pause_s, problem_text
+from execution_ledger.cli.connection import Address
+from execution_ledger.errors import BadRequest, Unavailable
+
+ADDRESS = Address("http://ledger", "secret", "/folder/token")
+Answer = httpx.Response | httpx.TransportError
+
+
+class Script:
+    """Answers requests one after the other, and remembers them and the pauses between."""
+
+    def __init__(self, *answers: Answer) -> None:
+        self._answers: Iterator[Answer] = iter(answers)
+        self.requests: list[httpx.Request] = []
+        self.pauses: list[float] = []
+        http = httpx.Client(base_url=ADDRESS.url, transport=httpx.MockTransport(self._answer))
+        self.client = Client(ADDRESS, http, self.pauses.append)
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        answer = next(self._answers)
+        if isinstance(answer, httpx.TransportError):
+            raise answer
+        return answer
+
+
+def ok(body: Any = None) -> httpx.Response:
+    return httpx.Response(200, json={} if body is None else body)
+
+
+def busy(status: int = 503, **headers: str) -> httpx.Response:
+    return httpx.Response(status, json={"detail": "Too much is waiting"}, headers=headers)
+
+
+def test_the_token_goes_with_every_request() -> None:
+    with open_http(ADDRESS) as http:
+        assert http.headers["Authorization"] == "Bearer secret"
+
+
+def test_parameters_without_a_value_are_left_out() -> None:
+    script = Script(ok())
+    script.client.get("/v1/executions", status=None, limit=5)
+    assert str(script.requests[0].url) == "http://ledger/v1/executions?limit=5"
+
+
+def test_every_try_of_a_post_bears_the_same_key() -> None:
+    script = Script(httpx.ConnectError("refused"), busy(), httpx.ReadTimeout("no answer"), ok({"id": "x"}))
+    assert script.client.post("/v1/executions", {}, "key-1") == {"id": "x"}
+    assert [request.headers["Idempotency-Key"] for request in script.requests] == ["key-1"] * 4
+
+
+def test_a_busy_ledger_says_how_long_to_wait() -> None:
+    script = Script(busy(429, **{"Retry-After": "2"}), ok())
+    script.client.get("/v1/executions")
+    assert script.pauses == [2.0]
+
+
+def test_pauses_grow_and_are_bounded() -> None:
+    assert [pause_s(tries) for tries in range(1, 6)] == [0.1, 0.2, 0.4, 0.8, 1.6]
+    assert pause_s(1, "3600") == 5.0
+    assert pause_s(1, "Wed, 21 Oct 2026 07:28:00 GMT") == 0.1
+
+
+def test_a_ledger_that_never_answers_is_given_up_with_the_next_step() -> None:
+    script = Script(*[httpx.ConnectError("Connection refused")] * TRIES_MAX)
+    with pytest.raises(Unavailable, match=r"No ledger answers at http://ledger .*exledger dev"):
+        script.client.get("/v1/executions")
+    assert len(script.requests) == TRIES_MAX
+
+
+def test_a_ledger_that_stays_busy_is_given_up_with_its_reason() -> None:
+    script = Script(*[busy()] * TRIES_MAX)
+    with pytest.raises(Unavailable, match="cannot answer now: Too much is waiting"):
+        script.client.get("/v1/executions")
+    assert len(script.requests) == TRIES_MAX
+
+
+@pytest.mark.parametrize("status", [400, 404, 409, 413, 422])
+def test_a_refusal_is_told_once_and_not_asked_again(status: int) -> None:
+    script = Script(httpx.Response(status, json={"title": "Refused", "detail": "It is already completed."}))
+    with pytest.raises(BadRequest, match=r"^It is already completed\.$"):
+        script.client.post("/v1/executions/x/abort", {}, "key")
+    assert script.pauses == []
+
+
+def test_a_token_that_is_not_accepted_is_named_by_its_place() -> None:
+    script = Script(httpx.Response(401, json={"title": "A valid token is needed"}))
+    with pytest.raises(BadRequest, match="does not accept the token in /folder/token"):
+        script.client.get("/v1/executions")
+
+
+def test_what_answers_without_json_is_no_ledger() -> None:
+    script = Script(httpx.Response(200, text="<html>"), httpx.Response(200, json=[]))
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="is not a ledger"):
+            script.client.get("/v1/executions")
+
+
+def test_a_problem_with_fields_tells_all_of_them() -> None:
+    errors = [{"field": "inputs.n", "detail": "must be a number"}, {"field": "mode", "detail": "is unknown"}]
+    response = httpx.Response(422, json={"title": "The request is not valid", "detail": "…", "errors": errors})
+    assert problem_text(response) == "The request is not valid:\n  inputs.n: must be a number\n  mode: is unknown"
+
+
+def test_an_answer_that_is_no_problem_document_is_told_by_its_status() -> None:
+    assert problem_text(httpx.Response(502, text="<html>")) == "HTTP 502 Bad Gateway"
