@@ -29,3 +29,5 @@ def configure_logs(service: str, *, as_json: bool) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=shared))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    # It logs a traceback for every failed commit, which our own errors already tell.
+    logging.getLogger("aiokafka.producer.sender").setLevel(logging.CRITICAL)

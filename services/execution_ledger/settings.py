@@ -49,7 +49,7 @@ class DispatcherSettings(Section):
 
 
 class RunnerSettings(Section):
-    slots: Annotated[int, Field(ge=1, le=10_000)] = 100
+    slots: Annotated[int, Field(ge=1, le=5_000)] = 100
     heartbeat_s: float = 2.0
     lease_s: float = 20.0
     drain_s: float = 10.0  # SIGTERM: how long running code may go on before it is given back
@@ -57,7 +57,7 @@ class RunnerSettings(Section):
 
 
 class ProjectorSettings(Section):
-    batch_events_max: int = 10_000
+    batch_events_max: int = 2_000  # decoding and folding more at once would hold up the loop
 
 
 class GatewaySettings(Section):

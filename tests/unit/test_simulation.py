@@ -6,7 +6,6 @@ Every execution must end as it should, exactly once, and the views must be what 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -14,24 +13,12 @@ import pytest
 
 from execution_ledger import Context, pipeline
 from execution_ledger.gateway.requests import AbortRequest, ExecutionRequest, OptionsRequest
-from execution_ledger.log.protocol import Lane, Topic
-from execution_ledger.messages.events import (
-    Aborted,
-    Completed,
-    Dispatched,
-    Event,
-    Failed,
-    Requeued,
-    decode_event,
-    digest_of,
-)
-from execution_ledger.messages.ids import shard_of
 from execution_ledger.messages.parts import TERMINAL
 from execution_ledger.settings import Settings
 from execution_ledger.trials.simulate.cluster import Cluster
 from execution_ledger.trials.simulate.loop import VirtualLoop
+from history import Entry, check_history, check_limit, read_history
 
-SHARDS = 4
 ENDS_WITHIN_S = 300  # of virtual time
 
 
@@ -120,58 +107,10 @@ async def until(condition: Callable[[], bool], within_s: int) -> None:
     raise AssertionError(f"not within {within_s} s")
 
 
-async def whole_history(cluster: Cluster) -> list[tuple[Event, bytes]]:
-    ends = {lane: await cluster.log.end(lane) for lane in (Lane(Topic.EVENTS, shard) for shard in range(SHARDS))}
-    positions, history = dict.fromkeys(ends, 0), list[tuple[Event, bytes]]()
-    async with cluster.log.reader(positions) as reader:
-        while positions != ends:
-            for lane, chunk in (await reader.read(1)).items():
-                positions[lane] = chunk.position
-                history += [(decode_event(record.value or b""), record.value or b"") for record in chunk.records]
-    return history
-
-
-def check_history(history: list[tuple[Event, bytes]], cluster: Cluster) -> None:
-    """The promises that this scenario can show, from the log alone and from log and views together."""
-    sequences: dict[int, int] = {}
-    chains: dict[str, tuple[int, str | None]] = {}
-    attempts: dict[str, int] = {}
-    ends: Counter[str] = Counter()
-    for event, raw in history:
-        assert event.sequence == sequences.get(event.shard, 0) + 1
-        sequences[event.shard] = event.sequence
-        if event.version is not None:
-            version, previous = chains.get(event.subject, (0, None))
-            assert (event.version, event.previous) == (version + 1, previous)
-            chains[event.subject] = (event.version, digest_of(raw))
-            assert shard_of(event.subject) == event.shard
-        if event.data.TYPE == "execution.dispatched.v1":
-            assert event.data.attempt == attempts.get(event.subject, 0) + 1
-            attempts[event.subject] = event.data.attempt
-        ends[event.subject] += event.data.TYPE.split(".")[1] in TERMINAL and event.version is not None
-    assert max(ends.values()) == 1
-    assert {shard: at.sequence for shard, at in cluster.store.positions.items()} == sequences
+def check_views(history: list[Entry], cluster: Cluster) -> None:
+    """The journal holds the log's own bytes, all of them."""
     journal = [cluster.store.journal[key]["event"] for key in sorted(cluster.store.journal)]
-    assert journal == [raw for event, raw in sorted(history, key=lambda one: (one[0].shard, one[0].sequence))]
-
-
-def check_limits(history: list[tuple[Event, bytes]]) -> None:
-    """`slow` never runs more than twice at once, whoever dispatches. Within a millisecond, ends come first."""
-    running: set[str] = set()
-    slow_ones = {event.subject for event, _ in history if getattr(event.data, "name", "").startswith("slow-")}
-    moves = [
-        (event.recordedtime, dispatches(event), event.subject) for event, _ in history if event.subject in slow_ones
-    ]
-    for _, begins, subject in sorted(move for move in moves if move[1] is not None):
-        (running.add if begins else running.discard)(subject)
-        assert len(running) <= 2
-
-
-def dispatches(event: Event) -> bool | None:
-    """Whether the event takes a place of its limit (True), gives it back (False), or neither."""
-    if isinstance(event.data, Dispatched):
-        return True
-    return False if isinstance(event.data, Completed | Failed | Aborted | Requeued) else None
+    assert journal == [entry.raw for entry in history]
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -179,6 +118,7 @@ def test_every_execution_ends_as_it_should_whoever_dies(seed: int) -> None:
     loop = VirtualLoop(seed)
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
         cluster = runner.run(scenario(loop, seed))
-        history = runner.run(whole_history(cluster))
-    check_history(history, cluster)
-    check_limits(history)
+        history = runner.run(read_history(cluster.log))
+    check_history(history)
+    check_limit(history, "slow", 2)
+    check_views(history, cluster)

@@ -60,7 +60,8 @@ class Reader(Protocol):
     async def read(self, wait_s: float) -> Mapping[Lane, Chunk]:
         """What has come, at once if there is anything, else after at most `wait_s` seconds ({} then).
 
-        Raises LogTruncated where a position lies outside the log, and Stalled where records exist but none come.
+        A chunk without records has only moved over markers. Raises LogTruncated where a position lies outside the
+        log, and Stalled where records exist but none come; a reader that has raised is finished: open a new one.
         """
         ...
 
@@ -80,7 +81,8 @@ class Writer(Protocol):
         """All or nothing, decided for good when this returns, and seen by readers moments later; not to be cancelled.
 
         Raises Fenced when the shard was taken over. Raises OutcomeUnknown when no answer came: the writer is
-        destroyed then, and only a new take-over can tell what happened. One writer, one append at a time.
+        destroyed then, and only a new take-over can tell what happened. Raises BadRequest, before anything is sent,
+        for a record that is too large. One writer, one append at a time.
         """
         ...
 

@@ -1,0 +1,187 @@
+"""The view store on Postgres keeps the contract, and does what only a database can get wrong."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from contract.events_builder import History
+from contract.store_case import COMPLETED, DISPATCHED, STARTED, TABLES, Row, folded, project
+from contract.store_contract import StoreContract
+from contract.store_rows_contract import RowsContract
+from execution_ledger.errors import BrokenHistory, OutcomeUnknown, Unavailable
+from execution_ledger.messages.events import Warned
+from execution_ledger.postgres import connect
+from execution_ledger.projector.changes import HOT
+from execution_ledger.projector.migrations import migrate
+from execution_ledger.projector.postgres import PostgresStore
+
+
+@pytest.fixture(scope="module")
+async def views(postgres: str) -> AsyncIterator[str]:
+    """The dsn of a migrated database for all these tests: making one for each takes longer than they do."""
+    admin = await connect(postgres, "tests")
+    await admin.execute("CREATE DATABASE store_contract")
+    dsn = f"{postgres.rpartition('/')[0]}/store_contract"
+    await migrate(dsn)
+    yield dsn
+    await admin.execute("DROP DATABASE store_contract WITH (FORCE)")
+    await admin.close()
+
+
+@pytest.fixture
+async def reader(views: str) -> AsyncIterator[Any]:
+    reader = await connect(views, "tests")
+    await reader.execute(";".join(f"DELETE FROM ledger.{table}" for table in TABLES))
+    yield reader
+    await reader.close()
+
+
+@pytest.fixture
+async def store(views: str, reader: Any) -> AsyncIterator[PostgresStore]:
+    store = PostgresStore(views)
+    yield store
+    await store.close()
+
+
+class TestPostgresStore(StoreContract, RowsContract):
+    @pytest.fixture(autouse=True)
+    def _reader(self, reader: Any) -> None:
+        self.reader = reader
+
+    async def rows(self, store: PostgresStore, table: str) -> list[Row]:
+        assert table in TABLES
+        return [{column: plain(value) for column, value in row.items()} for row in await self._fetch(table)]
+
+    async def announced(self, store: PostgresStore, work: Any) -> list[tuple[int, int]]:
+        heard: asyncio.Queue[str] = asyncio.Queue()
+        await self.reader.add_listener("ledger_positions", lambda *said: heard.put_nowait(said[-1]))
+        await work
+        async with asyncio.timeout(5):
+            shard, sequence = (await heard.get()).split(":")
+        await self.reader.reset()
+        return [(int(shard), int(sequence))]
+
+    async def _fetch(self, table: str) -> list[Any]:
+        rows: list[Any] = await self.reader.fetch(f"SELECT * FROM ledger.{table} ORDER BY 1, 2")
+        return rows
+
+
+def plain(value: Any) -> Any:
+    return str(value) if isinstance(value, UUID) else value
+
+
+async def test_the_views_belong_to_the_contract(store: PostgresStore, reader: Any) -> None:
+    """Every view can be read, and says what it is."""
+    views = await reader.fetch(
+        "SELECT c.relname, obj_description(c.oid) AS comment FROM pg_class AS c "
+        "WHERE c.relnamespace = 'ledger_v1'::regnamespace"
+    )
+    names = {"executions", "live_executions", "attempts", "journal", "pipelines", "batches", "commands", "positions"}
+    assert {view["relname"] for view in views} == names
+    for view in views:
+        assert view["comment"]
+        assert await reader.fetch(f"SELECT * FROM ledger_v1.{view['relname']}") == []
+
+
+async def test_the_view_of_executions_computes_durations_and_gathers_warnings(
+    store: PostgresStore, reader: Any
+) -> None:
+    history = History()
+    execution, waiting = history.queue(), history.queue()
+    history.add(execution, DISPATCHED, STARTED)
+    history.add(execution, *(Warned(attempt=1, ordinal=2, message=f"w{number}") for number in range(102)))
+    history.add(execution, COMPLETED)
+    await project(store, history)
+    query = "SELECT waiting_ms, execution_ms, total_ms, warnings FROM ledger_v1.executions WHERE id = $1"
+    done = await reader.fetchrow(query, execution)
+    assert tuple(done)[:3] == (3, 103, 106)
+    assert done["warnings"].count('"attempt":1') == 100
+    assert tuple(await reader.fetchrow(query, waiting)) == (None, None, None, "[]")
+
+
+async def test_no_index_covers_a_column_that_changes(store: PostgresStore, reader: Any) -> None:
+    """Else every update of an execution would write all its indexes, instead of staying within its page."""
+    rows = await reader.fetch(
+        "SELECT DISTINCT a.attname FROM pg_index AS i JOIN pg_attribute AS a "
+        "ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey) WHERE i.indrelid = 'ledger.executions'::regclass"
+    )
+    indexed = {row["attname"] for row in rows}
+    assert {"id", "number", "pipeline"} <= indexed
+    assert not indexed & set(HOT)
+
+
+async def test_a_journal_that_lost_its_newest_row_is_noticed(store: PostgresStore, reader: Any) -> None:
+    history = History()
+    history.queue()
+    history.queue()
+    await project(store, history)
+    await reader.execute("DELETE FROM ledger.journal WHERE sequence = 2")
+    with pytest.raises(BrokenHistory, match="views rebuild"):
+        await store.position(1)
+
+
+async def test_an_answer_that_never_comes_is_an_unknown_outcome_and_the_next_call_works(
+    store: PostgresStore, reader: Any
+) -> None:
+    history = History()
+    execution = history.queue()
+    await project(store, history)
+    at = await store.position(1)
+    history.add(execution, DISPATCHED)
+    changes = await folded(store, history)
+    await reader.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'exledger-projector-1'"
+    )
+    with pytest.raises(OutcomeUnknown):
+        await store.apply(at, changes)
+    assert await store.position(1) == at
+    await store.apply(at, changes)
+    assert await store.position(1) == changes.position
+
+
+async def test_a_second_projector_waits_for_the_first_and_then_finds_nothing_to_do(
+    views: str, store: PostgresStore, reader: Any
+) -> None:
+    history = History()
+    history.queue()
+    await project(store, history)
+    at = await store.position(1)
+    history.queue()
+    changes = await folded(store, history)
+    zombie = PostgresStore(views)
+    outcomes = await asyncio.gather(store.apply(at, changes), zombie.apply(at, changes), return_exceptions=True)
+    await zombie.close()
+    assert [type(outcome) for outcome in outcomes if outcome] == [OutcomeUnknown]
+    assert await reader.fetchval("SELECT count(*) FROM ledger.journal") == 2
+
+
+async def test_rows_that_postgres_refuses_are_not_tried_for_ever(store: PostgresStore) -> None:
+    history = History()
+    history.queue()
+    changes = await folded(store, history)
+    changes.journal.append(changes.journal[0])
+    with pytest.raises(BrokenHistory, match="refuses"):
+        await store.apply(None, changes)
+    assert await store.position(1) is None
+
+
+async def test_a_server_that_is_away_is_unavailable() -> None:
+    store = PostgresStore("postgresql://postgres@127.0.0.1:1/postgres")
+    with pytest.raises(Unavailable):
+        await store.prepare()
+    with pytest.raises(Unavailable):
+        await store.position(1)
+
+
+async def test_a_connection_that_was_cut_is_not_used_again(store: PostgresStore, reader: Any) -> None:
+    await store.position(1)
+    with pytest.raises(asyncpg.PostgresError):
+        async with store._connection(1) as connection:
+            await connection.execute("SELECT 1/0")
+    assert await store.position(1) is None

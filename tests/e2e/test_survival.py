@@ -1,0 +1,212 @@
+"""Real processes are killed and stopped in the middle of real work; then the log itself is read, event by event."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+
+from e2e.program import ENVIRONMENT, Dev, services
+from execution_ledger.log.kafka import KafkaLog
+from execution_ledger.messages.events import Completed, Requeued, ShardClaimed, Started
+from execution_ledger.projector.memory import MemoryStore
+from execution_ledger.projector.rows import Recorded, fold
+from execution_ledger.settings import KafkaSettings
+from history import Entry, check_history, check_limit, read_history
+
+ENDED_WITHIN_S = 120
+
+
+@pytest.fixture(scope="module")
+def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
+    with Dev("--port", "0", "--ephemeral", cwd=tmp_path_factory.mktemp("elsewhere")) as started:
+        started.wait_for("Ctrl-C stops everything")
+        yield started
+        assert started.end(signal.SIGINT) == 0, started.printed
+
+
+@pytest.fixture
+def api(dev: Dev) -> Iterator[httpx.Client]:
+    token = (dev.folder / "token").read_text().strip()
+    retrying = httpx.HTTPTransport(retries=20)
+    with httpx.Client(
+        base_url=dev.field("URL"), headers={"Authorization": f"Bearer {token}"}, timeout=60, transport=retrying
+    ) as client:
+        yield client
+
+
+def post_batch(api: httpx.Client, pipeline: str, inputs: list[dict[str, Any]], key: str) -> list[str]:
+    answer = api.post(
+        "/v1/batches",
+        json={"executions": [{"pipeline": pipeline, "inputs": one} for one in inputs]},
+        headers={"Idempotency-Key": key},
+    )
+    assert answer.status_code in (200, 201), answer.text
+    return [execution["id"] for execution in answer.json()["executions"]]
+
+
+def ended(api: httpx.Client, ids: list[str]) -> list[dict[str, Any]]:
+    """Every record once it has ended; each wait is a long poll of the server's, bounded."""
+
+    def wait_for(execution_id: str) -> dict[str, Any]:
+        for _ in range(ENDED_WITHIN_S // 20):
+            answer = api.get(f"/v1/executions/{execution_id}", params={"wait": 20})
+            record: dict[str, Any] = answer.json()
+            if answer.status_code == 200 and record["status"] in ("completed", "failed", "aborted"):
+                return record
+        raise AssertionError(record)
+
+    with ThreadPoolExecutor(16) as threads:
+        return list(threads.map(wait_for, ids))
+
+
+def history(dev: Dev) -> list[Entry]:
+    async def read() -> list[Entry]:
+        settings = KafkaSettings(bootstrap_servers=dev.field("Kafka"))
+        async with KafkaLog(settings, "test") as log:
+            return await read_history(log)
+
+    return asyncio.run(read())
+
+
+def mine(entries: list[Entry], ids: list[str], fact: type) -> list[Entry]:
+    return [entry for entry in entries if entry.event.subject in ids and isinstance(entry.event.data, fact)]
+
+
+def test_a_thousand_in_one_batch_and_the_views_are_the_fold_of_the_log(dev: Dev, api: httpx.Client) -> None:
+    ids = post_batch(api, "double", [{"n": number} for number in range(1_000)], key="thousand")
+    assert len(set(ids)) == 1_000
+    records = ended(api, ids)
+    assert [record["outputs"] for record in records] == [{"n": 2 * number} for number in range(1_000)]
+    entries = history(dev)
+    check_history(entries)
+    assert len(mine(entries, ids, Completed)) == 1_000
+    check_views(dev, entries)
+
+
+def check_views(dev: Dev, entries: list[Entry]) -> None:
+    """Column by column: what Postgres holds is what folding the log into the memory store gives."""
+    folded = MemoryStore()
+    shards = {entry.event.shard for entry in entries}
+
+    async def compare() -> None:
+        for shard in shards:
+            recorded = [Recorded(e.event, e.raw, e.offset) for e in entries if e.event.shard == shard]
+            await folded.apply(None, fold(shard, None, recorded, recorded[-1].offset + 1))
+        connection = await asyncpg.connect(dev.field("Postgres").split('"')[1])
+        try:
+            rows = await connection.fetch("SELECT * FROM ledger.executions")
+            journal = await connection.fetch("SELECT event FROM ledger.journal ORDER BY shard, sequence")
+        finally:
+            await connection.close()
+        assert [row["event"] for row in journal][: len(entries)] == [entry.raw for entry in entries]
+        stored = {str(row["id"]): dict(row) for row in rows}
+        assert stored.keys() == folded.executions.keys()
+        for execution_id, row in folded.executions.items():
+            assert {name: _plain(stored[execution_id][name]) for name in row} == {
+                name: _plain(value) for name, value in row.items()
+            }
+
+    asyncio.run(compare())
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, list | tuple) else str(value) if value is not None else None
+
+
+@pytest.mark.parametrize("victim", ["ledger", "projector", "dispatcher", "gateway", "runner"])
+def test_killing_a_service_in_the_middle_leaves_one_outcome_each(dev: Dev, api: httpx.Client, victim: str) -> None:
+    ids = post_batch(api, "sleepy", [{"seconds": 0.5 + number / 50} for number in range(100)], key=f"kill-{victim}")
+    os.kill(services(dev)[victim], signal.SIGKILL)
+    dev.wait_for(f"{victim} restarting")
+    assert {record["status"] for record in ended(api, ids)} == {"completed"}
+    entries = history(dev)
+    check_history(entries)
+    assert len(mine(entries, ids, Completed)) == len(ids)
+    reentered = len(mine(entries, ids, Started)) - len(ids)
+    assert reentered <= len(mine(entries, ids, Requeued)), "entered again only as a new attempt"
+    if victim != "runner":
+        assert reentered == 0
+
+
+@contextmanager
+def second_ledger(dev: Dev) -> Iterator[subprocess.Popen[bytes]]:
+    settings = {"EXLEDGER__KAFKA__BOOTSTRAP_SERVERS": dev.field("Kafka")}
+    command = [sys.executable, "-m", "execution_ledger", "serve", "ledger"]
+    with subprocess.Popen(command, env=ENVIRONMENT | settings, stderr=subprocess.PIPE) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def wait_for_claims(process: subprocess.Popen[bytes], count: int) -> None:
+    assert process.stderr
+    for line in process.stderr:
+        count -= b"shard claimed" in line
+        if not count:
+            return
+    raise AssertionError("it ended before it had claimed its shards")
+
+
+def test_a_second_ledger_takes_over_from_a_stopped_one_whose_writes_never_become_visible(
+    dev: Dev, api: httpx.Client
+) -> None:
+    first = services(dev)["ledger"]
+    owners_before = {entry.event.data.owner for entry in history(dev) if isinstance(entry.event.data, ShardClaimed)}
+    with second_ledger(dev) as second:
+        os.kill(first, signal.SIGSTOP)
+        try:
+            wait_for_claims(second, 4)
+            ids = post_batch(api, "double", [{"n": number} for number in range(50)], key="while-stopped")
+        finally:
+            os.kill(first, signal.SIGCONT)
+        assert {record["status"] for record in ended(api, ids)} == {"completed"}
+        second.send_signal(signal.SIGTERM)
+        second.wait(30)
+    assert post_batch(api, "double", [{"n": 1}], key="after")
+    entries = history(dev)
+    check_history(entries)
+    owners = {entry.event.data.owner for entry in entries if isinstance(entry.event.data, ShardClaimed)}
+    assert len(owners - owners_before) == 1
+
+
+def test_a_repeat_finds_the_first_at_the_same_moment_and_after_a_restart(dev: Dev, api: httpx.Client) -> None:
+    def post(_: int) -> httpx.Response:
+        body = {"pipeline": "double", "inputs": {"n": 1}}
+        return api.post("/v1/executions", json=body, headers={"Idempotency-Key": "once"})
+
+    with ThreadPoolExecutor(8) as callers:
+        answers = list(callers.map(post, range(8)))
+    os.kill(services(dev)["ledger"], signal.SIGKILL)
+    dev.wait_for("ledger restarting")
+    answers.append(post(9))
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert sorted(answer.status_code for answer in answers) == [200] * 8 + [201]
+    other = {"pipeline": "double", "inputs": {"n": 2}}
+    refused = api.post("/v1/executions", json=other, headers={"Idempotency-Key": "once"})
+    assert refused.status_code == 422
+    assert refused.headers["content-type"] == "application/problem+json"
+
+
+def test_the_limit_of_a_pipeline_holds_over_all_shards(dev: Dev, api: httpx.Client) -> None:
+    ids = post_batch(api, "one_at_a_time", [{"n": 1}] * 12, key="limit")
+    ended(api, ids)
+    check_limit(history(dev), "one_at_a_time", 1)
+
+
+def test_a_post_that_was_answered_is_in_the_very_next_list(api: httpx.Client) -> None:
+    for number in range(30):
+        posted = api.post("/v1/executions", json={"pipeline": "double", "inputs": {"n": number}}).json()
+        assert api.get("/v1/executions", params={"limit": 1}).json()["items"][0]["id"] == posted["id"]
+        assert api.get(f"/v1/executions/{posted['id']}").status_code == 200
