@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import socket
 from collections.abc import Awaitable, Callable
@@ -46,6 +47,7 @@ async def _serve(names: list[str], settings: Settings) -> None:
         world = real_world()
         shards = await log.shards()
         services = [await _BUILDERS[name](log, world, settings, shards) for name in names]
+        gc.freeze()  # what was loaded stays: full collections need not walk it again and again
         await _run(services)
 
 

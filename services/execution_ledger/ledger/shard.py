@@ -7,6 +7,7 @@ commit has returned: events that were aborted never happened.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from rpds import HashTrieMap
 
@@ -22,6 +23,8 @@ from execution_ledger.settings import LedgerSettings
 from .memory import Remembered
 
 UNBOUNDED = 2**63  # kept by time alone
+
+Fields = dict[str, Any]  # of ShardState that an event changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +76,6 @@ def initial(shard: int, shards: int, settings: LedgerSettings) -> ShardState:
 def fold(state: ShardState, event: Event, digest: str) -> ShardState:
     """The state after `event`, whose bytes have this sha256. Raises BrokenHistory where it cannot follow."""
     _check_order(state, event)
-    state = _fold_fact(state, event, digest)
-    state = _remember_answer(state, event)
     return replace(
         state,
         sequence=event.sequence,
@@ -82,6 +83,8 @@ def fold(state: ShardState, event: Event, digest: str) -> ShardState:
         epoch=event.ownerepoch,
         cmd_offset=event.cmdoffset,
         rep_offset=event.repoffset,
+        **_of_fact(state, event, digest),
+        **_of_answer(state, event),
     )
 
 
@@ -101,34 +104,31 @@ def _check_order(state: ShardState, event: Event) -> None:
         )
 
 
-def _fold_fact(state: ShardState, event: Event, digest: str) -> ShardState:
+def _of_fact(state: ShardState, event: Event, digest: str) -> Fields:
     match event.data:
         case events.ShardCreated() as fact:
-            return replace(state, log_id=fact.log_id)
+            return {"log_id": fact.log_id}
         case events.DispatcherClaimed() as fact:
-            return replace(state, claim=fact.claim)
+            return {"claim": fact.claim}
         case events.PipelineRegistered() as fact:
             registration = Registration(fact.version, fact.digest, event.sequence)
-            return replace(state, pipelines=state.pipelines.insert(fact.pipeline, registration))
+            return {"pipelines": state.pipelines.insert(fact.pipeline, registration)}
         case _ if event.version is not None:
-            return _fold_execution(state, event, digest)
+            return _of_execution(state, event, event.version, digest)
         case _:
-            return state
+            return {}
 
 
-def _fold_execution(state: ShardState, event: Event, digest: str) -> ShardState:
+def _of_execution(state: ShardState, event: Event, version: int, digest: str) -> Fields:
     before = state.tracked(event.subject)
     _check_chain(before, event)
     execution = evolve(before.execution if before else None, event.data)
-    tracked = Tracked(execution, event.version or 0, digest)
+    tracked = Tracked(execution, version, digest)
     if isinstance(execution.state, Ended):
-        return replace(
-            state,
-            live=state.live.discard(event.subject),
-            ended=state.ended.adding(event.subject, tracked, event.recordedtime),
-        )
-    state = replace(state, live=state.live.insert(event.subject, tracked))
-    return _fold_queued(state, event) if isinstance(event.data, events.Queued) else state
+        ended = state.ended.adding(event.subject, tracked, event.recordedtime)
+        return {"live": state.live.discard(event.subject), "ended": ended}
+    live: Fields = {"live": state.live.insert(event.subject, tracked)}
+    return live | _of_queued(state, event, event.data) if isinstance(event.data, events.Queued) else live
 
 
 def _check_chain(before: Tracked | None, event: Event) -> None:
@@ -140,22 +140,21 @@ def _check_chain(before: Tracked | None, event: Event) -> None:
         )
 
 
-def _fold_queued(state: ShardState, event: Event) -> ShardState:
-    fact: events.Queued = event.data
-    state = replace(state, ordinal=max(state.ordinal, fact.number // SHARDS_MAX))
+def _of_queued(state: ShardState, event: Event, fact: events.Queued) -> Fields:
+    ordinal: Fields = {"ordinal": max(state.ordinal, fact.number // SHARDS_MAX)}
     if fact.origin is None:
-        return state
-    return replace(state, sources=state.sources.adding(fact.origin.source, fact.origin.ordinal, event.recordedtime))
+        return ordinal
+    return ordinal | {"sources": state.sources.adding(fact.origin.source, fact.origin.ordinal, event.recordedtime)}
 
 
-def _remember_answer(state: ShardState, event: Event) -> ShardState:
+def _of_answer(state: ShardState, event: Event) -> Fields:
     """A command's first event is its answer; what follows in the same breath adds nothing to it."""
     if event.commandid is None or isinstance(event.data, events.CommandRepeated) or state.answer(event.commandid):
-        return state
+        return {}
     outcome = outcome_of(event)
     if getattr(event.data, "keyed", False):
-        return replace(state, keyed=state.keyed.adding(event.commandid, outcome, event.recordedtime))
-    return replace(state, answers=state.answers.adding(event.commandid, outcome, event.recordedtime))
+        return {"keyed": state.keyed.adding(event.commandid, outcome, event.recordedtime)}
+    return {"answers": state.answers.adding(event.commandid, outcome, event.recordedtime)}
 
 
 def outcome_of(event: Event) -> Outcome:
