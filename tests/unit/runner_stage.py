@@ -153,7 +153,7 @@ class Stage:
         return await self._first([Lane(Topic.HEARTBEATS, 0)], read, fits, after)
 
     async def beats_until_now(self) -> int:
-        return await self.log.end(Lane(Topic.HEARTBEATS, 0))
+        return self.log.partition(Lane(Topic.HEARTBEATS, 0)).end
 
     async def _first(
         self, lanes: Iterable[Lane], read: Callable[[Record], M], fits: Callable[[M], bool], after: int = 0

@@ -171,6 +171,14 @@ def test_an_id_that_may_have_been_forgotten_is_refused() -> None:
     assert (old.data.refusal.code, early.data.refusal.code) == ("id_too_old", "id_from_future")
 
 
+def test_a_refused_id_is_not_the_answer_to_its_key() -> None:
+    ledger = Ledger()
+    ledger.now_ms = NOW_MS + 120_001
+    keyed = submit(new_id(1)).model_copy(update={"keyed": True})
+    refused, queued = ledger.do(keyed, keyed.model_copy(update={"execution_id": new_id(1, time_ms=ledger.now_ms)}))
+    assert types([refused, queued]) == ["command.rejected", "execution.queued"]
+
+
 def test_an_ended_execution_is_forgotten_and_answers_as_unknown() -> None:
     ledger, one = Ledger(), new_id(1)
     ledger.do(submit(one), abort(one))

@@ -27,5 +27,7 @@ def register(newest: Registration | None, command: RegisterPipeline) -> list[Fac
             version=newest.version + 1 if newest else 1,
             digest=command.digest,
             definition=command.definition,
+            body_digest=command.body_digest,
+            keyed=command.keyed,
         )
     ]

@@ -173,7 +173,7 @@ def decide(execution: Execution | None, command: ExecutionCommand, given: Circum
         case Dispatch():
             return _dispatch(execution, command, given)
         case RequestAbort():
-            return _request_abort(execution, given)
+            return _request_abort(execution, command, given)
         case ForceAbort():
             return _force_abort(execution)
         case ExpireAttempt():
@@ -216,13 +216,14 @@ def _dispatch(execution: Execution, command: Dispatch, given: Circumstances) -> 
     return [events.Dispatched(attempt=command.attempt, runner=command.runner, claim=command.claim)]
 
 
-def _request_abort(execution: Execution, given: Circumstances) -> Decision:
+def _request_abort(execution: Execution, command: RequestAbort, given: Circumstances) -> Decision:
+    asked = {"body_digest": command.body_digest, "keyed": command.keyed}
     match execution.state:
         case Queued():
-            return [events.AbortRequested(), events.Aborted(outcome="never_started")]
+            return [events.AbortRequested(**asked), events.Aborted(outcome="never_started")]
         case Dispatched() | Started():
             grace_until = given.now_ms + execution.policy.abort_grace_ms
-            return [events.AbortRequested(attempt=execution.attempt, grace_until=grace_until)]
+            return [events.AbortRequested(attempt=execution.attempt, grace_until=grace_until, **asked)]
         case AbortRequested():
             return Refusal(code="abort_already_requested", detail="Its abort was requested already; it is under way.")
         case Ended(status):

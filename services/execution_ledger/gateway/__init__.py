@@ -1,0 +1,1 @@
+"""The gateway: HTTP in, commands out; answers from events and views."""

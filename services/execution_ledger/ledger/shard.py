@@ -24,6 +24,8 @@ from .memory import Remembered
 
 UNBOUNDED = 2**63  # kept by time alone
 
+REFUSED_IDS = frozenset({"id_too_old", "id_from_future"})
+
 Fields = dict[str, Any]  # of ShardState that an event changes
 
 
@@ -149,12 +151,19 @@ def _of_queued(state: ShardState, event: Event, fact: events.Queued) -> Fields:
 
 def _of_answer(state: ShardState, event: Event) -> Fields:
     """A command's first event is its answer; what follows in the same breath adds nothing to it."""
-    if event.commandid is None or isinstance(event.data, events.CommandRepeated) or state.answer(event.commandid):
+    if event.commandid is None or _is_no_answer(event.data) or state.answer(event.commandid):
         return {}
     outcome = outcome_of(event)
     if getattr(event.data, "keyed", False):
         return {"keyed": state.keyed.adding(event.commandid, outcome, event.recordedtime)}
     return {"answers": state.answers.adding(event.commandid, outcome, event.recordedtime)}
+
+
+def _is_no_answer(fact: events.Fact) -> bool:
+    """A repeat names an answer and is none; a refused id asks for the same command under another one."""
+    if isinstance(fact, events.CommandRejected):
+        return fact.refusal.code in REFUSED_IDS
+    return isinstance(fact, events.CommandRepeated)
 
 
 def outcome_of(event: Event) -> Outcome:

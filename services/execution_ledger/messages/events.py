@@ -175,6 +175,8 @@ class AbortRequested(Fact):
     TYPE = "execution.abort_requested.v1"
     attempt: Attempt | None = None
     grace_until: Time | None = None
+    body_digest: Text | None = None
+    keyed: bool = False
 
 
 class Aborted(Fact):
@@ -213,6 +215,8 @@ class PipelineRegistered(Fact):
     version: Annotated[int, Field(ge=1)]
     digest: Text
     definition: Payload
+    body_digest: Text | None = None
+    keyed: bool = False
 
 
 class DispatcherClaimed(Fact):

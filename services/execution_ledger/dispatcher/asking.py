@@ -1,0 +1,135 @@
+"""Asking the ledgers: every Dispatch and Expire from the moment it is wanted until its trace is read.
+
+A Dispatch whose fate is unknown keeps its place and is asked again for the same runner: the first may yet be decided,
+and a place given away meanwhile would break a limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from execution_ledger.messages.commands import Dispatch, ExpireAttempt
+from execution_ledger.messages.events import (
+    CommandFailed,
+    CommandRejected,
+    CommandRepeated,
+    CommandUnreadable,
+    Event,
+)
+from execution_ledger.messages.parts import ExpiryCause
+
+from .asked import Ask, Asked
+from .board import Token
+from .picture import Picture
+
+_REST_MS = 5_000  # after a refusal: ledger and board disagree, so asking at once would only be refused again
+
+
+class Asking:
+    """`fresh_id` makes command ids; `process` is the actor."""
+
+    def __init__(self, picture: Picture, process: str, fresh_id: Callable[[], str]) -> None:
+        self._picture = picture
+        self._process = process
+        self._fresh_id = fresh_id
+        self._asked = Asked()
+        self._again: dict[Token, Ask] = {}  # perhaps never arrived: asked again with the next tick
+        self._resting: dict[Token, int] = {}  # refused, and when (ms)
+
+    def undecided(self, shard: int) -> int:
+        return self._asked.undecided(shard)
+
+    def dispatch(self, token: Token, runner: str, pipeline: str, claim: int) -> Dispatch:
+        """Takes the attempt's place until the ledger has answered."""
+        self._picture.slots.take(token, runner, pipeline)
+        command = Dispatch(
+            command_id=self._fresh_id(),
+            actor=self._process,
+            claim=claim,
+            execution_id=token.execution_id,
+            attempt=token.attempt,
+            runner=runner,
+        )
+        self._asked.add(command)
+        return command
+
+    def expire(self, token: Token, cause: ExpiryCause, claim: int) -> ExpireAttempt | None:
+        """None where there is nothing to ask for: it is over, asked for already, or was just refused."""
+        if not self._picture.board.live(token) or token in self._asked or token in self._resting:
+            return None
+        command = ExpireAttempt(
+            command_id=self._fresh_id(),
+            actor=self._process,
+            claim=claim,
+            execution_id=token.execution_id,
+            attempt=token.attempt,
+            cause=cause,
+        )
+        self._asked.add(command)
+        return command
+
+    def sent(self, command_id: str, offset: int) -> None:
+        if ask := self._asked.sent(command_id, offset):
+            self._again[ask.token] = ask
+
+    def unknown(self, command_id: str) -> None:
+        if ask := self._asked.find(command_id):
+            self._again[ask.token] = ask
+
+    def settle(self, event: Event) -> None:
+        """An ask is over with its trace; what its ledger has passed over without one may never have arrived."""
+        if ask := self._asked.find(event.commandid) or self._failed(event):
+            self.forget(ask.token)
+            if isinstance(event.data, CommandRejected | CommandRepeated | CommandFailed | CommandUnreadable):
+                self._refused(ask, event.recordedtime)
+        for ask in self._asked.read_to(event.shard, event.cmdoffset):
+            self._again[ask.token] = ask
+
+    def forget(self, token: Token) -> None:
+        self._asked.forget(token)
+        self._again.pop(token, None)
+
+    def tick(self, now_ms: int) -> list[Dispatch]:
+        """What has to be asked again. An expiry is not among it: it is simply still due."""
+        for token in [token for token, since_ms in self._resting.items() if now_ms - since_ms >= _REST_MS]:
+            del self._resting[token]
+            self._picture.requeue(token)
+        again, self._again = self._again, {}
+        return [command for ask in again.values() if (command := self._renewed(ask))]
+
+    def clear(self) -> None:
+        """Forgets it all; what of it was accepted will be read like anything else."""
+        for ask in self._asked.clear():
+            self._give_place_back(ask)
+            self._picture.requeue(ask.token)
+        for token in self._resting:
+            self._picture.requeue(token)
+        self._again.clear()
+        self._resting.clear()
+
+    def _renewed(self, ask: Ask) -> Dispatch | None:
+        if isinstance(ask.command, Dispatch) and self._picture.awaiting(ask.token):
+            command = ask.command.model_copy(update={"command_id": self._fresh_id()})
+            self._asked.add(command)
+            return command
+        self._asked.forget(ask.token)
+        self._give_place_back(ask)
+        return None
+
+    def _failed(self, event: Event) -> Ask | None:
+        """A command that could not be read leaves a trace that names nothing but its offset."""
+        fact = event.data
+        if isinstance(fact, CommandFailed | CommandUnreadable) and fact.lane == "commands":
+            return self._asked.find_at(event.shard, fact.offset)
+        return None
+
+    def _refused(self, ask: Ask, time_ms: int) -> None:
+        """Normal where an end came first. Where the board knows of none, it is left alone for a while."""
+        self._give_place_back(ask)
+        if self._picture.awaiting(ask.token) or self._picture.board.live(ask.token):
+            self._resting[ask.token] = time_ms
+
+    def _give_place_back(self, ask: Ask) -> None:
+        """Only a Dispatch takes a place in advance, and it is over as an ask when its attempt becomes real."""
+        if isinstance(ask.command, Dispatch):
+            self._picture.slots.free(ask.token)

@@ -1,0 +1,175 @@
+"""The board: every execution that has not ended, as the events tell it. A fold, so a restart rebuilds it exactly.
+
+It holds no payloads: where the queued event lies is enough to build a start message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple
+
+from execution_ledger.messages.events import (
+    Aborted,
+    AbortRequested,
+    Completed,
+    Dispatched,
+    Event,
+    Failed,
+    Quarantined,
+    Queued,
+    Requeued,
+    Started,
+)
+
+
+class Token(NamedTuple):
+    """What a runner holds: one attempt of one execution."""
+
+    execution_id: str
+    attempt: int
+
+
+class Phase(Enum):
+    QUEUED = "queued"
+    DISPATCHED = "dispatched"
+    STARTED = "started"
+    ENDED = "ended"
+
+
+@dataclass(slots=True, eq=False)
+class Execution:
+    id: str
+    shard: int
+    offset: int  # of its queued event
+    pool: str
+    pipeline: str
+    digest: str
+    priority: int
+    since_ms: int  # recordedtime at which its phase began
+    phase: Phase = Phase.QUEUED
+    attempt: int = 0  # the last one dispatched
+    runner: str = ""
+    aborting: bool = False
+    grace_until: int | None = None
+    abort_reason: str | None = None
+
+    @property
+    def token(self) -> Token:
+        return Token(self.id, self.attempt)
+
+    @property
+    def dispatchable(self) -> bool:
+        return self.phase is Phase.QUEUED and not self.aborting
+
+
+class Change(NamedTuple):
+    """What an event did. `ended` is the attempt that it ended, on `runner`; `reported`: that one said so itself."""
+
+    execution: Execution
+    ended: Token | None = None
+    runner: str = ""
+    reported: bool = False
+
+
+class Board:
+    def __init__(self) -> None:
+        self._executions: dict[str, Execution] = {}
+        self._live: dict[str, dict[Token, Execution]] = {}
+        self._aborting: dict[Token, Execution] = {}
+
+    def apply(self, event: Event, offset: int) -> Change | None:
+        """None where the event says nothing about a known execution's place here."""
+        if isinstance(event.data, Queued):
+            return Change(self._add(event, event.data, offset))
+        execution = self._executions.get(event.subject)
+        return self._change(execution, event) if execution else None
+
+    def get(self, execution_id: str) -> Execution | None:
+        return self._executions.get(execution_id)
+
+    def live(self, token: Token) -> Execution | None:
+        """The execution whose current attempt this is, while a runner has it."""
+        execution = self._executions.get(token.execution_id)
+        is_live = execution and execution.runner and execution.attempt == token.attempt
+        return execution if is_live else None
+
+    def live_on(self, runner: str) -> Mapping[Token, Execution]:
+        return self._live.get(runner, {})
+
+    def runners(self) -> Set[str]:
+        """Those that have a live attempt, heard of or not."""
+        return self._live.keys()
+
+    def past_grace(self, now_ms: int) -> list[Token]:
+        """The attempts whose abort has been ignored for as long as it may be."""
+        graces = ((token, execution.grace_until) for token, execution in self._aborting.items())
+        return [token for token, until in graces if until is not None and now_ms >= until]
+
+    def _add(self, event: Event, fact: Queued, offset: int) -> Execution:
+        execution = Execution(
+            id=event.subject,
+            shard=event.shard,
+            offset=offset,
+            pool=fact.pool,
+            pipeline=fact.pipeline.name,
+            digest=fact.pipeline.digest,
+            priority=fact.priority,
+            since_ms=event.recordedtime,
+        )
+        self._executions[execution.id] = execution
+        return execution
+
+    def _change(self, execution: Execution, event: Event) -> Change | None:
+        match event.data:
+            case Dispatched() as fact:
+                execution.attempt = fact.attempt
+                self._enter(execution, fact.runner)
+                self._turn(execution, Phase.DISPATCHED, event)
+            case Started():
+                self._turn(execution, Phase.STARTED, event)
+            case AbortRequested() as fact:
+                execution.aborting, execution.grace_until = True, fact.grace_until
+                execution.abort_reason = event.reason
+                if execution.runner:
+                    self._aborting[execution.token] = execution
+            case Requeued():
+                return self._end_attempt(execution, Phase.QUEUED, event)
+            case Completed() | Failed() | Aborted() | Quarantined():
+                del self._executions[execution.id]
+                return self._end_attempt(execution, Phase.ENDED, event)
+            case _:
+                return None
+        return Change(execution)
+
+    def _end_attempt(self, execution: Execution, following: Phase, event: Event) -> Change:
+        runner, ended = execution.runner, self._leave(execution)
+        self._turn(execution, following, event)
+        return Change(execution, ended, runner, _reported(event))
+
+    def _turn(self, execution: Execution, phase: Phase, event: Event) -> None:
+        execution.phase, execution.since_ms = phase, event.recordedtime
+
+    def _enter(self, execution: Execution, runner: str) -> None:
+        execution.runner = runner
+        self._live.setdefault(runner, {})[execution.token] = execution
+
+    def _leave(self, execution: Execution) -> Token | None:
+        if not execution.runner:
+            return None
+        here = self._live[execution.runner]
+        del here[execution.token]
+        self._aborting.pop(execution.token, None)
+        if not here:
+            del self._live[execution.runner]
+        execution.runner = ""
+        return execution.token
+
+
+def _reported(event: Event) -> bool:
+    """Only what a command asked for has a command id; what the ledger ended by itself says nothing of the code."""
+    by_ledger = isinstance(event.data, Quarantined) or (
+        isinstance(event.data, Failed) and event.data.failure.kind == "internal"
+    )
+    return event.commandid is None and not by_ledger

@@ -1,0 +1,218 @@
+"""The desk: all decisions of this dispatcher, and no I/O. The shell feeds it what was read, then asks for a turn.
+
+A turn comes to orders: commands for the ledgers and messages for the runners, whose offsets the shell gives back.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from execution_ledger.messages.commands import ClaimDispatch, Dispatch, ExpireAttempt
+from execution_ledger.messages.events import AbortRequested, Dispatched, DispatcherClaimed, Event
+from execution_ledger.messages.heartbeats import DispatcherTick, RunnerBeat
+from execution_ledger.messages.ids import shard_of
+from execution_ledger.messages.parts import ExpiryCause
+
+from .asking import Asking
+from .board import Change, Execution, Phase, Token
+from .claims import Claims
+from .fleet import Room
+from .picture import Picture
+from .queue import Group
+from .repair import Heard, repairs
+from .told import NO_TOKEN, Kind, Telling, Told
+
+_CLOSED_MAX = 5_000  # tokens in one message, some 90 bytes each
+
+
+@dataclass(frozen=True, slots=True)
+class DeskSettings:
+    process: str
+    shards: int
+    lease_ms: int
+    absent_after_ms: int
+    due_max: int  # expiries a shard and turn
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """Commands by shard, and what to tell runners; the messages' bytes are the shell's business."""
+
+    commands: list[tuple[int, Dispatch | ExpireAttempt | ClaimDispatch]] = field(default_factory=list)
+    tellings: list[Telling] = field(default_factory=list)
+
+
+class Desk:
+    """`fresh_id` makes command ids."""
+
+    def __init__(self, settings: DeskSettings, fresh_id: Callable[[], str]) -> None:
+        self.picture = Picture(settings.lease_ms)
+        self.claims = Claims(settings.process, settings.shards, settings.absent_after_ms)
+        self.asking = Asking(self.picture, settings.process, fresh_id)
+        self.told = Told()
+        self.acting: int | None = None  # the claim under which orders are given
+        self._settings = settings
+        self._fresh_id = fresh_id
+        self._orders = Orders()
+        self._due: dict[Token, ExpiryCause] = {}
+        self._claim_mark = 0
+
+    # --- what was read ------------------------------------------------------------------------------------------
+
+    def event(self, event: Event, offset: int) -> None:
+        if isinstance(event.data, DispatcherClaimed):
+            self.claims.claimed(event, event.data)
+            self._follow_claims()
+        change = self.picture.apply(event, offset)
+        self.asking.settle(event)
+        if change and self.acting is not None:
+            self._react(event, change)
+
+    def beat(self, beat: RunnerBeat, time_ms: int) -> None:
+        heard = Heard.of(beat, time_ms)
+        self.picture.beat(heard, self.told)
+        if self.acting is not None:
+            self._repair(heard)
+
+    def tick(self, tick: DispatcherTick, time_ms: int) -> None:
+        """A dispatcher's tick; our own are the only time that counts here."""
+        if tick.process != self._settings.process:
+            self.claims.other_tick(tick, time_ms)
+            return
+        self.claims.own_tick(time_ms)
+        for runner in self.picture.tick(time_ms):
+            self.told.forget(runner)
+        if self.acting is not None:
+            self._orders.commands.extend(
+                (shard_of(command.execution_id), command) for command in self.asking.tick(time_ms)
+            )
+            self._find_due(time_ms)
+
+    # --- a turn -------------------------------------------------------------------------------------------------
+
+    def turn(self) -> Orders:
+        self._claim()
+        if self.acting is not None:
+            self._expire(self.acting)
+            self._dispatch(self.acting)
+        orders, self._orders = self._orders, Orders()
+        return orders
+
+    @property
+    def has_more(self) -> bool:
+        """Whether the last turn left something undone, so that the next one should follow at once."""
+        return bool(self._due)
+
+    def to_start(self, token: Token) -> Execution | None:
+        """The execution of a start that was ordered, unless that has become pointless since."""
+        execution = self.picture.board.live(token)
+        if execution is None or execution.phase is not Phase.DISPATCHED or execution.aborting:
+            return None
+        return execution if self.told.was_sent(execution.runner, "start", token) else None
+
+    def _claim(self) -> None:
+        process = self._settings.process
+        for shard, claim in self.claims.wanted():
+            command = ClaimDispatch(command_id=self._fresh_id(), actor=process, dispatcher=process, claim=claim)
+            self._orders.commands.append((shard, command))
+
+    def _expire(self, claim: int) -> None:
+        asked = Counter[int]()
+        for token, cause in list(self._due.items()):
+            shard = shard_of(token.execution_id)
+            if asked[shard] == self._settings.due_max:
+                continue
+            del self._due[token]
+            if command := self.asking.expire(token, cause, claim):
+                asked[shard] += 1
+                self._orders.commands.append((shard, command))
+
+    def _dispatch(self, claim: int) -> None:
+        room = self.picture.fleet.room(self.picture.slots, self.picture.leases.newest_ms or 0)
+        if not room:
+            return
+        for execution_id, group in self.picture.queue.take_open(self._is_open(room)):
+            execution, runner = self.picture.board.get(execution_id), room.best_for(group)
+            assert execution, "what is queued is on the board"
+            assert runner, "the group was open just now"
+            room.take(runner)
+            token = Token(execution_id, execution.attempt + 1)
+            command = self.asking.dispatch(token, runner, group.pipeline, claim)
+            self._orders.commands.append((group.shard, command))
+
+    def _is_open(self, room: Room) -> Callable[[Group], bool]:
+        """No shard may have more than its share of the slots undecided, so that one that is away cannot stop all."""
+        share = max(1, room.total // max(1, self._settings.shards - 1))
+        limits, slots = self.picture.limits, self.picture.slots
+
+        def is_open(group: Group) -> bool:
+            return (
+                self.asking.undecided(group.shard) < share
+                and limits.allows(group.pipeline, slots.running(group.pipeline))
+                and room.best_for(group) is not None
+            )
+
+        return is_open
+
+    # --- telling runners ----------------------------------------------------------------------------------------
+
+    def _react(self, event: Event, change: Change) -> None:
+        execution = change.execution
+        match event.data:
+            case Dispatched(claim=claim):
+                self.asking.forget(execution.token)
+                if claim == self.acting:
+                    self._tell(execution.runner, "start", [execution.token])
+            case AbortRequested() if execution.runner:
+                self._tell(execution.runner, "abort", [execution.token])
+            case _ if change.ended and not change.reported:
+                self._tell(change.runner, "closed", [change.ended])
+
+    def _repair(self, heard: Heard) -> None:
+        runner, picture = heard.beat.process, self.picture
+        live = picture.board.live_on(runner)
+        if not self.told.was_sent(runner, "claim", NO_TOKEN):
+            self._tell(runner, "claim", [NO_TOKEN])
+        found = repairs(heard, live, self.told)
+        for token in found.starts:
+            self._tell(runner, "start", [token])
+        for token in found.aborts:
+            self._tell(runner, "abort", [token])
+        for first in range(0, len(found.closed), _CLOSED_MAX):
+            self._tell(runner, "closed", found.closed[first : first + _CLOSED_MAX])
+        self._due |= dict.fromkeys(found.lost, "lost")
+        self.told.keep(runner, live.keys() | heard.listed | picture.slots.held_by(runner).keys())
+
+    def _tell(self, runner: str, kind: Kind, tokens: Sequence[Token]) -> None:
+        """A runner that is not heard of has no known inbox; its next heartbeat, if any, repairs that."""
+        if runner in self.picture.fleet:
+            telling = Telling(runner, kind, tokens)
+            self.told.telling(telling)
+            self._orders.tellings.append(telling)
+
+    # --- deadlines and claims -----------------------------------------------------------------------------------
+
+    def _find_due(self, now_ms: int) -> None:
+        """A runner that was never heard of has a lease from the claim on."""
+        picture = self.picture
+        if picture.leases.lapsed(self._claim_mark):
+            for runner in picture.board.runners() - picture.fleet.names():
+                self._due |= dict.fromkeys(picture.board.live_on(runner), "lost")
+        for token in picture.board.past_grace(now_ms):
+            self._due.setdefault(token, "abort_grace")
+
+    def _follow_claims(self) -> None:
+        if self.claims.acting == self.acting:
+            return
+        if self.acting is not None:
+            self._stand_down()
+        self.acting = self.claims.acting
+        self._claim_mark = self.picture.leases.mark
+
+    def _stand_down(self) -> None:
+        self._orders = Orders()
+        self.asking.clear()
+        self.told.clear()
+        self._due.clear()

@@ -1,0 +1,70 @@
+"""Fetching: the queued event of an attempt that has to start, read again because it was not kept."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+import structlog
+
+from execution_ledger.errors import Stalled, Transient
+from execution_ledger.log.protocol import Lane, Log, Topic
+from execution_ledger.messages.events import Event, decode_event
+
+from .board import Execution
+from .desk import Desk
+from .starts import QueuedEvents
+from .told import Telling
+
+_READ_WAIT_S = 5.0
+_AHEAD_MAX = 200  # records behind the wanted one that are kept too: those queued next are likely to start next
+
+_log = structlog.get_logger()
+
+
+class Fetcher:
+    """`deliver` gets each start that was ordered, with the queued event."""
+
+    def __init__(self, log: Log, desk: Desk, queued: QueuedEvents, deliver: Callable[[Telling, Event], None]) -> None:
+        self._log = log
+        self._desk = desk
+        self._queued = queued
+        self._deliver = deliver
+        self._wanted: deque[Telling] = deque()  # bounded by the slots of all runners
+        self._news = asyncio.Event()
+
+    def want(self, start: Telling) -> None:
+        self._wanted.append(start)
+        self._news.set()
+
+    async def run(self) -> None:
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            while self._wanted:
+                await self._fetch(self._wanted.popleft())
+
+    async def _fetch(self, start: Telling) -> None:
+        if (execution := self._desk.to_start(start.tokens[0])) is None:
+            return
+        try:
+            event = self._queued.get(execution.id) or await self._read(execution)
+        except Transient as error:
+            _log.warning("the inputs of an execution cannot be read", execution=execution.id, error=str(error))
+            self._desk.told.unsent(start)  # the runner's next heartbeat orders it again
+        else:
+            self._deliver(start, event)
+
+    async def _read(self, execution: Execution) -> Event:
+        lane = Lane(Topic.EVENTS, execution.shard)
+        async with self._log.reader({lane: execution.offset}) as reader:
+            chunk = (await reader.read(_READ_WAIT_S)).get(lane)
+        if chunk is None or not chunk.records:
+            raise Stalled(f"Nothing came of {lane} at {execution.offset} in {_READ_WAIT_S:.0f} s. It is tried again.")
+        values = [record.value or b"" for record in chunk.records[:_AHEAD_MAX]]
+        events = [(decode_event(value), len(value)) for value in values]
+        for event, size in reversed(events):  # the wanted one last, so that it is not the first to go
+            if self._desk.picture.board.get(event.subject):
+                self._queued.follow(event, size)
+        return events[0][0]

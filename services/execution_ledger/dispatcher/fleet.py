@@ -1,0 +1,97 @@
+"""The fleet: the runners that are heard of, as their last heartbeats describe them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+
+from execution_ledger.messages.heartbeats import RunnerBeat
+
+from .leases import Leases
+from .limits import Slots
+from .queue import Group
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    beat: RunnerBeat
+    beat_ms: int
+    mark: int  # where in the count of ticks its last heartbeat lies
+
+
+class Fleet:
+    """A runner that is silent for `quiet_ms` gets nothing new until it is heard again: it may well be dead."""
+
+    def __init__(self, quiet_ms: int) -> None:
+        self._quiet_ms = quiet_ms
+        self._runners: dict[str, Runner] = {}
+        self._offering: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+
+    def __contains__(self, runner: str) -> bool:
+        return runner in self._runners
+
+    def names(self) -> Set[str]:
+        return self._runners.keys()
+
+    def beat(self, beat: RunnerBeat, time_ms: int, mark: int) -> None:
+        known = self._runners.get(beat.process)
+        self._runners[beat.process] = Runner(beat, time_ms, mark)
+        if known is None or (known.beat.offers, known.beat.pool) != (beat.offers, beat.pool):
+            self._forget_offers(beat.process, known)
+            for digest in beat.offers.values():
+                self._offering[beat.pool, digest].add(beat.process)
+
+    def inbox_of(self, runner: str) -> int | None:
+        known = self._runners.get(runner)
+        return known.beat.inbox if known else None
+
+    def drop_lapsed(self, leases: Leases) -> list[str]:
+        """Forgets the runners whose lease is over, and names them."""
+        gone = [name for name, runner in self._runners.items() if leases.lapsed(runner.mark)]
+        for name in gone:
+            self._forget_offers(name, self._runners.pop(name))
+        return gone
+
+    def room(self, slots: Slots, now_ms: int) -> Room:
+        """What is free now, on runners that take new work."""
+        total, free = 0, {}
+        for name, runner in self._runners.items():
+            if runner.beat.draining or now_ms - runner.beat_ms > self._quiet_ms:
+                continue
+            total += runner.beat.slots
+            if (left := runner.beat.slots - slots.used_by(name)) > 0:
+                free[name] = left
+        return Room(total, free, self._offering)
+
+    def _forget_offers(self, name: str, runner: Runner | None) -> None:
+        if runner is None:
+            return
+        for digest in runner.beat.offers.values():
+            offering = self._offering[runner.beat.pool, digest]
+            offering.discard(name)
+            if not offering:
+                del self._offering[runner.beat.pool, digest]
+
+
+class Room:
+    """Free slots during one turn; each `take` makes it smaller."""
+
+    def __init__(self, total: int, free: dict[str, int], offering: Mapping[tuple[str, str], set[str]]) -> None:
+        self.total = total
+        self._free = free
+        self._offering = offering
+
+    def __bool__(self) -> bool:
+        return bool(self._free)
+
+    def best_for(self, group: Group) -> str | None:
+        """The runner with the most free slots of those that offer this version; by name where they are equal."""
+        offering = self._offering.get((group.pool, group.digest), ())
+        fitting = ((self._free[name], name) for name in offering if name in self._free)
+        return max(fitting, default=(0, None))[1]
+
+    def take(self, runner: str) -> None:
+        self._free[runner] -= 1
+        if not self._free[runner]:
+            del self._free[runner]

@@ -1,0 +1,86 @@
+"""Limits: what a pipeline and a runner may have at once. Never soft: what is taken stays taken until it is surely over.
+
+An attempt takes its place when its Dispatch is asked for. An end that the runner reported frees it. After an end that
+somebody else decided the code may still run, so the place is *held* until the runner no longer lists the token.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+from .board import Token
+
+
+class Limits:
+    """How many of a pipeline may run at once, as its newest version says."""
+
+    def __init__(self) -> None:
+        self._newest: dict[str, tuple[int, int | None]] = {}
+
+    def learn(self, pipeline: str, version: int, limit: int | None) -> None:
+        known = self._newest.get(pipeline)
+        if known is None or version >= known[0]:
+            self._newest[pipeline] = (version, limit)
+
+    def allows(self, pipeline: str, running: int) -> bool:
+        _, limit = self._newest.get(pipeline, (0, None))
+        return limit is None or running < limit
+
+
+class Taken(NamedTuple):
+    runner: str
+    pipeline: str
+
+
+class Slots:
+    def __init__(self) -> None:
+        self._taken: dict[Token, Taken] = {}
+        self._held: dict[str, dict[Token, int]] = {}
+        self._by_runner: Counter[str] = Counter()
+        self._by_pipeline: Counter[str] = Counter()
+
+    def take(self, token: Token, runner: str, pipeline: str) -> None:
+        """Taking a place that is taken moves it: the event is right, whatever was asked for."""
+        self.free(token)
+        self._taken[token] = Taken(runner, pipeline)
+        self._by_runner[runner] += 1
+        self._by_pipeline[pipeline] += 1
+
+    def free(self, token: Token) -> None:
+        if (place := self._taken.pop(token, None)) is None:
+            return
+        _count_down(self._by_runner, place.runner)
+        _count_down(self._by_pipeline, place.pipeline)
+        if held := self._held.get(place.runner):
+            held.pop(token, None)
+            if not held:
+                del self._held[place.runner]
+
+    def hold(self, token: Token, ended_ms: int) -> None:
+        if place := self._taken.get(token):
+            self._held.setdefault(place.runner, {})[token] = ended_ms
+
+    def held_by(self, runner: str) -> Mapping[Token, int]:
+        """The tokens that are over for the ledger but perhaps not for this runner, and when they ended."""
+        return dict(self._held.get(runner, {}))
+
+    def holders(self) -> Collection[str]:
+        return list(self._held)
+
+    def __contains__(self, token: Token) -> bool:
+        return token in self._taken
+
+    def used_by(self, runner: str) -> int:
+        return self._by_runner[runner]
+
+    def running(self, pipeline: str) -> int:
+        return self._by_pipeline[pipeline]
+
+
+def _count_down(counts: Counter[str], key: str) -> None:
+    """Forgets what is at zero, so that names of dead runners do not pile up."""
+    counts[key] -= 1
+    if not counts[key]:
+        del counts[key]

@@ -1,0 +1,109 @@
+"""The picture: all that events and heartbeats say, folded. An active dispatcher and a standby see the same one.
+
+What an active dispatcher has asked for but not yet read back shows here only as places taken in advance.
+"""
+
+from __future__ import annotations
+
+from execution_ledger.messages.events import Dispatched, Event, PipelineRegistered, Queued
+from execution_ledger.messages.heartbeats import HeldToken
+from execution_ledger.messages.payload import Payload
+
+from .board import Board, Change, Execution, Token
+from .fleet import Fleet
+from .leases import Leases
+from .limits import Limits, Slots
+from .queue import Queue
+from .repair import Heard
+from .told import Told
+
+
+class Picture:
+    def __init__(self, lease_ms: int) -> None:
+        self.board = Board()
+        self.queue = Queue()
+        self.limits = Limits()
+        self.slots = Slots()
+        self.fleet = Fleet(quiet_ms=lease_ms // 3)
+        self.leases = Leases(lease_ms)
+        self._lease_ms = lease_ms
+
+    def apply(self, event: Event, offset: int) -> Change | None:
+        match event.data:
+            case Queued(pipeline=pipeline):
+                self.limits.learn(pipeline.name, pipeline.version, pipeline.limit)
+            case PipelineRegistered() as fact if fact.definition.inline is not None:
+                self.limits.learn(fact.pipeline, fact.version, _limit_in(fact.definition))
+        if change := self.board.apply(event, offset):
+            self._follow(change, event)
+        return change
+
+    def beat(self, heard: Heard, told: Told) -> None:
+        if heard.beat.process not in self.fleet:
+            self._hold_unknown(heard)
+        self.fleet.beat(heard.beat, heard.time_ms, self.leases.mark)
+        for token in self.slots.held_by(heard.beat.process).keys() - heard.listed:
+            if told.knew_of(heard.beat.process, token, heard.beat.inbox_offset):
+                self.slots.free(token)
+
+    def tick(self, time_ms: int) -> list[str]:
+        """Names the runners that are gone: their lease is over, and what they held is free."""
+        self.leases.tick(time_ms)
+        gone = self.fleet.drop_lapsed(self.leases)
+        for runner in self.slots.holders():
+            self._free_held(runner, runner in gone, time_ms)
+        return gone
+
+    def requeue(self, token: Token) -> None:
+        """Back into the queue with the execution whose next attempt this would have been."""
+        if execution := self.awaiting(token):
+            self.queue.add(execution)
+
+    def awaiting(self, token: Token) -> Execution | None:
+        """The execution whose next attempt this would be, while it can be dispatched."""
+        execution = self.board.get(token.execution_id)
+        can_be = execution and execution.dispatchable and execution.attempt + 1 == token.attempt
+        return execution if can_be else None
+
+    def _follow(self, change: Change, event: Event) -> None:
+        execution = change.execution
+        if change.ended and change.reported:
+            self.slots.free(change.ended)
+        elif change.ended:
+            self.slots.hold(change.ended, event.recordedtime)
+        if isinstance(event.data, Dispatched):
+            self.slots.take(execution.token, execution.runner, execution.pipeline)
+        if execution.dispatchable:
+            self.queue.add(execution)
+        else:
+            self.queue.drop(execution.id)
+
+    def _hold_unknown(self, heard: Heard) -> None:
+        """A runner that is heard for the first time, or again, may still run what was ended without it."""
+        for held in heard.beat.tokens:
+            token = Token(held.execution_id, held.attempt)
+            if _runs(held) and token not in self.slots:
+                self.slots.take(token, heard.beat.process, pipeline="")
+                self.slots.hold(token, heard.time_ms)
+
+    def _free_held(self, runner: str, gone: bool, now_ms: int) -> None:
+        """Of a runner that was never heard of, what is a lease old is free too: by then it has stopped by itself."""
+        if runner in self.fleet:
+            return
+        for token, ended_ms in self.slots.held_by(runner).items():
+            if gone or now_ms - ended_ms >= self._lease_ms:
+                self.slots.free(token)
+
+
+def _limit_in(definition: Payload) -> int | None:
+    """The gateway has checked every definition; one that cannot be read here says nothing, and stops nobody else's."""
+    try:
+        value = definition.value()
+    except ValueError:
+        return None
+    limit = value.get("limit") if isinstance(value, dict) else None
+    return limit if isinstance(limit, int) else None
+
+
+def _runs(held: HeldToken) -> bool:
+    return held.phase != "ended"

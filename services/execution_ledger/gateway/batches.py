@@ -1,0 +1,193 @@
+"""Batches: one request for many executions.
+
+Everything is checked before anything exists. Then the batch is opened on one shard, which fixes its id and the
+versions it runs; its children follow to all shards, in order, with ids made from the batch's. So a repeat meets its
+first, makes the same children again, and only those that are missing come to be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import zip_longest
+from typing import Literal
+
+from execution_ledger.clock import Clock
+from execution_ledger.errors import Transient
+from execution_ledger.messages.commands import OpenBatch, Submit
+from execution_ledger.messages.ids import CATALOG_SHARD, child_id, command_id_of_key, shard_of_child
+from execution_ledger.messages.parts import Origin, PipelineRef, Refusal, Status
+from execution_ledger.messages.position import Position, joined
+
+from .catalog import Registered
+from .checking import Checked, Stamp, check
+from .problems import FieldError, Refused, away, invalid
+from .requests import ExecutionRequest
+from .sending import Answer, Sender
+from .tail import Tail
+from .traces import Waiter
+
+ERRORS_MAX = 100  # reported in one answer
+BREATH = 100  # requests checked before other tasks get a turn
+
+ChildStatus = Status | Literal["received", "rejected"]
+
+EXISTS_ALREADY = "not_above_ordinal"  # the shard has this child of the source, or a later one
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """`number` and `name` are absent while the child is undecided, or when the ledger has forgotten its answer."""
+
+    execution_id: str
+    status: ChildStatus
+    number: int | None = None
+    name: str | None = None
+    refusal: Refusal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchAnswer:
+    opened: Answer
+    children: Sequence[Child]
+    position: Position
+
+    @property
+    def batch_id(self) -> str:
+        return _batch_id(self.opened)
+
+
+class BatchSender:
+    def __init__(self, sender: Sender, clock: Clock, tail: Tail, wait_s: float) -> None:
+        self._sender = sender
+        self._clock = clock
+        self._tail = tail
+        self._wait_s = wait_s
+
+    async def send(self, requests: Sequence[ExecutionRequest], opening: Stamp, shard: int) -> BatchAnswer:
+        """`opening.execution_id` is the batch's id, unless this repeats one that has its own."""
+        checked = await self._check(requests, await self._newest(requests))
+        opened = await self._sender.send(shard, self._open(opening, checked))
+        if opened.trace is None:
+            return BatchAnswer(opened, (), {})
+        if opened.repeated:
+            checked = await self._check(requests, await self._of_first(opened.trace.outcome.versions or {}))
+        return await self._send_children(opened, checked, replace(opening, execution_id=_batch_id(opened)))
+
+    def _open(self, opening: Stamp, checked: Sequence[Checked]) -> OpenBatch:
+        return OpenBatch(
+            command_id=opening.command_id,
+            actor=opening.actor,
+            keyed=opening.keyed,
+            body_digest=opening.body_digest,
+            traceparent=opening.traceparent,
+            batch_id=opening.execution_id,
+            count=len(checked),
+            opened=self._clock.now_ms(),
+            versions={one.pipeline.name: one.pipeline for one in checked},
+        )
+
+    async def _newest(self, requests: Sequence[ExecutionRequest]) -> dict[str, Registered]:
+        """The versions to run, by name. Raises Refused naming the first request of each unknown pipeline."""
+        found: dict[str, Registered] = {}
+        unknown: list[FieldError] = []
+        for name, index in {request.pipeline: index for index, request in reversed([*enumerate(requests)])}.items():
+            try:
+                found[name] = await self._tail.resolve(name, self._wait_s)
+            except Refused as refusal:
+                unknown.append(FieldError(f"executions[{index}].pipeline", str(refusal)))
+        if unknown:
+            raise invalid(*unknown[:ERRORS_MAX])
+        return found
+
+    async def _of_first(self, versions: Mapping[str, PipelineRef]) -> dict[str, Registered]:
+        """What the batch's first request resolved: the children must come out the same."""
+        await self._tail.read_to_end(CATALOG_SHARD, self._wait_s)
+        found = {name: self._tail.catalog.version(name, ref.version) for name, ref in versions.items()}
+        return {name: registered or self._missing(name) for name, registered in found.items()}
+
+    def _missing(self, name: str) -> Registered:
+        raise self._tail.catalog.unknown(name)
+
+    async def _check(
+        self, requests: Sequence[ExecutionRequest], versions: Mapping[str, Registered]
+    ) -> Sequence[Checked]:
+        checked: list[Checked] = []
+        errors: list[FieldError] = []
+        for index, request in enumerate(requests):
+            one = check(request, versions[request.pipeline])
+            if isinstance(one, Checked):
+                checked.append(one)
+            else:
+                errors += [FieldError(f"executions[{index}].{error.field}", error.detail) for error in one]
+            if index % BREATH == BREATH - 1:
+                await asyncio.sleep(0)
+        if errors:
+            raise invalid(*errors[:ERRORS_MAX])
+        return checked
+
+    async def _send_children(self, opened: Answer, checked: Sequence[Checked], batch: Stamp) -> BatchAnswer:
+        shards = range(1, self._sender.shards())
+        sent = await asyncio.gather(
+            *(self._sender.send_in_order(shard, self._children(shard, checked, batch)) for shard in shards),
+            return_exceptions=True,
+        )
+        lanes = [lane for lane in sent if isinstance(lane, list)]
+        waiters = [waiter for row in zip_longest(*lanes) for waiter in row if waiter is not None]  # by ordinal
+        try:
+            for failure in sent:
+                if isinstance(failure, BaseException):
+                    raise _incomplete(failure, batch)
+            await self._sender.wait_decided(waiters)
+            return _answered(opened, waiters)
+        finally:
+            self._sender.forget(waiters)
+
+    def _children(self, shard: int, checked: Sequence[Checked], batch: Stamp) -> Iterator[Submit]:
+        shards = self._sender.shards()
+        for index in range(shard - 1, len(checked), shards - 1):
+            yield checked[index].submit(_child_stamp(batch, index, shards))
+
+
+def _child_stamp(batch: Stamp, index: int, shards: int) -> Stamp:
+    return Stamp(
+        command_id=command_id_of_key("batch", batch.execution_id, str(index)),
+        actor=batch.actor,
+        execution_id=child_id(batch.execution_id, shard_of_child(index, shards), index),
+        traceparent=batch.traceparent,
+        origin=Origin(source=f"batch/{batch.execution_id}", ordinal=index),
+    )
+
+
+def _answered(opened: Answer, waiters: Sequence[Waiter]) -> BatchAnswer:
+    position: Position = opened.position
+    for waiter in waiters:
+        position = joined(position, waiter.trace.position if waiter.trace else {})
+    return BatchAnswer(opened, [_child(waiter) for waiter in waiters], position)
+
+
+def _child(waiter: Waiter) -> Child:
+    trace = waiter.trace
+    if trace is None or trace.error is not None:
+        return Child(waiter.subject, "received")
+    refusal = trace.outcome.refused
+    if refusal is None:
+        return Child(waiter.subject, Status.QUEUED, trace.outcome.number, trace.outcome.name)
+    status: ChildStatus = Status.QUEUED if refusal.code == EXISTS_ALREADY else "rejected"
+    return Child(waiter.subject, status, refusal=refusal)
+
+
+def _batch_id(opened: Answer) -> str:
+    return opened.subject.removeprefix("batch/")
+
+
+def _incomplete(failure: BaseException, batch: Stamp) -> BaseException:
+    if not isinstance(failure, Transient):
+        return failure
+    return away(
+        "outcome-unknown",
+        f"Batch {batch.execution_id} was opened, but the log did not confirm all of its executions. "
+        + ("Send the same again with its key to complete it." if batch.keyed else "Look at it before sending more."),
+        batch_id=batch.execution_id,
+    )

@@ -1,0 +1,88 @@
+"""Checks a request against the version that will run it, and makes the command's parts out of it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from execution_ledger.messages.commands import Submit
+from execution_ledger.messages.definition import check_inputs
+from execution_ledger.messages.parts import Origin, PipelineRef
+from execution_ledger.messages.payload import PAYLOAD_BYTES_MAX, Payload, json_payload
+
+from .catalog import Registered
+from .problems import FieldError
+from .requests import ExecutionRequest, not_yet, options_of, policy_of
+from .strict_json import DEPTH_MAX, too_deep
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What the gateway adds to a request: who asks, which ids, and what makes it a repeat of itself."""
+
+    command_id: str
+    actor: str
+    execution_id: str = ""
+    keyed: bool = False
+    body_digest: str | None = None
+    traceparent: str | None = None
+    origin: Origin | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A request that may run, on `pipeline`."""
+
+    request: ExecutionRequest
+    pipeline: PipelineRef
+    inputs: Payload
+    properties: Payload | None
+
+    def submit(self, stamp: Stamp) -> Submit:
+        return Submit(
+            command_id=stamp.command_id,
+            actor=stamp.actor,
+            keyed=stamp.keyed,
+            body_digest=stamp.body_digest,
+            traceparent=stamp.traceparent,
+            execution_id=stamp.execution_id,
+            pipeline=self.pipeline,
+            inputs=self.inputs,
+            properties=self.properties,
+            twin=self.request.twin,
+            mode=self.request.mode,
+            options=options_of(self.request),
+            labels=self.request.labels,
+            priority=self.request.priority,
+            policy=policy_of(self.request),
+            origin=stamp.origin,
+        )
+
+
+def check(request: ExecutionRequest, registered: Registered) -> Checked | list[FieldError]:
+    """The request with its defaults filled in, or everything that is wrong with it."""
+    values, wrong = check_inputs(registered.definition, request.inputs)
+    errors = [*not_yet(request.options), *(FieldError(f"inputs.{name}", detail) for name, detail in wrong.items())]
+    inputs = _payload("inputs", values, errors)
+    properties = None if request.properties is None else _payload("properties", request.properties, errors)
+    if errors or inputs is None:
+        return errors
+    return Checked(request, registered.ref, inputs, properties)
+
+
+def _payload(name: str, value: dict[str, Any], errors: list[FieldError]) -> Payload | None:
+    """Encodes once; what cannot be encoded or is too much is added to `errors`."""
+    if too_deep(value):
+        errors.append(FieldError(name, f"is nested more than {DEPTH_MAX} levels deep"))
+        return None
+    try:
+        payload = json_payload(value)
+    except (ValueError, TypeError) as error:  # NaN from a caller in Python, or half a surrogate pair
+        errors.append(FieldError(name, f"cannot be written as JSON ({error})"))
+        return None
+    if payload.size > PAYLOAD_BYTES_MAX:
+        errors.append(FieldError(name, _TOO_LARGE.format(size=payload.size, limit=PAYLOAD_BYTES_MAX)))
+    return payload
+
+
+_TOO_LARGE = "{size:,} bytes of JSON, at most {limit:,} are taken: store the data and pass where it is"

@@ -1,0 +1,133 @@
+"""Commands: what a caller asks becomes a command of the ledger, and the ledger's decision the answer.
+
+Nothing here knows HTTP: the routes call it, and so does the simulator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from execution_ledger.clock import World
+from execution_ledger.log.protocol import Log
+from execution_ledger.messages.commands import RegisterPipeline, RequestAbort
+from execution_ledger.messages.definition import Definition
+from execution_ledger.messages.ids import CATALOG_SHARD, shard_of
+from execution_ledger.messages.payload import Payload, json_payload
+
+from .batches import BatchAnswer, BatchSender
+from .checking import Checked, Stamp, check
+from .problems import FieldError, Refused, invalid, refused
+from .requests import AbortRequest, ExecutionRequest, digest_of_body
+from .sending import Answer, Sender
+from .tail import Tail
+
+DEFINITION_BYTES_MAX = 200_000
+
+SUBMIT_ROUTE = "POST /v1/executions"
+BATCH_ROUTE = "POST /v1/batches"
+
+
+class CommandSender:
+    def __init__(
+        self,
+        log: Log,
+        world: World,
+        tail: Tail,
+        decide_wait_s: float,
+        observe_s: Callable[[float], None] = lambda _: None,
+    ) -> None:
+        self._tail = tail
+        self._wait_s = decide_wait_s
+        self._sender = Sender(log, world, tail, decide_wait_s, observe_s)
+        self._batches = BatchSender(self._sender, world.clock, tail, decide_wait_s)
+
+    async def submit(
+        self, request: ExecutionRequest, actor: str, key: str | None = None, traceparent: str | None = None
+    ) -> Answer:
+        checked = await self._check(request)
+        command_id, shard = self._sender.address(actor, SUBMIT_ROUTE, key)
+        self._sender.admit(shard)
+        stamp = Stamp(
+            command_id=command_id,
+            actor=actor,
+            execution_id=self._sender.fresh_id(shard),
+            keyed=key is not None,
+            body_digest=digest_of_body(request),
+            traceparent=traceparent,
+        )
+        return await self._sender.send(shard, checked.submit(stamp))
+
+    async def abort(
+        self,
+        execution_id: str,
+        request: AbortRequest,
+        actor: str,
+        key: str | None = None,
+        traceparent: str | None = None,
+    ) -> Answer:
+        shard = shard_of(execution_id)
+        if not CATALOG_SHARD < shard < self._sender.shards():
+            raise unknown_execution(execution_id)
+        command_id, _ = self._sender.address(actor, f"POST /v1/executions/{execution_id}/abort", key)
+        command = RequestAbort(
+            command_id=command_id,
+            actor=actor,
+            reason=request.reason,
+            keyed=key is not None,
+            body_digest=digest_of_body(request),
+            traceparent=traceparent,
+            execution_id=execution_id,
+        )
+        return await self._sender.send(shard, command)
+
+    async def register(
+        self, definition: Definition, actor: str, key: str | None = None, traceparent: str | None = None
+    ) -> Answer:
+        """The same definition as the newest version's is a repeat, with that version as the answer."""
+        payload = definition_payload(definition)
+        if payload.size > DEFINITION_BYTES_MAX:
+            too_large = f"{payload.size:,} bytes, at most {DEFINITION_BYTES_MAX:,} are taken: shorten the descriptions"
+            raise invalid(FieldError("", too_large))
+        command_id, _ = self._sender.address(actor, f"PUT /v1/pipelines/{definition.name}", key)
+        command = RegisterPipeline(
+            command_id=command_id,
+            actor=actor,
+            keyed=key is not None,
+            body_digest=digest_of_body(definition),
+            traceparent=traceparent,
+            pipeline=definition.name,
+            digest=payload.sha256,
+            definition=payload,
+        )
+        return await self._sender.send(CATALOG_SHARD, command)
+
+    async def open_batch(
+        self, requests: Sequence[ExecutionRequest], actor: str, key: str | None = None, traceparent: str | None = None
+    ) -> BatchAnswer:
+        """Checked whole before anything exists; not atomic after: the same key completes an interrupted one."""
+        command_id, shard = self._sender.address(actor, BATCH_ROUTE, key)
+        self._sender.admit(shard)
+        opening = Stamp(
+            command_id=command_id,
+            actor=actor,
+            execution_id=self._sender.fresh_id(shard),
+            keyed=key is not None,
+            body_digest=digest_of_body(*requests),
+            traceparent=traceparent,
+        )
+        return await self._batches.send(requests, opening, shard)
+
+    async def _check(self, request: ExecutionRequest) -> Checked:
+        checked = check(request, await self._tail.resolve(request.pipeline, self._wait_s))
+        if isinstance(checked, Checked):
+            return checked
+        raise invalid(*checked)
+
+
+def definition_payload(definition: Definition) -> Payload:
+    """Its digest is the version's identity."""
+    return json_payload(definition.model_dump(exclude_none=True))
+
+
+def unknown_execution(reference: str) -> Refused:
+    return refused("unknown-execution", f"No execution {reference!r} is known. `GET /v1/executions` lists them.")

@@ -1,0 +1,63 @@
+"""The door: nobody gets past without a token, not even to have a body read; and everyone is counted."""
+
+from __future__ import annotations
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from execution_ledger.errors import LedgerError
+
+from .auth import OPEN_PATHS
+from .gateway import Gateway
+from .http import problem_response
+from .problems import problem_of
+
+STREAMS = frozenset({"/v1/events"})  # counted, not timed
+
+
+class Door:
+    def __init__(self, app: ASGIApp, gateway: Gateway) -> None:
+        self._app = app
+        self._gateway = gateway
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = self._gateway.world.clock.monotonic_s()
+        status = 500
+
+        async def counted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                _tell_position(scope, MutableHeaders(scope=message))
+            await send(message)
+
+        try:
+            await self._admit(scope, receive, counted)
+        finally:
+            self._count(scope, status, self._gateway.world.clock.monotonic_s() - began)
+
+    async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] not in OPEN_PATHS:
+            try:
+                caller = self._gateway.tokens.caller(Headers(scope=scope).get("authorization", ""))
+            except LedgerError as error:
+                await problem_response(problem_of(error))(scope, receive, send)
+                return
+            scope.setdefault("state", {})["caller"] = caller
+        await self._app(scope, receive, send)
+
+    def _count(self, scope: Scope, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", "none")
+        metrics = self._gateway.metrics
+        metrics.requests.labels(scope["method"], route, status).inc()
+        if route not in STREAMS:
+            metrics.request_seconds.labels(scope["method"], route).observe(seconds)
+
+
+def _tell_position(scope: Scope, headers: MutableHeaders) -> None:
+    position = scope.get("state", {}).get("position")
+    if position is not None:
+        headers["Ledger-Position"] = position

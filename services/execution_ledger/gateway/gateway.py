@@ -1,0 +1,75 @@
+"""The gateway's parts in one place, for the routes."""
+
+from __future__ import annotations
+
+import asyncio
+
+from execution_ledger.clock import World
+from execution_ledger.errors import LedgerError
+from execution_ledger.log.protocol import Lane, Log, Topic
+from execution_ledger.messages.ids import CATALOG_SHARD
+from execution_ledger.settings import Settings
+
+from .auth import Tokens
+from .commands import CommandSender
+from .metrics import Metrics
+from .reading import Reading
+from .tail import Tail
+from .views import Views
+
+BATCHES_AT_ONCE = 2  # each may hold tens of megabytes while it is checked
+KAFKA_ANSWER_S = 2.0
+
+
+class Gateway:
+    """Raises BadSettings without a token."""
+
+    def __init__(self, log: Log, world: World, settings: Settings) -> None:
+        self.settings = settings.gateway
+        self.world = world
+        self.log = log
+        self.tokens = Tokens(settings.gateway.token_sha256)
+        self.metrics = Metrics()
+        self.tail = Tail(log)
+        self.views = Views(settings.postgres.dsn.get_secret_value())
+        self.reading = Reading(self.views.positions, settings.gateway.read_wait_s)
+        self.commands = CommandSender(
+            log, world, self.tail, settings.gateway.decide_wait_s, self.metrics.decide_seconds.observe
+        )
+        self.batches = asyncio.Semaphore(BATCHES_AT_ONCE)
+        self.stopping = asyncio.Event()
+        self.following = 0  # open event streams
+
+    def stop(self) -> None:
+        """Followers end their streams; everyone else is answered first."""
+        self.stopping.set()
+        self.tail.moved.fire()
+
+    async def unready(self) -> list[str]:
+        """Why this gateway cannot do all of its work right now; empty when it can."""
+        reasons = []
+        if not self.tail.caught_up.is_set():
+            reasons.append("the events have not been read to their end since the start")
+        elif not self.tail.reading:
+            reasons.append("the reader of the events is being opened again")
+        if not await self._log_answers():
+            reasons.append("Kafka does not answer")
+        if not self.views.positions.known:
+            reasons.append("Postgres does not answer, or its views are not made yet: reads get 503, writes go on")
+        return reasons
+
+    def measure(self) -> None:
+        """Brings the gauges up to date."""
+        self.metrics.followers.set(self.following)
+        views = self.views.positions.position
+        for shard, sequence in self.tail.position.items():
+            self.metrics.views_lag.labels(shard).set(max(0, sequence - views.get(shard, 0)))
+            self.metrics.undecided.labels(shard).set(self.tail.traces.waiting(shard))
+
+    async def _log_answers(self) -> bool:
+        try:
+            async with asyncio.timeout(KAFKA_ANSWER_S):
+                await self.log.end(Lane(Topic.EVENTS, CATALOG_SHARD))
+        except (TimeoutError, LedgerError):
+            return False
+        return True

@@ -1,0 +1,158 @@
+"""HTTP's edge: bodies read within bounds and parsed strictly, and every failure told as a problem."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
+
+from fastapi import Depends, Header, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from execution_ledger.errors import LedgerError
+
+from .auth import Caller
+from .gateway import Gateway
+from .problems import FieldError, Problem, invalid, problem_of, refused
+from .strict_json import parse
+
+PROBLEM_JSON = "application/problem+json"
+LARGE_BYTES = 200_000  # from here on a body is parsed beside the event loop
+ERRORS_MAX = 100
+
+_JSON_TYPE = re.compile(r"application/([\w.+-]+\+)?json\s*(;|$)", re.IGNORECASE)
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+class StrictRequest(Request):
+    """A request whose body is already here, bounded and parsed by our own rules."""
+
+    def __init__(self, request: Request, raw: bytes, value: Any) -> None:
+        super().__init__(request.scope, request.receive)
+        self._raw = raw
+        self._value = value
+
+    async def body(self) -> bytes:
+        return self._raw
+
+    async def json(self) -> Any:
+        return self._value
+
+
+class StrictRoute(APIRoute):
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def strictly(request: Request) -> Response:
+            return await handle(await _strict(request) if self.body_field else request)
+
+        return strictly
+
+
+async def _strict(request: Request) -> StrictRequest:
+    settings = gateway_of(request).settings
+    is_batch = request.url.path == "/v1/batches"
+    raw = await _bounded(request, settings.batch_bytes_max if is_batch else settings.body_bytes_max)
+    if not raw:
+        return StrictRequest(request, raw, None)
+    if not _JSON_TYPE.match(request.headers.get("content-type", "")):
+        raise refused("not-json", "Send the body as JSON, with `Content-Type: application/json`.")
+    try:
+        value = parse(raw) if len(raw) < LARGE_BYTES else await asyncio.to_thread(parse, raw)
+    except ValueError as error:
+        raise refused("invalid-json", f"The body is not JSON: {error}.") from error
+    return StrictRequest(request, raw, value)
+
+
+async def _bounded(request: Request, bytes_max: int) -> bytes:
+    too_large = refused("body-too-large", f"At most {bytes_max:,} bytes are taken here. Send less at a time.")
+    if int(request.headers.get("content-length", 0)) > bytes_max:
+        raise too_large
+    raw = bytearray()
+    try:
+        async for piece in request.stream():
+            raw += piece
+            if len(raw) > bytes_max:
+                raise too_large
+    except ClientDisconnect as gone:
+        raise refused("invalid-json", "The connection ended before the body did.") from gone
+    return bytes(raw)
+
+
+def gateway_of(request: Request) -> Gateway:
+    gateway: Gateway = request.app.state.gateway
+    return gateway
+
+
+def caller_of(request: Request) -> Caller:
+    caller: Caller = request.state.caller
+    return caller
+
+
+def traceparent_of(traceparent: Annotated[str | None, Header(max_length=255)] = None) -> str | None:
+    """A caller's trace context; one that is malformed is ignored, as W3C demands."""
+    return traceparent if traceparent and _TRACEPARENT.fullmatch(traceparent) else None
+
+
+TheGateway = Annotated[Gateway, Depends(gateway_of)]
+TheCaller = Annotated[Caller, Depends(caller_of)]
+Traceparent = Annotated[str | None, Depends(traceparent_of)]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        pattern=r"^[\x20-\x7e]+$",
+        description="Send the same key again to repeat a request without doubling its effect; kept for a day.",
+    ),
+]
+MinPosition = Annotated[
+    str | None,
+    Query(description="Wait (within bounds) until the answer includes this; default: what this token was answered."),
+]
+
+
+def problem_response(problem: Problem) -> JSONResponse:
+    return JSONResponse(problem.document(), problem.status, problem.headers, PROBLEM_JSON)
+
+
+async def on_ledger_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, LedgerError)
+    return problem_response(problem_of(error))
+
+
+async def on_invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    found = [FieldError(_path(each["loc"]), each["msg"]) for each in error.errors()[:ERRORS_MAX]]
+    return problem_response(invalid(*found).problem)
+
+
+async def on_http_error(request: Request, error: Exception) -> Response:
+    """What the framework itself answers: unknown paths and methods."""
+    assert isinstance(error, HTTPException)
+    kinds = {404: "not-found", 405: "method-not-allowed"}
+    next_step = f"{request.method} {request.url.path} is not part of this API; `/openapi.json` describes all of it."
+    response = problem_response(Problem(kinds.get(error.status_code, "internal"), next_step))
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def on_crash(request: Request, error: Exception) -> Response:
+    """The server logs the traceback; a caller learns only that it is not their fault."""
+    return problem_response(
+        Problem("internal", "An unexpected error occurred here and was logged. What was asked may have happened.")
+    )
+
+
+def _path(loc: tuple[int | str, ...]) -> str:
+    """`("body", "executions", 3, "inputs")` is `executions[3].inputs` to the caller."""
+    path = ""
+    for part in loc[1:] if loc[:1] in (("body",), ("query",), ("header",), ("path",)) else loc:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
+    return path

@@ -1,0 +1,124 @@
+"""Problems: every error a caller can get, as RFC 9457 describes it, with a `type` that never changes.
+
+`Refused` is for what the caller must change, `Away` for what passes by itself; both carry the whole document, so
+code without HTTP can raise them and the routes need no translation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from execution_ledger.errors import BadRequest, BadSettings, LedgerError, OutcomeUnknown, Unavailable
+
+TYPE_PREFIX = "urn:execution-ledger:problem:"
+
+
+class Kind(NamedTuple):
+    status: int
+    title: str
+
+
+KINDS: Mapping[str, Kind] = {
+    "unauthorized": Kind(401, "A valid token is needed"),
+    "not-found": Kind(404, "Nothing is here"),
+    "unknown-execution": Kind(404, "No such execution"),
+    "unknown-pipeline": Kind(404, "No such pipeline"),
+    "unknown-command": Kind(404, "No decision on such a command"),
+    "method-not-allowed": Kind(405, "Not possible on this address"),
+    "refused": Kind(409, "The ledger refused this"),
+    "position-ahead": Kind(409, "The position lies beyond the log"),
+    "body-too-large": Kind(413, "The body is too large"),
+    "not-json": Kind(415, "The body must be JSON"),
+    "invalid-json": Kind(422, "The body is not valid JSON"),
+    "invalid-request": Kind(422, "The request is not valid"),
+    "key-reused": Kind(422, "This key was used for another request"),
+    "too-busy": Kind(429, "Too much is waiting"),
+    "internal": Kind(500, "Something is wrong here"),
+    "command-failed": Kind(500, "The ledger could not decide this"),
+    "outcome-unknown": Kind(503, "It is unknown whether this was received"),
+    "log-away": Kind(503, "The log does not answer"),
+    "views-away": Kind(503, "The views do not answer"),
+    "views-behind": Kind(503, "The views are behind"),
+    "starting": Kind(503, "The gateway is starting"),
+    "not-ready": Kind(503, "The gateway is not ready"),
+}
+
+
+@dataclass(frozen=True)
+class FieldError:
+    """`field` is a dotted path into the body, a query parameter or a header."""
+
+    field: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Problem:
+    kind: str
+    detail: str
+    errors: tuple[FieldError, ...] = ()
+    retry_after_s: int | None = None
+    more: Mapping[str, Any] = field(default_factory=dict)  # members of its own: command_id, code, position
+
+    @property
+    def status(self) -> int:
+        return KINDS[self.kind].status
+
+    @property
+    def headers(self) -> dict[str, str]:
+        headers = {} if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}
+        return headers | ({"WWW-Authenticate": "Bearer"} if self.status == 401 else {})
+
+    def document(self) -> dict[str, Any]:
+        kind = KINDS[self.kind]
+        document = {"type": TYPE_PREFIX + self.kind, "title": kind.title, "status": kind.status, "detail": self.detail}
+        errors = [{"field": error.field, "detail": error.detail} for error in self.errors]
+        return document | ({"errors": errors} if errors else {}) | dict(self.more)
+
+
+class Refused(BadRequest):
+    """The caller has to change something; nothing was done."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.detail)
+        self.problem = problem
+
+
+class Away(Unavailable):
+    """Something the answer needs is not there now; the same request may succeed later."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.detail)
+        self.problem = problem
+
+
+def refused(kind: str, detail: str, *errors: FieldError, **more: Any) -> Refused:
+    return Refused(Problem(kind, detail, errors, more=more))
+
+
+def away(kind: str, detail: str, retry_after_s: int = 1, **more: Any) -> Away:
+    return Away(Problem(kind, detail, retry_after_s=retry_after_s, more=more))
+
+
+def invalid(*errors: FieldError) -> Refused:
+    """Raised with everything that is wrong, so that one round is enough to mend it."""
+    shown = "; ".join(f"{error.field}: {error.detail}" for error in errors[:3])
+    rest = f"; and {len(errors) - 3} more" if len(errors) > 3 else ""
+    return refused("invalid-request", f"{shown}{rest}. Correct this and send it again.", *errors)
+
+
+def problem_of(error: LedgerError) -> Problem:
+    """The document for any error of the project's tree."""
+    match error:
+        case Refused() | Away():
+            return error.problem
+        case OutcomeUnknown():
+            return Problem("outcome-unknown", str(error), retry_after_s=1)
+        case BadRequest() | BadSettings():
+            return Problem("invalid-request", str(error))
+        case Unavailable():
+            return Problem("log-away", str(error), retry_after_s=1)
+        case _:
+            return Problem("internal", str(error))

@@ -1,0 +1,165 @@
+"""What readers get: executions, pipelines and events, and how a row of the views becomes a record."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from execution_ledger.messages.base import Message, Time
+from execution_ledger.messages.definition import Definition
+from execution_ledger.messages.parts import Failure, Mode, Options, Status
+
+from .catalog import Registered
+
+
+class PipelineRecord(Message):
+    name: str
+    version: int
+    digest: str
+    definition: Definition
+    registered_at: Time
+    registered_by: str | None
+
+
+class PipelineAt(PipelineRecord):
+    position: str
+
+
+class PipelinePage(Message):
+    items: list[PipelineRecord]
+    next: str | None
+    position: str
+
+
+class AttemptRecord(Message):
+    attempt: int
+    status: str
+    runner: str | None
+    cause: str | None
+    dispatched_at: Time | None
+    started_at: Time | None
+    ended_at: Time | None
+
+
+class AbortRecord(Message):
+    """Who asked for an abort and what came of it; `outcome` is absent until then."""
+
+    requested_by: str | None
+    reason: str | None
+    requested_at: Time | None
+    outcome: str | None
+
+
+class ExecutionSummary(Message):
+    """One line of a list: everything but payloads. Times are the ledger's."""
+
+    id: str
+    number: int
+    name: str
+    pipeline: str
+    pipeline_version: int
+    twin: str | None
+    mode: Mode
+    labels: dict[str, str]
+    priority: int
+    pool: str
+    batch_id: str | None
+    created_by: str | None
+    status: Status
+    attempt: int
+    runner: str | None
+    losses: int
+    created_at: Time
+    queued_at: Time
+    dispatched_at: Time | None
+    started_at: Time | None
+    ended_at: Time | None
+    updated_at: Time
+    waiting_ms: int | None
+    execution_ms: int | None
+    total_ms: int | None
+
+
+class ExecutionRecord(ExecutionSummary):
+    """The whole record. `version` counts its events, and `digest` is the newest one's: the head of its chain."""
+
+    pipeline_digest: str
+    options: Options
+    inputs: dict[str, Any] | None
+    properties: dict[str, Any] | None
+    outputs: dict[str, Any] | None
+    failure: Failure | None
+    warnings: list[Any]
+    abort: AbortRecord | None
+    attempts: list[AttemptRecord]
+    version: int
+    digest: str
+    position: str
+
+
+class ExecutionPage(Message):
+    """`next` is the cursor of the page after this one; null on the last."""
+
+    items: list[ExecutionSummary]
+    next: str | None
+    position: str
+
+
+class EventPage(Message):
+    """Events as they were written, CloudEvents 1.0, oldest first."""
+
+    items: list[dict[str, Any]]
+    next: str | None
+    position: str
+
+
+def summary(row: Mapping[str, Any]) -> ExecutionSummary:
+    return ExecutionSummary(**_plain(row, ExecutionSummary.model_fields))
+
+
+def record(row: Mapping[str, Any], attempts: Sequence[Mapping[str, Any]], position: str) -> ExecutionRecord:
+    json_columns = ("options", "inputs", "properties", "outputs", "failure", "warnings")
+    return ExecutionRecord(
+        **_plain(row, ExecutionSummary.model_fields),
+        **{name: json.loads(row[name]) if row[name] else None for name in json_columns},
+        **{name: row[name] for name in ("pipeline_digest", "version", "digest")},
+        abort=_abort(row),
+        attempts=[AttemptRecord(**_plain(attempt, AttemptRecord.model_fields)) for attempt in attempts],
+        position=position,
+    )
+
+
+def pipeline_record(registered: Registered) -> PipelineRecord:
+    return PipelineRecord(
+        name=registered.ref.name,
+        version=registered.ref.version,
+        digest=registered.ref.digest,
+        definition=registered.definition,
+        registered_at=registered.registered_ms,
+        registered_by=registered.registered_by,
+    )
+
+
+def _abort(row: Mapping[str, Any]) -> AbortRecord | None:
+    if row["abort_requested_at"] is None and row["abort_outcome"] is None:
+        return None
+    return AbortRecord(
+        requested_by=row["abort_requested_by"],
+        reason=row["abort_reason"],
+        requested_at=_value(row["abort_requested_at"]),
+        outcome=row["abort_outcome"],
+    )
+
+
+def _plain(row: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
+    values = {name: _value(row[name]) for name in names}
+    if "labels" in values:
+        values["labels"] = dict(label.split("=", 1) for label in values["labels"])
+    return values | {name: str(values[name]) for name in ("id", "batch_id") if values.get(name) is not None}
+
+
+def _value(value: Any) -> Any:
+    """Times as this project's messages hold them: milliseconds since 1970."""
+    return round(value.timestamp() * 1000) if isinstance(value, datetime) else value

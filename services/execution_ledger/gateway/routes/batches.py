@@ -1,0 +1,93 @@
+"""Batches: many executions in one request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from fastapi import APIRouter, Request, Response
+
+from ..answering import received, written
+from ..answers import BatchAnswerBody, ChildAnswer, ReceivedAnswer
+from ..batches import BatchAnswer, Child
+from ..gateway import Gateway
+from ..http import IdempotencyKey, StrictRoute, TheCaller, TheGateway, Traceparent
+from ..problems import Away, FieldError, away, invalid
+from ..requests import BatchRequest
+from ..views import Row
+
+router = APIRouter(prefix="/v1/batches", tags=["batches"], route_class=StrictRoute)
+
+
+@router.post(
+    "",
+    status_code=201,
+    responses={
+        200: {"model": BatchAnswerBody, "description": "A repeat of its key: the first batch, completed"},
+        202: {"model": BatchAnswerBody | ReceivedAnswer, "description": "Some or all are not decided yet"},
+    },
+)
+async def open_batch(
+    body: BatchRequest,
+    request: Request,
+    response: Response,
+    gateway: TheGateway,
+    caller: TheCaller,
+    traceparent: Traceparent,
+    key: IdempotencyKey = None,
+) -> BatchAnswerBody | ReceivedAnswer:
+    """Checked whole before anything exists. Not atomic after that: the same key completes an interrupted batch."""
+    count_max = gateway.settings.batch_executions_max
+    if len(body.executions) > count_max:
+        raise invalid(FieldError("executions", f"are {len(body.executions):,}; send at most {count_max:,} at a time"))
+    if gateway.batches.locked():
+        raise away("too-busy", "Other batches are being taken in. Send this one again in a second.")
+    async with gateway.batches:
+        answer = await gateway.commands.open_batch(body.executions, caller.actor, key, traceparent)
+    if answer.opened.trace is None:
+        return received(answer.opened, response)
+    position = written(request, gateway, caller, answer.position)
+    children = await _with_names(gateway, answer)
+    response.status_code = _status_code(answer)
+    return BatchAnswerBody(
+        id=answer.batch_id,
+        executions=[_child(child) for child in children],
+        position=position,
+        command_id=answer.opened.command_id,
+    )
+
+
+def _status_code(answer: BatchAnswer) -> int:
+    if any(child.status == "received" for child in answer.children):
+        return 202
+    return 200 if answer.opened.repeated else 201
+
+
+async def _with_names(gateway: Gateway, answer: BatchAnswer) -> list[Child]:
+    """Children of a repeat whose first answer the ledger has forgotten get it from the views, where those answer."""
+    children = list(answer.children)
+    if not any(child.status == "queued" and child.number is None for child in children):
+        return children
+    try:
+        await gateway.reading.include(answer.position)
+        rows = {str(row["id"]): row for row in await gateway.views.of_batch(answer.batch_id)}
+    except Away:
+        return children
+    return [_named(child, rows) for child in children]
+
+
+def _named(child: Child, rows: Mapping[str, Row]) -> Child:
+    """A child that the ledger refused as one that exists, and that does not, was overtaken when it was sent first."""
+    row = rows.get(child.execution_id)
+    if child.number is not None or child.status != "queued":
+        return child
+    if row is None:
+        return replace(child, status="rejected")
+    return replace(child, status=row["status"], number=row["number"], name=row["name"], refusal=None)
+
+
+def _child(child: Child) -> ChildAnswer:
+    refusal = child.refusal if child.status == "rejected" else None
+    return ChildAnswer(
+        id=child.execution_id, status=child.status, number=child.number, name=child.name, refusal=refusal
+    )

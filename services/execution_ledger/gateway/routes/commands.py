@@ -1,0 +1,92 @@
+"""What became of a command: for callers that got "received", or no answer at all."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request
+
+from execution_ledger.messages.events import decode_event
+from execution_ledger.messages.parts import Outcome
+from execution_ledger.messages.position import position_text
+
+from ..answering import tell_position
+from ..answers import CommandRecord
+from ..gateway import Gateway
+from ..http import MinPosition, StrictRoute, TheCaller, TheGateway
+from ..problems import Refused, refused
+from ..traces import Trace, trace_of
+
+router = APIRouter(prefix="/v1/commands", tags=["commands"], route_class=StrictRoute)
+
+CommandId = Annotated[str, Path(max_length=255, pattern=r"^[\x21-\x7e]+$")]
+
+
+@router.get("/{command_id}")
+async def get_command(
+    command_id: CommandId,
+    request: Request,
+    gateway: TheGateway,
+    caller: TheCaller,
+    min_position: MinPosition = None,
+) -> CommandRecord:
+    """received (safe, not decided), accepted, rejected, or failed (the ledger could not decide it)."""
+    waiter = gateway.tail.traces.find(command_id)
+    if waiter is not None and waiter.trace is None:
+        position = tell_position(request, gateway.tail.position)
+        return CommandRecord(command_id=command_id, status="received", subject=waiter.subject, position=position)
+    if waiter is not None and waiter.trace is not None:
+        record = _record(command_id, waiter.trace)
+    else:
+        record = await _from_views(gateway, caller.token, command_id, min_position)
+    request.state.position = record.position
+    return record
+
+
+async def _from_views(gateway: Gateway, token: str, command_id: str, min_position: str | None) -> CommandRecord:
+    await gateway.reading.reach(token, min_position)
+    raw = await gateway.views.command_event(command_id)
+    if raw is None:
+        position = await gateway.reading.include(gateway.tail.position)
+        raw = await gateway.views.command_event(command_id)
+    if raw is None:
+        raise _unknown(command_id, position_text(position))
+    event = decode_event(raw)
+    trace = trace_of(event)
+    if trace is None:  # a command of the dispatcher: it was done
+        return CommandRecord(
+            command_id=command_id,
+            status="accepted",
+            subject=event.subject,
+            position=position_text({event.shard: event.sequence}),
+        )
+    return _record(command_id, trace)
+
+
+def _record(command_id: str, trace: Trace) -> CommandRecord:
+    outcome = trace.outcome
+    return CommandRecord(
+        command_id=command_id,
+        status="failed" if trace.error else "rejected" if outcome.refused else "accepted",
+        subject=outcome.subject,
+        id=_execution_id(outcome),
+        number=outcome.number,
+        name=outcome.name,
+        version=outcome.version,
+        refusal=outcome.refused,
+        error=trace.error,
+        position=position_text(trace.position),
+    )
+
+
+def _execution_id(outcome: Outcome) -> str | None:
+    return None if "/" in outcome.subject else outcome.subject
+
+
+def _unknown(command_id: str, position: str) -> Refused:
+    return refused(
+        "unknown-command",
+        f"Up to {position} no command {command_id!r} was decided. If it was sent a moment ago, or while the ledger "
+        "is away, ask again; the same request with the same Idempotency-Key is always safe.",
+        position=position,
+    )

@@ -1,0 +1,102 @@
+"""Pipelines: register a version, read the catalog. Answered from the events themselves, so without Postgres too."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from execution_ledger.messages.definition import Definition
+from execution_ledger.messages.ids import CATALOG_SHARD, PipelineName
+from execution_ledger.messages.position import Position
+
+from ..answering import received, tell_position, written
+from ..answers import PipelineAnswer, ReceivedAnswer
+from ..commands import definition_payload
+from ..gateway import Gateway
+from ..http import IdempotencyKey, StrictRoute, TheCaller, TheGateway, Traceparent
+from ..pages import Limit
+from ..problems import FieldError, invalid, refused
+from ..records import PipelineAt, PipelinePage, pipeline_record
+
+router = APIRouter(prefix="/v1/pipelines", tags=["pipelines"], route_class=StrictRoute)
+
+
+@router.put(
+    "/{name}",
+    status_code=201,
+    responses={
+        200: {"model": PipelineAnswer, "description": "The newest version is this one already"},
+        202: {"model": ReceivedAnswer, "description": "Safe in the log; the ledger has not decided yet"},
+    },
+)
+async def register(
+    name: PipelineName,
+    body: Definition,
+    request: Request,
+    response: Response,
+    gateway: TheGateway,
+    caller: TheCaller,
+    traceparent: Traceparent,
+    key: IdempotencyKey = None,
+) -> PipelineAnswer | ReceivedAnswer:
+    """Makes this definition the newest version; what is already queued keeps the version it was queued with."""
+    if body.name != name:
+        raise invalid(FieldError("name", f"is {body.name!r}, but the address says {name!r}"))
+    answer = await gateway.commands.register(body, caller.actor, key, traceparent)
+    if answer.trace is None:
+        return received(answer, response)
+    response.status_code = 200 if answer.repeated else 201
+    response.headers["Location"] = f"/v1/pipelines/{name}"
+    return PipelineAnswer(
+        name=name,
+        version=answer.trace.outcome.version or 1,
+        digest=definition_payload(body).sha256,
+        position=written(request, gateway, caller, answer.position),
+        command_id=answer.command_id,
+    )
+
+
+@router.get("")
+async def list_pipelines(
+    request: Request,
+    gateway: TheGateway,
+    cursor: Annotated[str, Query(max_length=100, description="`next` of the page before")] = "",
+    limit: Limit = 50,
+) -> PipelinePage:
+    """The newest version of each, by name."""
+    await _read_catalog(gateway)
+    known = gateway.tail.catalog.page(cursor, limit + 1)
+    return PipelinePage(
+        items=[pipeline_record(each) for each in known[:limit]],
+        next=known[limit - 1].ref.name if len(known) > limit else None,
+        position=tell_position(request, _position(gateway)),
+    )
+
+
+@router.get("/{name}")
+async def get_pipeline(
+    name: PipelineName,
+    request: Request,
+    gateway: TheGateway,
+    version: Annotated[int | None, Query(ge=1, description="Default: the newest")] = None,
+) -> PipelineAt:
+    """One version of a pipeline, with everything that it declares."""
+    await _read_catalog(gateway)
+    catalog = gateway.tail.catalog
+    found = catalog.newest(name) if version is None else catalog.version(name, version)
+    if found is None and catalog.newest(name) is not None:
+        raise refused("unknown-pipeline", f"Pipeline {name!r} has no version {version}. Leave it out for the newest.")
+    if found is None:
+        raise catalog.unknown(name)
+    position = tell_position(request, _position(gateway))
+    return PipelineAt(**dict(pipeline_record(found)), position=position)
+
+
+async def _read_catalog(gateway: Gateway) -> None:
+    """What was registered before this request is included, through whichever gateway that was."""
+    await gateway.tail.read_to_end(CATALOG_SHARD, gateway.settings.read_wait_s)
+
+
+def _position(gateway: Gateway) -> Position:
+    return {CATALOG_SHARD: gateway.tail.position.get(CATALOG_SHARD, 0)}
