@@ -210,3 +210,16 @@ def test_a_post_that_was_answered_is_in_the_very_next_list(api: httpx.Client) ->
         posted = api.post("/v1/executions", json={"pipeline": "double", "inputs": {"n": number}}).json()
         assert api.get("/v1/executions", params={"limit": 1}).json()["items"][0]["id"] == posted["id"]
         assert api.get(f"/v1/executions/{posted['id']}").status_code == 200
+
+
+def test_waiting_for_an_end_never_misses_it(api: httpx.Client) -> None:
+    """The end may come between two looks at the views; whoever waits is told all the same."""
+
+    def run(number: int) -> float:
+        posted = api.post("/v1/executions", json={"pipeline": "double", "inputs": {"n": number}}).json()
+        answer = api.get(f"/v1/executions/{posted['id']}", params={"wait": 30})
+        assert answer.json()["status"] == "completed"
+        return answer.elapsed.total_seconds()
+
+    with ThreadPoolExecutor(4) as callers:
+        assert max(callers.map(run, range(300))) < 20

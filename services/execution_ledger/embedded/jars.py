@@ -48,7 +48,7 @@ class Jar:
 
     def is_whole(self, folder: Path) -> bool:
         path = folder / self.file_name
-        return path.is_file() and _sha256(path) == self.sha256
+        return path.is_file() and sha256_of(path) == self.sha256
 
 
 def pinned(path: Path = PINS) -> tuple[Jar, ...]:
@@ -139,7 +139,7 @@ def _fetch(jar: Jar, folder: Path, staging: Path) -> None:
         except (OSError, RuntimeError) as error:  # of requests, and jgo's answer to anything but a 200
             cause = str(error)
             continue
-        found = _sha256(downloaded)
+        found = sha256_of(downloaded)
         if found == jar.sha256:
             downloaded.replace(folder / jar.file_name)
             return
@@ -162,6 +162,6 @@ def _download(jar: Jar, repository: Path) -> Path:
     return path
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

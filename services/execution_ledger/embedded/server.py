@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import ClassVar, Self
 
 from ..errors import Permanent
-from .process import Child, ChildSpec, last_lines, spawn
+from .process import GRACE_S, Child, ChildSpec, last_lines, spawn
 from .supervisor import Keeper, OnEvent
 
 HOST = "127.0.0.1"
@@ -35,6 +35,7 @@ class Server(ABC):
 
     name: ClassVar[str]
     ports_count: ClassVar[int]
+    grace_s: ClassVar[float] = GRACE_S
 
     def __init__(self, folder: Path, on_event: OnEvent | None = None) -> None:
         self.folder = folder.resolve()
@@ -52,7 +53,7 @@ class Server(ABC):
         self.folder.mkdir(parents=True, exist_ok=True)
         await self._prepare()
         child = await self._first_answer()
-        self._keeper = Keeper(self._spec(self._ports), self._on_event)
+        self._keeper = Keeper(self._spec(self._ports), self._on_event, self.grace_s)
         await self._keeper.start(child)
 
     async def stop(self) -> None:
@@ -90,6 +91,9 @@ class Server(ABC):
     async def _answers(self) -> bool:
         """Whether it answers a request of a client, not merely a connection; in bounded time."""
 
+    def _distrust(self) -> None:
+        """Called when it ended while it was starting: what only makes it quicker has to go before the next try."""
+
     async def _first_answer(self) -> Child:
         remembered = self.folder / "ports.json"
         for attempt in range(START_TRIES):
@@ -102,8 +106,9 @@ class Server(ABC):
                     remembered.write_text(json.dumps(self._ports))
                     return child
             except BaseException:
-                await child.stop()
+                await child.stop(self.grace_s)
                 raise
+            self._distrust()
             await asyncio.sleep(RETRY_S)
         raise self._failed(f"ended while it was starting, {START_TRIES} times")
 

@@ -115,13 +115,10 @@ async def get_execution(
     """The whole record, by id, number or name. With `wait` it returns when the execution has ended."""
     known = await execution_id(gateway, caller.token, reference, min_position)
     position = await gateway.reading.reach(caller.token, min_position, shard_of(known))
-    ending = gateway.tail.expect_end(known)
-    try:
-        found = await _read(gateway, known, position)
-        if found.status not in TERMINAL and wait:
-            found = await _read(gateway, known, await _end(gateway, ending, wait) or gateway.views.positions.position)
-    finally:
-        gateway.tail.forget_end(known, ending)
+    if wait:
+        await _wait_for_end(gateway, known, wait)
+        position = gateway.views.positions.position
+    found = await _read(gateway, known, position)
     request.state.position = found.position
     return found
 
@@ -158,11 +155,22 @@ async def _read(gateway: Gateway, known: str, position: Position) -> ExecutionRe
     return record(row, await gateway.views.attempts(known), position_text(position))
 
 
-async def _end(gateway: Gateway, ending: asyncio.Future[Position], wait_s: float) -> Position | None:
-    """Where the execution ended, once the views include it; None when it has not ended in time."""
+async def _wait_for_end(gateway: Gateway, known: str, wait_s: float) -> None:
+    """Returns when the views show the end, or after `wait_s`.
+
+    The tail runs ahead of the views: an end that it has passed already wakes nobody any more. So the views are looked
+    at only once they include all that the tail had read when the wait began.
+    """
+    shard = shard_of(known)
+    ending = gateway.tail.expect_end(known)
     try:
+        await gateway.reading.include({shard: gateway.tail.position.get(shard, 0)})
+        row = await gateway.views.execution(known)
+        if row is None or row["status"] in TERMINAL:
+            return
         async with asyncio.timeout(wait_s):
-            position = await ending
+            await gateway.reading.include(await ending)
     except TimeoutError:
-        return None
-    return await gateway.reading.include(position)
+        return
+    finally:
+        gateway.tail.forget_end(known, ending)
