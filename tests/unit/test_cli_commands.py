@@ -21,7 +21,7 @@ Handler = Callable[[httpx.Request], httpx.Response]
 def execution(status: str, **fields: Any) -> dict[str, Any]:
     base = {"id": ID, "number": 4097, "name": NAME, "status": status, "mode": "production", "twin": None}
     times = {"created_at": "2026-01-02T03:04:05.000Z", "execution_ms": None}
-    return base | times | {"outputs": None, "failure": None, "attempts": []} | fields
+    return base | times | {"outputs": None, "failure": None, "warnings": [], "attempts": []} | fields
 
 
 COMPLETED = execution("completed", outputs={"n": 42})

@@ -49,7 +49,12 @@ def get(which: Which, data_dir: DataDir = DEFAULT_FOLDER, as_json: AsJson = Fals
     if as_json:
         show_json(record)
     else:
-        show_fields(filled(record | _readable_attempts(record["attempts"]) | _readable_failure(record["failure"])))
+        readable = (
+            _readable_attempts(record["attempts"])
+            | _readable_warnings(record["warnings"])
+            | _readable_failure(record["failure"])
+        )
+        show_fields(filled(record | readable))
 
 
 def list_(
@@ -117,6 +122,10 @@ def _readable_attempts(attempts: list[dict[str, Any]]) -> dict[str, str]:
     """One line each: its number, where it is, on which runner, and why it is over."""
     told = [[str(each["attempt"]), each["status"], each["runner"], each["cause"]] for each in attempts]
     return {"attempts": "\n".join("  ".join(filter(None, words)) for words in told)}
+
+
+def _readable_warnings(warnings: list[dict[str, Any]]) -> dict[str, str]:
+    return {"warnings": "\n".join(each["message"] for each in warnings)}
 
 
 def _readable_failure(failure: Mapping[str, Any] | None) -> dict[str, Any]:

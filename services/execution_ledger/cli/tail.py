@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 BREAKS_MAX = 20  # in a row, without an event in between
 PAUSE_S = 0.5
+NAMES_MAX = 10_000
 
 
 @dataclass(frozen=True)
@@ -31,13 +33,14 @@ class Frame:
 
 def tail(data_dir: DataDir = DEFAULT_FOLDER, as_json: AsJson = False) -> None:
     """Follow all events as they happen, until Ctrl-C."""
+    names: OrderedDict[str, str] = OrderedDict()
     with connect(data_dir) as ledger:
         try:
             for event in follow(ledger):
                 if as_json:
                     show_json_lines([event])
                 else:
-                    _show(event)
+                    _show(event, _name(event, names))
         except KeyboardInterrupt:
             raise typer.Exit(0) from None
 
@@ -79,8 +82,18 @@ def frames(lines: Iterable[str]) -> Iterator[Frame]:
             data = []
 
 
-def _show(event: dict[str, Any]) -> None:
+def _name(event: dict[str, Any], names: OrderedDict[str, str]) -> str:
+    """What the event's subject is called: only `queued` bears the name, so it is remembered for what follows."""
+    subject: str = event["subject"]
+    if name := event["data"].get("name"):
+        names[subject] = name
+        if len(names) > NAMES_MAX:
+            names.popitem(last=False)
+    return names.get(subject, subject)
+
+
+def _show(event: dict[str, Any], name: str) -> None:
     data = event["data"]
     attempt = f"attempt {data['attempt']}" if data.get("attempt") else None
-    said = [data.get("name") or event["subject"], attempt, event.get("actor"), why(event)]
+    said = [name, attempt, event.get("actor"), why(event)]
     show_event(clock_time(event["recordedtime"]), short_type(event["type"]), "  ".join(filter(None, said)))
