@@ -15,9 +15,10 @@ from typing import Any
 from ..clock import spawn_task
 from ..embedded.folder import DataFolder
 from ..embedded.process import ChildSpec, last_lines
+from ..embedded.rehearsal import rehearse
 from ..embedded.stack import Stack
 from ..embedded.supervisor import Supervisor, What
-from ..errors import Permanent
+from ..errors import LedgerError, Permanent
 from ..lifecycle import end_tasks
 from ..log.topics import create_topics
 from .output import show_note
@@ -75,7 +76,8 @@ async def _live(plan: Plan) -> None:
                 pipelines = await _ready(place, watch)
                 folder.announce(place.url, place.kafka, place.dsn)
                 show_ready(place, folder.path, pipelines, time.monotonic() - began)
-                await services.wait()
+                async with _rehearsing():
+                    await services.wait()
 
 
 @contextlib.asynccontextmanager
@@ -89,6 +91,23 @@ async def _stack(folder: Path, ephemeral: bool) -> AsyncIterator[Stack]:
         finally:
             if ephemeral:
                 stack.postgres.remove()  # its data may have to lie elsewhere
+
+
+@contextlib.asynccontextmanager
+async def _rehearsing() -> AsyncIterator[None]:
+    """Beside the real work, so that the next start is quicker."""
+    rehearsal = spawn_task(_rehearse(), "rehearse")
+    try:
+        yield
+    finally:
+        await end_tasks([rehearsal])
+
+
+async def _rehearse() -> None:
+    try:
+        await rehearse()
+    except LedgerError as error:
+        show_note(str(error))
 
 
 class Watch:

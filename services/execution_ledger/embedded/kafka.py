@@ -6,8 +6,10 @@ It is the real broker, with the settings of a single node (every replication fac
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
+import signal
 from pathlib import Path
 
 from aiokafka.client import AIOKafkaClient
@@ -23,6 +25,7 @@ from .supervisor import OnEvent
 FORMAT_S = 60.0
 PROPERTIES_FILE = "server.properties"
 ANSWER_MS = 2_000
+CRASHED = -signal.SIGABRT  # how a JVM ends after a fault of its own
 
 # Small rather than fast in the long run: one compiler tier, one garbage collector thread, a heap that starts small.
 JVM_FLAGS = (
@@ -101,18 +104,21 @@ class EmbeddedKafka(Server):
         return f"{HOST}:{self._ports[0]}"
 
     async def _prepare(self) -> None:
+        self._java = (java(), *JVM_FLAGS)
         self._jars = await asyncio.to_thread(ensure_jars, self._cache, self._progress)
         self._aot_cache = await asyncio.to_thread(aot_cache_of(self._jars).find)
-        quicker = (f"-XX:AOTCache={self._aot_cache}",) if self._aot_cache else ()
-        self._java = (java(), *JVM_FLAGS, *quicker)
+        if self._aot_cache:
+            self._java += (f"-XX:AOTCache={self._aot_cache}",)
         if not (self.folder / "data" / "meta.properties").exists():  # the last file that the format writes
             await self._format()
 
     async def _format(self) -> None:
-        if await self._format_once():
-            self._distrust()
-            if await self._format_once():
-                raise self._failed("could not be given a data folder")
+        code = await self._format_once()
+        if code == CRASHED:
+            self._ended_early(code)
+            code = await self._format_once()
+        if code:
+            raise self._failed("could not be given a data folder")
 
     async def _format_once(self) -> int:
         properties = self._write_properties(free_ports(self.ports_count))
@@ -121,9 +127,11 @@ class EmbeddedKafka(Server):
             self._child("kafka.tools.StorageTool", "format", cluster_id, "--config", properties), FORMAT_S
         )
 
-    def _distrust(self) -> None:
-        if self._aot_cache:
-            self._aot_cache.unlink(missing_ok=True)
+    def _ended_early(self, code: int) -> None:
+        """A JVM that crashed may have been led astray by its AOT cache."""
+        if code == CRASHED and self._aot_cache:
+            with contextlib.suppress(OSError):  # in a folder that we may only read it stays, and is given up each time
+                self._aot_cache.unlink()
             self._aot_cache, self._java = None, (java(), *JVM_FLAGS)
 
     def _spec(self, ports: tuple[int, ...]) -> ChildSpec:

@@ -7,14 +7,17 @@ most, and die with us. Whatever goes wrong, the next start is as quick as this o
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError
 
+from ..errors import Transient
 from .jars import class_path, ensure_jars
 from .kafka import JVM_FLAGS, EmbeddedKafka, aot_cache_of, java
-from .process import ChildSpec
+from .process import ChildSpec, last_lines
 from .server import StartFailed, run_once
 
 REHEARSAL_S = 120.0
@@ -24,18 +27,28 @@ NICE = ("nice", "-n", "19")
 TOPIC = "rehearsal"
 
 
-async def rehearse(cache: Path | None = None) -> None:
-    """Returns at once when there is a cache, or another process makes it.
+class RehearsalFailed(Transient):
+    """There is no AOT cache yet; everything works without."""
 
-    Cancelling it ends its processes at once. Raises StartFailed, TimeoutError, OSError, KafkaError, JarsUnavailable.
+
+async def rehearse(cache: Path | None = None) -> None:
+    """Returns at once when there is a cache, another process is making it, or none can be kept.
+
+    Cancelling it ends its processes at once. Raises RehearsalFailed, JarsUnavailable.
     """
     jars = await asyncio.to_thread(ensure_jars, cache)
     aot_cache = aot_cache_of(jars)
-    if await asyncio.to_thread(aot_cache.find):
+    if await asyncio.to_thread(aot_cache.find) or not os.access(aot_cache.folder, os.W_OK):
         return
-    with aot_cache.workshop() as folder:
-        if folder:
-            await asyncio.to_thread(aot_cache.keep, await _made(folder, jars))
+    try:
+        with aot_cache.workshop() as folder:
+            if folder:
+                await asyncio.to_thread(aot_cache.keep, await _made(folder, jars))
+    except (StartFailed, KafkaError, OSError) as error:  # a timeout is an OSError, too
+        raise RehearsalFailed(
+            f"The broker's AOT cache could not be made ({error!r}). Starts take a second longer without; "
+            f"the next one tries again. Look whether {aot_cache.folder} has space for 200 MB."
+        ) from error
 
 
 async def _made(folder: Path, jars: Path) -> Path:
@@ -45,7 +58,7 @@ async def _made(folder: Path, jars: Path) -> Path:
     flags = ("-XX:AOTMode=create", f"-XX:AOTConfiguration={configuration}", f"-XX:AOTCache={made}")
     argv = [*NICE, java(), *JVM_FLAGS, *flags, "-cp", class_path(jars)]
     if await run_once(ChildSpec("assembly", argv, log_path=log), ASSEMBLY_S) or not made.exists():
-        raise StartFailed("The broker's AOT cache could not be assembled.")
+        raise StartFailed(last_lines(log))
     return made
 
 
@@ -80,12 +93,8 @@ async def _a_life_in_brief(kafka: str) -> None:
         await admin.close()
     async with AIOKafkaProducer(bootstrap_servers=kafka, transactional_id=TOPIC) as producer, producer.transaction():
         await producer.send_and_wait(TOPIC, b"", partition=0)
-    consumer = AIOKafkaConsumer(
-        TOPIC,
-        bootstrap_servers=kafka,
-        group_id=TOPIC,
-        isolation_level="read_committed",
-        auto_offset_reset="earliest",
-    )
-    async with consumer:
+    reader = {"isolation_level": "read_committed", "auto_offset_reset": "none", "enable_auto_commit": False}
+    async with AIOKafkaConsumer(bootstrap_servers=kafka, **reader) as consumer:
+        consumer.assign([TopicPartition(TOPIC, 0)])
+        consumer.seek(TopicPartition(TOPIC, 0), 0)
         await consumer.getone()

@@ -91,8 +91,8 @@ class Server(ABC):
     async def _answers(self) -> bool:
         """Whether it answers a request of a client, not merely a connection; in bounded time."""
 
-    def _distrust(self) -> None:
-        """Called when it ended while it was starting: what only makes it quicker has to go before the next try."""
+    def _ended_early(self, code: int) -> None:  # noqa: B027 - most have nothing to change
+        """Called when it ended while it was starting, before the next try."""
 
     async def _first_answer(self) -> Child:
         remembered = self.folder / "ports.json"
@@ -108,7 +108,7 @@ class Server(ABC):
             except BaseException:
                 await child.stop(self.grace_s)
                 raise
-            self._distrust()
+            self._ended_early(await child.wait())
             await asyncio.sleep(RETRY_S)
         raise self._failed(f"ended while it was starting, {START_TRIES} times")
 
