@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from typing import Any
 
@@ -27,6 +28,12 @@ async def sleepy(ctx: Context, seconds: float) -> dict[str, Any]:
     """Takes its time, and can be aborted meanwhile: an abort cancels what it awaits."""
     await asyncio.sleep(seconds)
     return {"slept": seconds}
+
+
+@pipeline(outputs={"began": "number"})
+def stamp(ctx: Context) -> dict[str, Any]:
+    """When its first line ran, in seconds since 1970: what `exledger bench latency` measures with."""
+    return {"began": time.time()}
 
 
 @pipeline(inputs={"message": "string"}, outputs={})

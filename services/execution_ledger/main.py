@@ -17,6 +17,7 @@ from .lifecycle import Service, end_tasks
 from .log.kafka import KafkaLog
 from .log.topics import check_topics
 from .logs import configure_logs
+from .mainloop import run_to_end
 from .settings import Settings
 
 START_WAIT_S = 30.0  # how long a service waits for Kafka before it gives up and lets its supervisor try again
@@ -29,8 +30,7 @@ _log = structlog.get_logger()
 def serve(names: list[str], settings: Settings) -> None:
     """Runs these services in one process until SIGTERM or SIGINT. Raises what they cannot handle."""
     configure_logs("+".join(names), as_json=settings.json_logs)
-    with asyncio.Runner(loop_factory=_new_loop) as runner:
-        runner.run(_serve(names, settings))
+    run_to_end(_serve(names, settings), _new_loop)
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
@@ -54,14 +54,16 @@ async def _serve(names: list[str], settings: Settings) -> None:
 async def _open_log(stack: AsyncExitStack, names: list[str], settings: Settings) -> KafkaLog:
     """Waits for Kafka, within bounds; topics that are not as they must be are an error at once."""
     client_id = f"exledger-{'-'.join(names)}-{socket.gethostname()}"
-    async with asyncio.timeout(START_WAIT_S):
-        while True:
-            try:
-                await check_topics(settings.kafka)
-                return await stack.enter_async_context(KafkaLog(settings.kafka, client_id))
-            except Unavailable as error:
-                _log.warning("waiting for Kafka", error=str(error))
-                await asyncio.sleep(0.5)
+    give_up_at = asyncio.get_running_loop().time() + START_WAIT_S
+    while True:
+        try:
+            await check_topics(settings.kafka)
+            return await stack.enter_async_context(KafkaLog(settings.kafka, client_id))
+        except Unavailable as error:
+            if asyncio.get_running_loop().time() > give_up_at:
+                raise
+            _log.warning("waiting for Kafka", error=str(error))
+            await asyncio.sleep(0.5)
 
 
 async def _run(services: list[Service]) -> None:
@@ -97,9 +99,14 @@ async def _ledger(log: KafkaLog, world: World, settings: Settings, shards: int) 
 
 
 async def _dispatcher(log: KafkaLog, world: World, settings: Settings, shards: int) -> Service:
+    from .dispatcher.answering import Answering, listen
     from .dispatcher.service import DispatcherService
 
-    return DispatcherService(log, world, settings.dispatcher, shards, settings.kafka.inbox_partitions)
+    token_sha256, dispatcher = settings.gateway.token_sha256, settings.dispatcher
+    answering = Answering(listen(dispatcher.host, dispatcher.port), token_sha256) if token_sha256 else None
+    if answering is None:
+        _log.warning("nobody can ask this dispatcher why something waits: set EXLEDGER__GATEWAY__TOKEN_SHA256")
+    return DispatcherService(log, world, dispatcher, shards, settings.kafka.inbox_partitions, answering)
 
 
 async def _runner(log: KafkaLog, world: World, settings: Settings, shards: int) -> Service:

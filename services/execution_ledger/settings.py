@@ -35,9 +35,8 @@ class LedgerSettings(Section):
     tick_s: float = 1.0
     absent_after_ms: int = 4_000  # a ledger whose newest tick is older than this gets no shards
     checkpoint_ms: int = 1_000
-    remember_ms: int = 120_000  # ids of Submits, ended executions
-    keyed_ms: int = 86_400_000  # client-keyed commands …
-    keyed_max: int = 100_000  # … and how many of them, per shard
+    keyed_ms: int = 86_400_000  # how long client-keyed commands are remembered …
+    keyed_max: int = 50_000  # … and how many of them at least, per shard
 
 
 class DispatcherSettings(Section):
@@ -46,6 +45,8 @@ class DispatcherSettings(Section):
     lease_s: float = 20.0
     starts_cache_bytes_max: int = 64_000_000
     due_max: int = 500  # deadlines asked for per turn
+    host: str = "127.0.0.1"  # where it answers gateways, which learn of it from its claim
+    port: Annotated[int, Field(ge=0, le=65_535)] = 0  # 0: a free one
 
 
 class RunnerSettings(Section):

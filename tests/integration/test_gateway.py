@@ -23,6 +23,7 @@ from execution_ledger.log.kafka import KafkaLog
 from execution_ledger.log.topics import create_topics
 from execution_ledger.messages.ids import make_id
 from execution_ledger.messages.position import covers, parse_position
+from execution_ledger.postgres import connect
 from execution_ledger.projector.postgres import PostgresStore
 from execution_ledger.projector.service import ProjectorService
 from execution_ledger.settings import KafkaSettings, Settings
@@ -215,6 +216,19 @@ async def test_a_key_survives_the_ledger_and_answers_when_it_is_back(cluster: Cl
         assert [item["id"] for item in page["items"]] == [again.json()["id"]]
 
 
+async def test_outputs_of_any_depth_are_read_as_they_were_stored(cluster: Cluster) -> None:
+    async with everything(cluster) as (_, http):
+        answer = await submit(http)
+        deep = '{"n": ' + "[" * 3_000 + "]" * 3_000 + "}"
+        await get(http, f"/v1/executions/{answer['id']}")
+        postgres = await connect(cluster.settings.postgres.dsn.get_secret_value(), "deep-outputs")
+        await postgres.execute("UPDATE ledger.executions SET outputs = $1 WHERE id = $2", deep, answer["id"])
+        await postgres.close()
+        response = await http.get(f"/v1/executions/{answer['id']}")
+        assert response.status_code == 200, response.text
+        assert f'"outputs":{deep}' in response.text
+
+
 async def test_executions_go_on_without_postgres_and_reads_say_that_it_is_away(cluster: Cluster) -> None:
     async with cluster.running(cluster.ledger()), cluster.gateway() as (service, http):
         assert (await http.put("/v1/pipelines/double", json=DEFINITION)).status_code == 201
@@ -270,6 +284,7 @@ async def test_a_stream_goes_on_from_the_journal_to_the_ring_without_loss_or_rep
         seen = [_own(event) for event in events]
         assert len(set(seen)) == len(seen)
         assert set(seen) <= everything_once
+        assert [event["event"] for event in events] == [json.loads(event["data"])["type"] for event in events]
         resumed = await streamed(http, len(everything_once) - 4, events[3]["id"])
         assert {_own(event) for event in [*events[:4], *resumed]} == everything_once
 

@@ -26,6 +26,7 @@ from execution_ledger.trials.simulate.loop import VirtualLoop, virtual_world
 SHARDS = 4
 DECIDE_WAIT_S = 5.0
 DOUBLE = Definition(name="double", inputs={"n": Port(type="number")}, outputs={"n": Port(type="number")}, code="c1")
+TWO_INPUTS = DOUBLE.model_copy(update={"code": "c2", "inputs": {"n": Port(type="number"), "m": Port(type="number")}})
 
 
 class FrailLog(MemoryLog):

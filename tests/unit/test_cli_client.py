@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from execution_ledger.cli.client import TRIES_MAX, Client, open_http, pause_s, problem_text
+from execution_ledger.cli.client import LINE_CHARS_MAX, TRIES_MAX, Client, lines_of, open_http, pause_s, problem_text
 from execution_ledger.cli.connection import Address
-from execution_ledger.errors import BadRequest, Unavailable
+from execution_ledger.errors import BadRequest, BadSettings, Unavailable
 
 ADDRESS = Address("http://ledger", "secret", "/folder/token")
 Answer = httpx.Response | httpx.TransportError
@@ -19,12 +19,12 @@ Answer = httpx.Response | httpx.TransportError
 class Script:
     """Answers requests one after the other, and remembers them and the pauses between."""
 
-    def __init__(self, *answers: Answer) -> None:
+    def __init__(self, *answers: Answer, address: Address = ADDRESS) -> None:
         self._answers: Iterator[Answer] = iter(answers)
         self.requests: list[httpx.Request] = []
         self.pauses: list[float] = []
-        http = httpx.Client(base_url=ADDRESS.url, transport=httpx.MockTransport(self._answer))
-        self.client = Client(ADDRESS, http, self.pauses.append)
+        http = httpx.Client(base_url=address.url, transport=httpx.MockTransport(self._answer))
+        self.client = Client(address, http, self.pauses.append)
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
@@ -32,6 +32,13 @@ class Script:
         if isinstance(answer, httpx.TransportError):
             raise answer
         return answer
+
+
+def nested(levels: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(levels):
+        value = [value]
+    return value
 
 
 def ok(body: Any = None) -> httpx.Response:
@@ -97,6 +104,42 @@ def test_a_token_that_is_not_accepted_is_named_by_its_place() -> None:
     script = Script(httpx.Response(401, json={"title": "A valid token is needed"}))
     with pytest.raises(BadRequest, match="does not accept the token in /folder/token"):
         script.client.get("/v1/executions")
+
+
+def test_a_refused_token_comes_with_where_tokens_come_from() -> None:
+    script = Script(httpx.Response(401, json={}), address=Address("http://ledger", "", "EXLEDGER_TOKEN"))
+    with pytest.raises(BadRequest, match=r"(?s)a request without a token.*DATA_DIR/token.*TOKEN_SHA256"):
+        script.client.get("/v1/executions")
+
+
+@pytest.mark.parametrize("token", ["tü", "two\nlines", "\udcff"])
+def test_a_token_that_no_header_can_hold_is_a_setting_to_change(token: str) -> None:
+    with pytest.raises(BadSettings, match="EXLEDGER_TOKEN holds no token"):
+        open_http(Address("http://ledger", token, "EXLEDGER_TOKEN"))
+
+
+@pytest.mark.parametrize("key", ["ü", "two\nlines", "\udcff"])
+def test_a_key_that_no_header_can_hold_is_refused(key: str) -> None:
+    with pytest.raises(BadRequest, match=r"The idempotency key '.*' cannot be sent"):
+        Script().client.post("/v1/executions", {}, key)
+
+
+@pytest.mark.parametrize("value", [float("inf"), "\udcff", nested(100_000)], ids=["infinite", "surrogate", "deep"])
+def test_a_body_that_json_cannot_hold_is_refused(value: Any) -> None:
+    with pytest.raises(BadRequest, match="cannot be sent to the ledger"):
+        Script().client.post("/v1/executions", {"inputs": {"n": value}}, "key")
+
+
+def test_lines_end_with_a_line_feed_and_nothing_else() -> None:
+    text = "data: a\u2028b\u2029c\x85d\x0be\r\n\nü\nnot ended"
+    whole, raw = ["data: a\u2028b\u2029c\x85d\x0be", "", "ü"], text.encode()
+    assert list(lines_of([raw])) == whole
+    assert list(lines_of(raw[at : at + 1] for at in range(len(raw)))) == whole
+
+
+def test_a_line_without_end_is_given_up() -> None:
+    with pytest.raises(Unavailable, match="longer than"):
+        list(lines_of([b"x" * LINE_CHARS_MAX, b"x"]))
 
 
 def test_what_answers_without_json_is_no_ledger() -> None:

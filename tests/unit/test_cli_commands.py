@@ -91,6 +91,21 @@ def test_every_run_has_a_key_of_its_own_unless_one_is_given(ledger: FakeLedger) 
     assert keys[2] == "mine"
 
 
+@pytest.mark.parametrize("arguments", [["double", "-i", "n=\udcff"], ["d\udcff"], ["double", "--twin", "\udcff"]])
+@pytest.mark.usefixtures("ledger")
+def test_an_argument_that_is_not_utf_8_is_refused(arguments: list[str]) -> None:
+    result = exledger("run", *arguments)
+    assert result.exit_code == 2
+    assert "is not UTF-8 text" in result.stderr
+
+
+@pytest.mark.usefixtures("ledger")
+def test_a_key_that_cannot_be_sent_is_refused_in_words() -> None:
+    result = exledger("run", "double", "-i", "n=1", "--key", "ü")
+    assert result.exit_code == 2
+    assert "Use plain ASCII text" in result.stderr
+
+
 def test_run_and_wait_prints_the_outputs(ledger: FakeLedger) -> None:
     ledger.on("POST", "/v1/executions", QUEUED)
     ended = execution("completed", outputs={"n": 42, "none": None, "no": []})

@@ -26,6 +26,15 @@ def test_what_only_python_takes_for_json_stays_text(text: str) -> None:
     assert parse_value(text, "number") == text
 
 
+@pytest.mark.parametrize(
+    ("text", "complaint"), [("1e999", "too large for a number"), ("[" * 200_000, "nested too deeply")]
+)
+def test_json_that_no_ledger_takes_is_refused(text: str, complaint: str) -> None:
+    with pytest.raises(BadRequest, match=complaint):
+        parse_value(text, "json")
+    assert parse_value(text, "string") == text
+
+
 def test_inputs_are_read_by_their_declared_types_and_may_hold_equals_signs() -> None:
     given = ["n=7", "code=7", "query=a=b", "unknown=7"]
     assert parse_inputs(given, {"n": "number", "code": "string", "query": "string"}) == {

@@ -51,6 +51,12 @@ def test_an_event_that_was_cut_off_is_not_told_and_comes_again() -> None:
     assert stream.asked == [None, "0.1"]
 
 
+def test_an_event_may_hold_what_python_takes_for_an_end_of_line() -> None:
+    message = "a\u2028b\u2029c\x85d"
+    event = json.dumps({"data": {"message": message}}, ensure_ascii=False)
+    assert next(follow(Stream(f"id: 0.1\ndata: {event}\n\n").client())) == {"data": {"message": message}}
+
+
 def test_a_stream_that_breaks_before_its_first_event_still_goes_on_where_it_began() -> None:
     stream = Stream("retry: 1000\nid: 0.7\n\n", frame("0.8", 8))
     assert next(follow(stream.client()))["number"] == 8
@@ -71,7 +77,7 @@ def test_a_refused_token_ends_it_at_once() -> None:
         base_url="http://ledger", transport=httpx.MockTransport(lambda request: httpx.Response(401, json={}))
     )
     with pytest.raises(BadRequest, match="does not accept the token"):
-        next(follow(Client(Address("http://ledger", "", "EXLEDGER_TOKEN"), http)))
+        next(follow(Client(Address("http://ledger", "old", "EXLEDGER_TOKEN"), http)))
 
 
 def test_frames_pass_over_comments_and_keep_the_last_id() -> None:

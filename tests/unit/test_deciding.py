@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from itertools import count
 
 import pytest
 
 from execution_ledger.domain import execution
-from execution_ledger.errors import BrokenHistory
+from execution_ledger.errors import BrokenHistory, TopicContract
 from execution_ledger.ledger import deciding
 from execution_ledger.ledger.deciding import decide_batch
 from execution_ledger.ledger.recording import Cause, Cursor, Decided, append
@@ -24,7 +25,7 @@ from execution_ledger.messages.commands import (
     RequestAbort,
     Submit,
 )
-from execution_ledger.messages.events import Event, decode_event, digest_of
+from execution_ledger.messages.events import Event, decode_event, digest_of, encode_event
 from execution_ledger.messages.ids import child_id, make_id
 from execution_ledger.messages.parts import Origin
 from execution_ledger.messages.payload import json_payload
@@ -32,7 +33,7 @@ from execution_ledger.messages.reports import ReportBase, ReportCompleted, Repor
 from execution_ledger.settings import LedgerSettings
 from unit.spec import CLAIM, NOW_MS, OPTIONS, PIPELINE, RUNNER, submit
 
-SETTINGS = LedgerSettings(remember_ms=120_000, keyed_ms=1_000_000, keyed_max=3)
+SETTINGS = LedgerSettings(keyed_ms=1_000_000, keyed_max=3)
 
 
 class Ledger:
@@ -54,6 +55,12 @@ class Ledger:
         """Decides these in one batch; answers with the events that came of it."""
         before = len(self.events)
         self._keep(decide_batch(self.state, self.cursor, [self._record(message) for message in messages]))
+        return self.events[before:]
+
+    def report(self, value: bytes) -> list[Event]:
+        before = len(self.events)
+        record = Record(Lane(Topic.REPORTS, self.shard), next(self._offsets[Topic.REPORTS]), self.now_ms, b"k", value)
+        self._keep(decide_batch(self.state, self.cursor, [record]))
         return self.events[before:]
 
     def _record(self, message: Message | bytes | None) -> Record:
@@ -184,7 +191,7 @@ def test_an_ended_execution_is_forgotten_and_answers_as_unknown() -> None:
     ledger.do(submit(one), abort(one))
     assert ledger.do(abort(one, "a-2"))[0].data.refusal.code == "already_ended"
     for step in (1, 2):
-        ledger.now_ms = NOW_MS + step * 121_000
+        ledger.now_ms = NOW_MS + step * 131_000
         other = new_id(step + 1, time_ms=ledger.now_ms)
         ledger.do(submit(other, f"s-{step}"), abort(other, f"x-{step}"))
     assert ledger.do(abort(one, "a-3"))[0].data.refusal.code == "unknown_execution"
@@ -306,6 +313,35 @@ def test_an_execution_that_cannot_even_fail_is_quarantined(monkeypatch: pytest.M
     said = ReportStarted(execution_id=one, attempt=1, ordinal=1, runner=RUNNER, time=NOW_MS)
     assert types(ledger.do(said)) == ["command.failed", "execution.quarantined"]
     assert ledger.do(abort(one))[0].data.refusal.code == "illegal_state"
+
+
+@pytest.mark.parametrize("said", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59-10:00", -1, 10**18])
+def test_a_report_counts_whatever_its_clock_says_and_its_event_can_be_read_again(said: str | int) -> None:
+    ledger, one = Ledger(), new_id(1)
+    ledger.do(submit(one), dispatch(one))
+    report = {"type": "started.v1", "execution_id": one, "attempt": 1, "ordinal": 1, "runner": RUNNER, "time": said}
+    (started,) = ledger.report(json.dumps(report).encode())
+    assert started.data.TYPE == "execution.started.v1"
+    assert encode_event(started) == ledger.raw[-1]
+
+
+@pytest.mark.parametrize("time_ms", [-1, 10**18])
+def test_a_command_that_names_an_impossible_time_is_unreadable(time_ms: int) -> None:
+    opening = {"type": "open_batch.v1", "command_id": "b", "actor": "ada", "batch_id": new_id(1), "count": 1}
+    (trace,) = Ledger().do(json.dumps({**opening, "opened": time_ms, "versions": {}}).encode())
+    assert types([trace]) == ["command.unreadable"]
+
+
+def test_a_number_that_no_view_could_hold_is_unreadable() -> None:
+    claim = {"type": "claim_dispatch.v1", "command_id": "c", "actor": "d", "dispatcher": "d", "claim": 10**4000}
+    (trace,) = Ledger().do(json.dumps(claim).encode())
+    assert types([trace]) == ["command.unreadable"]
+
+
+def test_a_log_of_another_number_of_shards_is_not_folded() -> None:
+    ledger = Ledger()
+    with pytest.raises(TopicContract, match="made with 4 shards, not 8"):
+        fold(initial(1, 8, SETTINGS), ledger.events[0], digest_of(ledger.raw[0]))
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from execution_ledger.dispatcher.board import Token
-from unit.dispatcher_stage import Cluster, Dispatcher, Runner, acting
+from unit.dispatcher_stage import LEASE_MS, Cluster, Dispatcher, Runner, acting
 
 START = 1  # where the start lies in the inbox, behind the claim that a runner is told first
 
@@ -149,6 +149,52 @@ def test_a_silent_runner_is_expired_after_a_lease_of_ticks_and_its_work_goes_to_
     dispatcher.tick()
     assert causes(dispatcher) == [(1, "lost")]
     assert [(command.attempt, command.runner) for command in dispatcher.dispatches] == [(1, "r1"), (2, "r2")]
+
+
+def test_the_only_place_of_a_pipeline_is_free_as_soon_as_its_silent_runner_is_expired() -> None:
+    cluster = Cluster()
+    dispatcher = acting(cluster)
+    runner, other = Runner(cluster), Runner(cluster, "r2")
+    runner.beat()
+    token = Token(cluster.submit(limit=1, losses_max=0), 1)
+    dispatcher.work()
+    silent_ms = cluster.now_ms
+    runner.start(token)
+    following = cluster.submit(limit=1)
+    while not causes(dispatcher):
+        other.beat()
+        dispatcher.tick()
+    assert cluster.now_ms - silent_ms <= LEASE_MS + 2_000
+    assert [command.execution_id for command in dispatcher.dispatches] == [token.execution_id, following]
+
+
+def test_a_runner_that_is_heard_again_after_its_expiry_holds_its_places_again() -> None:
+    cluster, dispatcher, runner, token = with_one_dispatched(slots=1)
+    runner.start(token)
+    while not causes(dispatcher):
+        dispatcher.tick()
+    runner.listed.clear()
+    runner.beat()
+    dispatcher.work()
+    runner.start(Token(token.execution_id, 2))
+    cluster.force_abort(token.execution_id)
+    following = cluster.submit()
+    runner.beat()
+    dispatcher.work()
+    assert [command.attempt for command in dispatcher.dispatches] == [1, 2], "its code may still run"
+    runner.listed.clear()
+    runner.beat()
+    dispatcher.work()
+    assert dispatcher.dispatches[-1].execution_id == following
+
+
+def test_the_names_of_runners_that_are_gone_do_not_pile_up() -> None:
+    cluster = Cluster()
+    dispatcher = acting(cluster)
+    Runner(cluster).beat()
+    dispatcher.ticks(22)
+    assert "r1" not in dispatcher.desk.picture.fleet
+    assert not dispatcher.desk.picture.fleet.has_lapsed("r1")
 
 
 def test_a_gap_in_the_dispatchers_own_ticks_expires_nobody() -> None:

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
+
 from execution_ledger.clock import World
 from execution_ledger.dispatcher.service import DispatcherService
 from execution_ledger.errors import OutcomeUnknown, Unavailable
@@ -16,10 +18,11 @@ from execution_ledger.log.memory import MemoryLog
 from execution_ledger.log.protocol import Chunk, Lane, Outgoing, Reader, Topic
 from execution_ledger.messages.base import Message
 from execution_ledger.messages.commands import COMMANDS, Dispatch, RequestAbort
-from execution_ledger.messages.events import Completed, Dispatched, Event, decode_event
+from execution_ledger.messages.events import Aborted, Completed, Dispatched, Event, decode_event
 from execution_ledger.messages.heartbeats import HEARTBEATS, DispatcherTick, HeldToken, RunnerBeat
 from execution_ledger.messages.ids import make_id, shard_of
 from execution_ledger.messages.inbox import INBOX, Abort, AnyInboxMessage, Closed, Start, Token
+from execution_ledger.messages.parts import Policy
 from execution_ledger.messages.payload import json_payload
 from execution_ledger.messages.reports import ReportCompleted
 from execution_ledger.settings import DispatcherSettings, LedgerSettings
@@ -38,11 +41,12 @@ class Link:
         self._log = log
         self.is_down = False
         self.loses_answers = False
+        self.abort: RequestAbort | None = None  # sent right behind the first Dispatch
         self.shards, self.take_over, self.end = log.shards, log.take_over, log.end
 
     async def send(self, lane: Lane, batch: Sequence[Outgoing]) -> list[int]:
         self._pass()
-        offsets = await self._log.send(lane, batch)
+        offsets = (await self._log.send(lane, self._with_abort(batch)))[: len(batch)]
         if self.loses_answers and lane != HEARTBEATS_LANE:
             raise OutcomeUnknown("the answer was lost")
         return offsets
@@ -59,6 +63,12 @@ class Link:
     async def reader(self, positions: Mapping[Lane, int]) -> AsyncIterator[Reader]:
         async with self._log.reader(positions) as reader:
             yield LinkReader(self, reader)
+
+    def _with_abort(self, batch: Sequence[Outgoing]) -> Sequence[Outgoing]:
+        if self.abort is None or all(("type", b"dispatch.v1") not in record.headers for record in batch):
+            return batch
+        abort, self.abort = self.abort, None
+        return [*batch, Outgoing(b"k", abort.model_dump_json(exclude_none=True).encode())]
 
     def _pass(self) -> None:
         if self.is_down:
@@ -103,15 +113,16 @@ class Scene:
     async def send(self, lane: Lane, message: Message) -> None:
         await self.log.send(lane, [Outgoing(b"k", message.model_dump_json(exclude_none=True).encode())])
 
-    async def submit(self, shard: int = 1) -> str:
+    async def submit(self, shard: int = 1, limit: int | None = None, policy: Policy | None = None) -> str:
         number = next(self.numbers)
         execution_id = make_id(self.world.clock.now_ms(), shard, number)
-        await self.send(Lane(Topic.COMMANDS, shard), submit(execution_id, command_id=f"submit-{number}"))
+        command = submit(execution_id, command_id=f"submit-{number}", policy=policy)
+        limited = command.model_copy(update={"pipeline": command.pipeline.model_copy(update={"limit": limit})})
+        await self.send(Lane(Topic.COMMANDS, shard), limited)
         return execution_id
 
     async def abort(self, execution_id: str) -> None:
-        command = RequestAbort(command_id="abort", actor="ada", reason="wrong data", execution_id=execution_id)
-        await self.send(Lane(Topic.COMMANDS, shard_of(execution_id)), command)
+        await self.send(Lane(Topic.COMMANDS, shard_of(execution_id)), an_abort(execution_id))
 
     async def beat(self, slots: int = 10) -> None:
         held = [HeldToken(execution_id=one.execution_id, attempt=one.attempt, phase="ended") for one in self.tokens]
@@ -181,6 +192,10 @@ class Scene:
         return [message for message in messages if isinstance(message, DispatcherTick)]
 
 
+def an_abort(execution_id: str) -> RequestAbort:
+    return RequestAbort(command_id="abort", actor="ada", reason="wrong data", execution_id=execution_id)
+
+
 def on_stage(scenario: Callable[[Scene], Coroutine[Any, Any, None]]) -> None:
     """Three seeds: three orders in which what is ready may run."""
 
@@ -237,6 +252,25 @@ def test_an_abort_reaches_the_runner_with_its_reason() -> None:
         abort = (await scene.inbox(2))[1]
         assert isinstance(abort, Abort)
         assert abort.reason == "wrong data"
+
+    on_stage(scenario)
+
+
+@pytest.mark.parametrize("cache_bytes", [0, 64_000_000])
+def test_a_start_that_an_abort_overtook_gives_its_place_back(cache_bytes: int) -> None:
+    async def scenario(scene: Scene) -> None:
+        dispatcher = scene.dispatcher(DispatcherSettings(starts_cache_bytes_max=cache_bytes))
+        await scene.tick(dispatcher, 1)
+        await scene.beat()
+        overtaken = await scene.submit(limit=1, policy=Policy(abort_grace_ms=0))
+        scene.links[dispatcher].abort = an_abort(overtaken)
+        await scene.events(1, lambda event: isinstance(event.data, Aborted))
+        following = await scene.submit(limit=1)
+        for _ in range(5):
+            await scene.beat()
+            await scene.tick(dispatcher, 1, await scene.log.end(HEARTBEATS_LANE))
+        started = [message.token.execution_id for message in await scene.inbox(3) if isinstance(message, Start)]
+        assert set(started) == {following}, "the start of the other never left"
 
     on_stage(scenario)
 

@@ -6,11 +6,14 @@ import pytest
 
 from execution_ledger.gateway.batches import BatchAnswer
 from execution_ledger.gateway.commands import BATCH_ROUTE
+from execution_ledger.gateway.requests import AbortRequest
+from execution_ledger.gateway.sending import UNDECIDED_MAX
 from execution_ledger.log.protocol import Lane, Topic
-from execution_ledger.messages.ids import child_id, command_id_of_key, shard_of_child, shard_of_key
+from execution_ledger.messages.commands import RequestAbort
+from execution_ledger.messages.ids import child_id, command_id_of_key, make_id, shard_of_child, shard_of_key
 from execution_ledger.messages.parts import Status
 from execution_ledger.messages.position import covers
-from unit.gateway_stage import DOUBLE, SHARDS, Stage, double, on_stage, problem_of
+from unit.gateway_stage import DOUBLE, SHARDS, TWO_INPUTS, Stage, double, on_stage, problem_of
 
 
 async def send(stage: Stage, count: int, key: str | None = None) -> BatchAnswer:
@@ -83,6 +86,68 @@ def test_a_batch_that_was_interrupted_is_completed_by_its_key_with_the_versions_
         assert {event.data.pipeline.version for event in children} == {1}
 
     on_stage(scenario)
+
+
+def test_a_batch_that_no_longer_fits_the_newest_version_is_completed_all_the_same() -> None:
+    async def scenario(stage: Stage) -> None:
+        opened_on = shard_of_key(command_id_of_key("ada", BATCH_ROUTE, "k"), SHARDS)
+        stage.log.refusing.add(Lane(Topic.COMMANDS, 1 + opened_on % (SHARDS - 1)))
+        problem = await problem_of(send(stage, 30, "k"))
+        stage.log.refusing.clear()
+        await stage.callers.register(TWO_INPUTS, "ada")
+        assert (await problem_of(send(stage, 31, "k"))).kind == "key-reused"
+        answer = await send(stage, 30, "k")
+        assert answer.opened.repeated
+        assert answer.batch_id == problem.more["batch_id"]
+        assert {event.data.pipeline.version for event in await stage.queued()} == {1}
+        assert len(await stage.queued()) == 30
+        assert (await problem_of(send(stage, 30, None))).kind == "invalid-request"
+
+    on_stage(scenario)
+
+
+def test_children_whose_ids_are_too_old_are_looked_for_before_anyone_calls_them_rejected(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def scenario(stage: Stage) -> None:
+        first = await send(stage, 3, "k")
+        next_day_ms = stage.world.clock.now_ms() + 25 * 3_600_000
+        monkeypatch.setattr(stage.log, "_now_ms", lambda: next_day_ms)
+        for shard in range(1, SHARDS):  # the ledger forgets as it decides something later
+            await problem_of(stage.callers.abort(make_id(1, shard, 1), AbortRequest(), "ada"))
+        again = await send(stage, 3, "k")
+        assert [child.execution_id for child in again.children] == [child.execution_id for child in first.children]
+        assert {child.refusal.code for child in again.children if child.refusal} == {"id_too_old"}
+        assert {child.status for child in again.children} == {Status.QUEUED}
+
+    on_stage(scenario)
+
+
+def test_without_a_ledger_a_batch_without_a_key_is_not_taken_in() -> None:
+    async def scenario(stage: Stage) -> None:
+        await stage.stop_ledger()
+        problem = await problem_of(send(stage, 3))
+        assert (problem.kind, problem.status) == ("outcome-unknown", 503)
+        assert "with an Idempotency-Key" in problem.detail
+        await stage.start_ledger()
+        assert not await stage.queued()
+
+    on_stage(scenario)
+
+
+def test_a_batch_waits_until_each_shard_has_room() -> None:
+    async def scenario(stage: Stage) -> None:
+        await stage.stop_ledger()
+        full = 1 + shard_of_key(command_id_of_key("ada", BATCH_ROUTE, "k"), SHARDS) % (SHARDS - 1)
+        stage.tail.traces.acknowledged(stage.tail.traces.expect(full, an_abort(full)), UNDECIDED_MAX)
+        problem = await problem_of(send(stage, 3, "k"))
+        assert (problem.kind, problem.status, problem.retry_after_s) == ("too-busy", 429, 1)
+
+    on_stage(scenario)
+
+
+def an_abort(shard: int) -> RequestAbort:
+    return RequestAbort(command_id="c", actor="ada", execution_id=make_id(1, shard, 1))
 
 
 def test_children_that_the_ledger_has_forgotten_are_known_to_exist() -> None:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
+from execution_ledger.errors import OutcomeUnknown
+from execution_ledger.gateway.commands import SUBMIT_ROUTE, CommandSender, definition_payload
 from execution_ledger.gateway.requests import AbortRequest
-from execution_ledger.log.protocol import Lane, Topic
-from execution_ledger.messages.ids import make_id, name_of, shard_of
-from execution_ledger.messages.parts import Status
-from execution_ledger.messages.position import covers
-from unit.gateway_stage import DECIDE_WAIT_S, DOUBLE, SHARDS, Stage, double, on_stage, problem_of
+from execution_ledger.gateway.traces import Trace, Traces, Waiter
+from execution_ledger.log.protocol import Lane, Outgoing, Topic
+from execution_ledger.messages.events import encode_event
+from execution_ledger.messages.ids import command_id_of_key, make_id, name_of, shard_of, shard_of_key
+from execution_ledger.messages.parts import Outcome, Status
+from execution_ledger.messages.position import Position, covers
+from unit.gateway_stage import DECIDE_WAIT_S, DOUBLE, SHARDS, TWO_INPUTS, Stage, double, on_stage, problem_of
 
 COMMAND_LANES = {Lane(Topic.COMMANDS, shard) for shard in range(SHARDS)}
 
@@ -84,6 +89,104 @@ def test_a_key_with_another_body_is_refused() -> None:
         assert len(await stage.queued()) == 1
 
     on_stage(scenario)
+
+
+def test_a_repeat_that_no_longer_fits_the_newest_version_gets_the_first_answer() -> None:
+    async def scenario(stage: Stage) -> None:
+        first = await stage.submit(1, key="k")
+        await stage.callers.register(TWO_INPUTS, "ada")
+        again = await stage.submit(1, key="k")
+        assert (again.subject, again.repeated) == (first.subject, True)
+        assert (await problem_of(stage.submit(2, key="k"))).kind == "key-reused"
+        assert (await problem_of(stage.submit(1))).kind == "invalid-request"
+        assert len(await stage.queued()) == 1
+
+    on_stage(scenario)
+
+
+def test_a_first_answer_of_long_ago_is_found_in_the_views() -> None:
+    async def scenario(stage: Stage) -> None:
+        first = await stage.submit(1, key="k")
+        await stage.callers.register(TWO_INPUTS, "ada")
+        stage.tail.traces = Traces()
+        assert (await problem_of(stage.submit(1, key="k"))).kind == "views-away"  # never a false 422
+        journal = {event.commandid: encode_event(event) for event in await stage.history() if event.commandid}
+
+        async def look_up(command_id: str, at_least: Position) -> bytes | None:
+            assert covers(at_least, first.position)
+            return journal.get(command_id)
+
+        callers = CommandSender(stage.log, stage.world, stage.tail, DECIDE_WAIT_S, look_up=look_up)
+        again = await callers.submit(double(1), "ada", "k")
+        assert (again.subject, again.repeated) == (first.subject, True)
+        assert (await problem_of(callers.submit(double(2), "ada", "k"))).kind == "key-reused"
+        unknown = CommandSender(stage.log, stage.world, stage.tail, DECIDE_WAIT_S, look_up=nothing_found)
+        assert (await problem_of(unknown.submit(double(1), "ada", "new"))).kind == "invalid-request"
+
+    async def nothing_found(command_id: str, at_least: Position) -> bytes | None:
+        return None
+
+    on_stage(scenario)
+
+
+def test_a_repeat_of_what_is_not_decided_yet_is_received_whatever_the_newest_version_says() -> None:
+    async def scenario(stage: Stage) -> None:
+        await stage.stop_ledger()
+        first = await stage.submit(1, key="k")
+        [registered] = [event for event in await stage.history() if event.data.TYPE == "pipeline.registered.v1"]
+        newer = {"version": 2, "definition": definition_payload(TWO_INPUTS)}
+        stage.tail.catalog.fold(registered.model_copy(update={"data": registered.data.model_copy(update=newer)}))
+        again = await stage.submit(1, key="k")
+        assert (again.trace, again.command_id) == (None, first.command_id)
+
+    on_stage(scenario)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_missing_acknowledgement_is_not_replaced_by_what_happened_to_a_stranger(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(stage: Stage) -> None:
+        shard = shard_of_key(command_id_of_key("ada", SUBMIT_ROUTE, "k"), SHARDS)
+        strangers: list[Lane] = []
+
+        async def request(lane: Lane) -> None:
+            """Rubbish of another program comes in instead of the record."""
+            if strangers or lane != Lane(Topic.COMMANDS, shard):
+                return
+            strangers.append(lane)
+            await stage.log.send(lane, [Outgoing(b"k", b"rubbish")])
+            while "command.unreadable.v1" not in {event.data.TYPE for event in await stage.history()}:
+                await stage.tail.moved.wait()
+            await stage.tail.read_to_end(shard, DECIDE_WAIT_S)
+            raise OutcomeUnknown("The record got no answer.")
+
+        monkeypatch.setattr(stage.log, "_request", request)
+        problem = await problem_of(stage.submit(key="k"))
+        assert strangers
+        assert (problem.kind, problem.status) == ("outcome-unknown", 503)
+        assert problem.more["command_id"] == command_id_of_key("ada", SUBMIT_ROUTE, "k")
+
+    on_stage(scenario, seed)
+
+
+async def test_without_a_key_only_the_commands_own_id_settles_it() -> None:
+    mine = Waiter(1, "c", "s", keyed=False, body_digest=None)
+    stranger = Trace(1, 5, 7, None, Outcome(sequence=5, subject="shard/1"), error="It is not a message of ours.")
+    mine.see(stranger)
+    assert not mine.settle_unacknowledged()
+    mine.see(replace(stranger, command_id="c", error=None))
+    assert mine.settle_unacknowledged()
+
+
+async def test_a_missing_acknowledgement_is_not_replaced_by_the_answer_to_another_body() -> None:
+    mine = Waiter(1, "c", "s", keyed=True, body_digest="mine")
+    trace = Trace(1, 5, 7, "c", Outcome(sequence=5, subject="s", body_digest="theirs"))
+    mine.see(trace)
+    mine.see(replace(trace, outcome=trace.outcome.model_copy(update={"body_digest": None}), error="It raised."))
+    assert not mine.settle_unacknowledged()
+    mine.see(replace(trace, outcome=trace.outcome.model_copy(update={"body_digest": "mine"})))
+    assert mine.settle_unacknowledged()
 
 
 def test_without_a_ledger_the_command_is_received_and_found_once_it_is_decided() -> None:
@@ -214,8 +317,17 @@ def test_too_many_undecided_commands_are_not_taken_in() -> None:
         await asyncio.sleep(1)
         problem = await problem_of(stage.submit())
         assert (problem.kind, problem.status, problem.retry_after_s) == ("too-busy", 429, 1)
-        assert all(answer.trace is None for answer in await asyncio.gather(*calls))
-        assert (await stage.submit()).trace is None
+        answers = await asyncio.gather(*calls)
+        assert all(answer.trace is None for answer in answers)
+        assert (await problem_of(stage.submit())).kind == "too-busy"  # although nobody waits any more
+        aborted = await stage.callers.abort(answers[0].subject, AbortRequest(), "ada")
+        assert aborted.trace is None
+        await stage.start_ledger()
+        for shard in range(SHARDS):
+            await stage.tail.read_to_end(shard, DECIDE_WAIT_S)
+        while stage.tail.traces.undecided(1):
+            await stage.tail.moved.wait()
+        assert (await stage.submit()).trace is not None
 
     on_stage(scenario)
 

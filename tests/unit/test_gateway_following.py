@@ -19,8 +19,9 @@ from execution_ledger.gateway.tail import Tail
 from execution_ledger.lifecycle import end_tasks
 from execution_ledger.log.memory import MemoryLog
 from execution_ledger.log.protocol import Chunk, Lane, Outgoing, Reader, Topic
+from execution_ledger.messages.events import encode_event
 from execution_ledger.messages.ids import shard_of
-from execution_ledger.messages.position import covers, parse_position, position_text
+from execution_ledger.messages.position import Position, covers, parse_position, position_text
 from execution_ledger.settings import Settings
 from unit.gateway_stage import SHARDS, Stage, on_stage
 
@@ -88,6 +89,42 @@ def test_a_stream_of_one_execution_holds_nothing_else() -> None:
         [event] = await take(stream, 1)
         assert json.loads(event["data"])["subject"] == ids[4]
         assert list(parse_position(event["id"])) == [shard_of(ids[4])]
+
+    on_stage(scenario)
+
+
+def test_what_the_journal_got_while_it_was_asked_does_not_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(stage: Stage) -> None:
+        subject = (await stage.submit()).subject
+        [queued] = await stage.queued()
+        one = follower(stage, "", subject)
+        views = one.gateway.views
+
+        async def frames(subject: str, after: int, limit: int) -> list[Frame]:
+            """The projector writes the abort down after the position was read."""
+            await stage.callers.abort(subject, AbortRequest(), "ada")
+            events = [event for event in await stage.history() if event.subject == subject and event.sequence > after]
+            return [Frame(event.shard, event.sequence, event.type, subject, encode_event(event)) for event in events]
+
+        async def reach(wanted: Position, wait_s: float) -> None:
+            monkeypatch.setattr(views.positions, "_position", {queued.shard: queued.sequence})
+
+        monkeypatch.setattr(views, "subject_frames", frames)
+        monkeypatch.setattr(views.positions, "reach", reach)
+        stage.tail.rings[queued.shard] = Ring()
+        events = await take(one.stream(), 3)
+        assert [json.loads(event["data"])["version"] for event in events] == [1, 2, 3]
+        assert parse_position(events[-1]["id"]) == one.cursor == {queued.shard: queued.sequence + 2}
+        ahead = [frame async for frame in _until_alive(one)]
+        assert ahead == []
+
+    async def _until_alive(one: Follower) -> AsyncIterator[bytes]:
+        """What still comes before the stream has nothing more to tell."""
+        async for piece in one.stream():
+            if piece.startswith(b": keep-alive"):
+                return
+            if b"data: " in piece:
+                yield piece
 
     on_stage(scenario)
 

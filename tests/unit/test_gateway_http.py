@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -12,58 +12,19 @@ import pytest
 
 from execution_ledger.clock import real_world
 from execution_ledger.errors import BadSettings
-from execution_ledger.gateway.app import create_app, openapi_document
+from execution_ledger.gateway import http as edge
+from execution_ledger.gateway.app import openapi_document
 from execution_ledger.gateway.gateway import Gateway
-from execution_ledger.gateway.problems import KINDS, TYPE_PREFIX
 from execution_ledger.gateway.requests import BatchRequest
-from execution_ledger.ledger.service import LedgerService
-from execution_ledger.lifecycle import end_tasks
 from execution_ledger.log.memory import MemoryLog
 from execution_ledger.messages.ids import make_id, number_of
-from execution_ledger.settings import LedgerSettings, Settings
-
-SHARDS = 4
-TOKEN = "a-token"
-DEFINITION = {"name": "double", "inputs": {"n": {"type": "json"}}, "code": "c1"}
-
-
-def settings(**gateway: Any) -> Settings:
-    digest = hashlib.sha256(TOKEN.encode()).hexdigest()
-    return Settings.model_validate({"gateway": {"token_sha256": digest, "read_wait_s": 0.05, **gateway}})
+from unit.gateway_http_stage import BODY, DEFINITION, SHARDS, TOKEN, check_problem, post, serve, settings
 
 
 @pytest.fixture(scope="module")
 async def http() -> AsyncIterator[httpx.AsyncClient]:
-    """A gateway with a ledger, on the log in memory and without Postgres; `double` is registered."""
-    world = real_world()
-    log = MemoryLog(SHARDS, now_ms=world.clock.now_ms)
-    ledger = LedgerService(log, world, LedgerSettings(), SHARDS)
-    gateway = Gateway(log, world, settings())
-    tasks = [world.spawn(ledger.run(), "ledger"), world.spawn(gateway.tail.run(), "tail")]
-    transport = httpx.ASGITransport(create_app(gateway), raise_app_exceptions=False)
-    headers = {"Authorization": f"Bearer {TOKEN}"}
-    async with httpx.AsyncClient(transport=transport, base_url="http://ledger", headers=headers) as client:
-        await ledger.ready.wait()
-        await gateway.tail.caught_up.wait()
-        assert (await client.put("/v1/pipelines/double", json=DEFINITION)).status_code == 201
+    async with serve() as (_, client):
         yield client
-    ledger.stop()
-    await tasks[0]
-    await end_tasks(tasks[1:])
-
-
-def check_problem(response: httpx.Response, kind: str) -> dict[str, Any]:
-    problem: dict[str, Any] = response.json()
-    assert response.headers["content-type"] == "application/problem+json"
-    assert problem["type"] == TYPE_PREFIX + kind
-    assert (response.status_code, problem["status"]) == (KINDS[kind].status, KINDS[kind].status)
-    assert problem["title"] == KINDS[kind].title
-    assert problem["detail"]
-    return problem
-
-
-async def post(http: httpx.AsyncClient, raw: str | bytes, path: str = "/v1/executions") -> httpx.Response:
-    return await http.post(path, content=raw, headers={"Content-Type": "application/json"})
 
 
 async def test_a_submit_is_answered_201_and_its_repeat_200(http: httpx.AsyncClient) -> None:
@@ -172,6 +133,36 @@ async def test_inputs_that_are_nested_too_deeply_are_refused(http: httpx.AsyncCl
     assert "64 levels" in problem["detail"]
 
 
+@pytest.mark.parametrize("name", ["\\ud800", "n\\ud800"])
+async def test_half_a_surrogate_pair_in_a_name_is_told_not_crashed_on(http: httpx.AsyncClient, name: str) -> None:
+    problem = check_problem(
+        await post(http, '{"pipeline": "double", "inputs": {"n": 1, "' + name + '": 1}}'), "invalid-request"
+    )
+    assert "is not an input of this pipeline" in problem["detail"]
+    check_problem(await post(http, '{"pipeline": "double", "' + name + '": 1}'), "invalid-request")
+
+
+@pytest.mark.parametrize(
+    ("port_type", "default"),
+    [("json", "[" * 300 + "]" * 300), ("json", "[" * 100 + "]" * 100), ("json", '"\\ud800"'), ("number", '"text"')],
+)
+async def test_a_default_that_no_run_could_take_is_refused(
+    http: httpx.AsyncClient, port_type: str, default: str
+) -> None:
+    port = '{"type": "' + port_type + '", "required": false, "default": ' + default + "}"
+    raw = '{"name": "defaults", "code": "c", "inputs": {"a": ' + port + "}}"
+    headers = {"Content-Type": "application/json"}
+    problem = check_problem(await http.put("/v1/pipelines/defaults", content=raw, headers=headers), "invalid-request")
+    assert [error["field"] for error in problem["errors"]] == ["inputs.a.default"]
+    check_problem(await http.get("/v1/pipelines/defaults"), "unknown-pipeline")
+
+
+@pytest.mark.parametrize("traceparent", ["nonsense", "x" * 300])
+async def test_a_traceparent_that_is_none_is_ignored(http: httpx.AsyncClient, traceparent: str) -> None:
+    response = await http.post("/v1/executions", json=BODY, headers={"traceparent": traceparent})
+    assert response.status_code == 201
+
+
 async def test_large_numbers_arrive_as_they_are(http: httpx.AsyncClient) -> None:
     raw = '{"pipeline": "double", "inputs": {"n": ' + "9" * 400 + "}}"
     assert (await post(http, raw)).status_code == 201
@@ -186,6 +177,18 @@ async def test_bodies_have_a_limit_and_a_type(http: httpx.AsyncClient) -> None:
     headers = {"Content-Type": "application/json"}
     check_problem(await http.post("/v1/executions", content=endless(), headers=headers), "body-too-large")
     check_problem(await http.post("/v1/executions", content=b"{}"), "not-json")
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for(
+    http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(edge, "BODY_S", 0.01)
+    headers = {"Content-Type": "application/json"}
+    check_problem(await http.post("/v1/batches", content=endless(), headers=headers), "body-too-slow")
 
 
 async def test_a_batch_names_the_child_that_is_wrong(http: httpx.AsyncClient) -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
 
 from execution_ledger.clock import World
+from execution_ledger.errors import OutcomeUnknown
 from execution_ledger.ledger.placement import Placement
 from execution_ledger.ledger.service import LedgerService
-from execution_ledger.log.memory import MemoryLog
-from execution_ledger.log.protocol import Lane, Outgoing, Topic
+from execution_ledger.log.memory import MemoryLog, MemoryReader
+from execution_ledger.log.protocol import Chunk, Lane, Outgoing, Topic
 from execution_ledger.messages.base import Message
 from execution_ledger.messages.events import Event, decode_event
 from execution_ledger.messages.heartbeats import LedgerTick
@@ -169,6 +172,142 @@ def test_lanes_that_lost_undecided_records_are_not_gone_on_with() -> None:
         await ledger.stop()
 
     in_virtual_time(scenario)
+
+
+def test_a_claim_does_not_move_recorded_time() -> None:
+    """What waits in the lanes is older than a claim; memory by recorded time must not jump over it."""
+
+    async def scenario(world: World) -> None:
+        log = new_log(world)
+        for _ in range(2):
+            ledger = Running(log, world)
+            await asyncio.sleep(300)
+            await ledger.stop()
+        assert len({event.recordedtime for event in await history(log, 1)}) == 1
+
+    in_virtual_time(scenario)
+
+
+class Restored(MemoryLog):
+    """A log of which some topics were made anew while others were kept."""
+
+    def take_over_from(self, other: MemoryLog, *topics: Topic) -> None:
+        for topic in topics:
+            for shard in range(SHARDS):
+                self._partitions[Lane(topic, shard)] = other.partition(Lane(topic, shard))
+
+
+async def used_log(world: World) -> MemoryLog:
+    log = new_log(world)
+    ledger = Running(log, world)
+    for bits in range(3):
+        await send(log, Topic.COMMANDS, 1, submit(make_id(world.clock.now_ms(), 1, bits), f"c-{bits}"))
+    said = ReportStarted(execution_id=make_id(0, 1, 1), attempt=1, ordinal=1, runner=RUNNER, time=0)
+    await send(log, Topic.REPORTS, 1, said)
+    await asyncio.sleep(5)
+    await ledger.stop()
+    return log
+
+
+def test_events_that_were_made_anew_while_the_lanes_were_kept_are_refused() -> None:
+    async def scenario(world: World) -> None:
+        log = Restored(SHARDS, now_ms=world.clock.now_ms)
+        log.take_over_from(await used_log(world), Topic.COMMANDS, Topic.REPORTS)
+        ledger = Running(log, world)
+        await asyncio.sleep(5)
+        assert not ledger.service.ready.is_set()
+        assert await history(log, 0) == await history(log, 1) == []
+        await ledger.stop()
+
+    in_virtual_time(scenario)
+
+
+def test_a_lane_that_was_made_anew_while_the_events_were_kept_is_refused() -> None:
+    async def scenario(world: World) -> None:
+        log = Restored(SHARDS, now_ms=world.clock.now_ms)
+        log.take_over_from(await used_log(world), Topic.EVENTS, Topic.REPORTS)
+        for bits in range(5):
+            await send(log, Topic.COMMANDS, 1, submit(make_id(world.clock.now_ms(), 1, 9 + bits), f"new-{bits}"))
+        before = await history(log, 1)
+        ledger = Running(log, world)
+        await asyncio.sleep(5)
+        assert not ledger.service.ready.is_set()
+        assert await history(log, 1) == before
+        await ledger.stop()
+
+    in_virtual_time(scenario)
+
+
+class Deaf(MemoryLog):
+    """Takes nothing that some processes say of themselves."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(SHARDS, now_ms=world.clock.now_ms)
+        self.unheard: set[str] = set()
+
+    async def send(self, lane: Lane, batch: Sequence[Outgoing]) -> list[int]:
+        if lane.topic is Topic.HEARTBEATS and batch[0].key.decode() in self.unheard:
+            raise OutcomeUnknown("no answer")
+        return await super().send(lane, batch)
+
+
+def test_a_process_that_nobody_hears_does_not_steal_its_shards_back() -> None:
+    async def scenario(world: World) -> None:
+        log = Deaf(world)
+        first, second = Running(log, world), Running(log, world)
+        await asyncio.sleep(3)
+        log.unheard.add(first.service.process)
+        await asyncio.sleep(8)
+        for step in range(40):
+            for shard in range(1, SHARDS):
+                one = make_id(world.clock.now_ms(), shard, step)
+                await send(log, Topic.COMMANDS, shard, submit(one, f"c-{step}"))
+            await asyncio.sleep(1)
+        for shard in range(SHARDS):
+            owners = [e.data.owner for e in await history(log, shard) if e.data.TYPE == "shard.claimed.v1"]
+            assert owners[-1] == second.service.process
+            assert len(owners) <= 3
+        await first.stop()
+        await second.stop()
+
+    in_virtual_time(scenario)
+
+
+def test_stopping_in_the_middle_of_a_replay_takes_a_moment_and_claims_nothing() -> None:
+    class Slow(MemoryLog):
+        @asynccontextmanager
+        async def reader(self, positions: Mapping[Lane, int]) -> AsyncIterator[MemoryReader]:
+            async with super().reader(positions) as reader:
+                if any(lane.topic is Topic.EVENTS for lane in positions):
+                    await asyncio.sleep(0)
+                    reader.read = partial(slowly, reader)  # type: ignore[method-assign]
+                yield reader
+
+    async def slowly(reader: MemoryReader, wait_s: float) -> Mapping[Lane, Chunk]:
+        await asyncio.sleep(wait_s)
+        return {}
+
+    async def scenario(world: World) -> None:
+        used = await used_log(world)
+        log = Slow(SHARDS, now_ms=world.clock.now_ms)
+        log._partitions = used._partitions
+        before = await used.end(Lane(Topic.EVENTS, 1))
+        ledger = Running(log, world)
+        await asyncio.sleep(5)
+        async with asyncio.timeout(2):
+            await ledger.stop()
+        assert await used.end(Lane(Topic.EVENTS, 1)) == before
+
+    in_virtual_time(scenario)
+
+
+def test_a_shard_that_a_process_refuses_goes_to_another_one() -> None:
+    placement = Placement("me", absent_after_ms=4_000)
+    placement.observe(LedgerTick(process="other", refused=[0, 1, 2, 3]), 1_000)
+    placement.observe(LedgerTick(process="me"), 1_000)
+    assert placement.mine(4) == {0, 1, 2, 3}
+    placement.observe(LedgerTick(process="me", refused=[2]), 2_000)
+    assert placement.mine(4) == {0, 1, 3}
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3, 5])

@@ -28,7 +28,11 @@ class Scene:
         return dict.fromkeys(lanes, self.end)
 
     async def looks(self, count: int) -> list[LedgerError | None]:
-        return [await self.watchdog.look() for _ in range(count)]
+        return [await self.look() for _ in range(count)]
+
+    async def look(self, *, asked: bool = True) -> LedgerError | None:
+        self.watchdog.asked = asked
+        return await self.watchdog.look()
 
 
 async def test_an_idle_lane_is_fine_for_ever() -> None:
@@ -48,7 +52,7 @@ async def test_a_lane_that_moves_is_not_asked_about() -> None:
     scene = Scene()
     for scene.position in range(1, 20):
         scene.end = scene.position + 1_000
-        assert await scene.watchdog.look() is None
+        assert await scene.look() is None
     assert scene.asked == 0
 
 
@@ -75,4 +79,14 @@ async def test_a_broker_that_was_away_for_a_moment_is_forgiven() -> None:
         scene.away = True
         await scene.looks(LOOKS_PER_STALL - 1)
         scene.away = False
-        assert await scene.watchdog.look() is None
+        assert await scene.look() is None
+
+
+async def test_where_nobody_reads_nothing_stands_still() -> None:
+    """An owner that is busy with what it has taken must not be told that its reader is broken."""
+    scene = Scene()
+    scene.end = 1
+    assert {await scene.look(asked=False) for _ in range(10)} == {None}
+    *early, last = await scene.looks(LOOKS_PER_STALL + 1)
+    assert set(early) == {None}
+    assert isinstance(last, Stalled)

@@ -19,10 +19,11 @@ from execution_ledger.messages.reports import (
 from execution_ledger.runner import attempts as module
 from execution_ledger.runner.attempts import Action, Attempts, Enter, Send, Stop
 from execution_ledger.runner.last_reports import LastReports
-from execution_ledger.runner.outcomes import Completed, Failed, Stopped
+from execution_ledger.runner.outcomes import Completed, Failed, Outcome, Stopped
 from unit.runner_stage import a_start, a_token
 
 NOW = 1_700_000_000_000
+HELD_MAX = 100
 DONE = Completed(json_payload({"n": 1}))
 
 
@@ -46,14 +47,14 @@ def phases(attempts: Attempts) -> dict[Token, str]:
     return {Token(execution_id=t.execution_id, attempt=t.attempt): t.phase for t in attempts.tokens()}
 
 
-def running(slots: int = 10) -> tuple[Attempts, Token]:
-    attempts, token = Attempts("r", slots), a_token()
+def running(slots: int = 10, held_max: int = HELD_MAX) -> tuple[Attempts, Token]:
+    attempts, token = Attempts("r", slots, held_max), a_token()
     attempts.receive(a_start(token), NOW)
     return attempts, token
 
 
 def test_a_start_reports_and_enters_at_once() -> None:
-    attempts, token = Attempts("r", 10), a_token()
+    attempts, token = Attempts("r", 10, HELD_MAX), a_token()
     started, enter = attempts.receive(a_start(token), NOW)
     assert isinstance(started, Send)
     assert isinstance(started.report, ReportStarted)
@@ -62,7 +63,7 @@ def test_a_start_reports_and_enters_at_once() -> None:
 
 
 def test_ordinals_grow_from_one_within_a_token() -> None:
-    attempts, token = Attempts("r", 10), a_token()
+    attempts, token = Attempts("r", 10, HELD_MAX), a_token()
     reports = sent(attempts.receive(a_start(token), NOW))
     reports += sent(attempts.warned(token, "hm", NOW))
     reports += sent(attempts.stopped(token, DONE, NOW))
@@ -93,7 +94,7 @@ def test_a_start_waits_for_a_slot_and_enters_when_one_is_free() -> None:
 
 
 def test_an_abort_of_a_token_never_seen_is_answered_and_drops_a_later_start() -> None:
-    attempts, token = Attempts("r", 10), a_token()
+    attempts, token = Attempts("r", 10, HELD_MAX), a_token()
     (answer,) = sent(attempts.receive(an_abort(token), NOW))
     assert isinstance(answer, ReportAborted)
     assert not answer.entered
@@ -155,7 +156,7 @@ def test_closed_stops_running_code_and_lists_it_until_it_has_stopped() -> None:
 
 
 def test_a_message_of_an_older_claim_is_dropped() -> None:
-    attempts, token = Attempts("r", 10), a_token()
+    attempts, token = Attempts("r", 10, HELD_MAX), a_token()
     attempts.receive(an_abort(a_token(), claim=5), NOW)
     assert attempts.receive(a_start(token, claim=4), NOW) == []
     assert entered(attempts.receive(a_start(token, claim=5), NOW)) == [token]
@@ -172,7 +173,7 @@ def test_fencing_stops_the_code_and_reports_nothing_of_it() -> None:
 
 
 def test_a_fenced_runner_takes_no_start_until_it_is_heard_again() -> None:
-    attempts, token = Attempts("r", 10), a_token()
+    attempts, token = Attempts("r", 10, HELD_MAX), a_token()
     attempts.fence()
     assert attempts.receive(a_start(token), NOW) == []
     assert phases(attempts) == {}
@@ -215,10 +216,36 @@ def test_draining_gives_back_what_stops_and_what_does_not() -> None:
     assert attempts.stopped(deaf, DONE, NOW) == []
 
 
+@pytest.mark.parametrize(
+    ("outcome", "report"),
+    [
+        (DONE, ReportCompleted),
+        (Failed(Failure(kind="user", message="RuntimeError: interrupted")), ReportReleased),
+        (Stopped(), ReportReleased),
+        (Stopped("told to stop", by_itself=True), ReportReleased),
+    ],
+)
+def test_code_that_a_drain_has_told_to_stop_is_given_back_unless_it_completes(
+    outcome: Outcome, report: type[AnyReport]
+) -> None:
+    attempts, token = running()
+    attempts.drain(NOW)
+    attempts.stop_running()
+    assert [type(one) for one in sent(attempts.stopped(token, outcome, NOW))] == [report]
+
+
+def test_code_that_fails_by_itself_while_a_drain_lets_it_finish_has_failed() -> None:
+    attempts, token = running()
+    attempts.drain(NOW)
+    failure = Failed(Failure(kind="user", message="ValueError: no"))
+    assert [type(one) for one in sent(attempts.stopped(token, failure, NOW))] == [ReportFailed]
+
+
 def test_an_abort_that_meets_a_drain_is_still_an_abort() -> None:
     attempts, token = running()
     attempts.receive(an_abort(token), NOW)
     attempts.drain(NOW)
+    attempts.stop_running()
     assert [type(report) for report in sent(attempts.stopped(token, Stopped(), NOW))] == [ReportAborted]
 
 
@@ -230,9 +257,8 @@ def test_a_failure_is_reported_with_its_words() -> None:
     assert report.failure == failure
 
 
-def test_a_start_beyond_what_a_heartbeat_can_list_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "HELD_MAX", 1)
-    attempts, _ = running()
+def test_a_start_beyond_what_a_heartbeat_can_list_is_dropped() -> None:
+    attempts, _ = running(held_max=1)
     late = a_token()
     assert attempts.receive(a_start(late), NOW) == []
     assert late not in phases(attempts)

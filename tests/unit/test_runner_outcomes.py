@@ -8,12 +8,23 @@ from typing import Any
 import pytest
 
 from execution_ledger.messages.definition import Definition, Port
-from execution_ledger.messages.payload import PAYLOAD_BYTES_MAX
+from execution_ledger.messages.payload import DEPTH_MAX, PAYLOAD_BYTES_MAX
 from execution_ledger.runner.outcomes import Completed, Failed, of_error, of_value
 
 DECLARED = Definition(name="train", outputs={"n": Port(type="number")}, code="c")
 OPEN = Definition(name="train", any_outputs=True, code="c")
 SILENT = Definition(name="train", code="c")
+
+
+class Int64:
+    """A number of a library, which JSON does not know."""
+
+
+def nested(levels: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(levels):
+        value = [value]
+    return value
 
 
 def failure_of(definition: Definition, value: Any) -> tuple[str, str]:
@@ -52,6 +63,9 @@ def test_what_fits_the_definition_completes(definition: Definition, value: Any) 
         (OPEN, {"x": "\ud800"}, "cannot be written as JSON"),
         (OPEN, {1: 2}, "1 is not an output"),
         (SILENT, {"n": 1}, "n is not an output"),
+        (OPEN, {"n": 1, "x": nested(300)}, "its output x is nested more than 64 levels deep"),
+        (DECLARED, {"n": Int64()}, "n must be a number, not a Python Int64"),
+        (OPEN, {"n": Int64()}, "Object of type Int64 is not JSON serializable. Return plain Python values"),
     ],
 )
 def test_outputs_that_do_not_fit_fail_in_clear_words(definition: Definition, value: Any, complaint: str) -> None:
@@ -63,7 +77,12 @@ def test_outputs_that_do_not_fit_fail_in_clear_words(definition: Definition, val
 def test_endless_outputs_fail_instead_of_overflowing() -> None:
     endless: list[Any] = []
     endless.append(endless)
-    assert "cannot be written as JSON" in failure_of(OPEN, {"x": endless})[1]
+    assert "is nested more than" in failure_of(OPEN, {"x": endless})[1]
+
+
+def test_outputs_may_be_as_deep_as_they_can_be_read() -> None:
+    assert isinstance(of_value(OPEN, {"x": nested(DEPTH_MAX)}), Completed)
+    assert isinstance(of_value(OPEN, {"x": nested(DEPTH_MAX + 1)}), Failed)
 
 
 def test_outputs_may_fill_their_limit_and_not_a_byte_more() -> None:

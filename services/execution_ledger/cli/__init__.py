@@ -12,7 +12,24 @@ import typer
 from typer.core import TyperGroup
 
 from ..errors import BadRequest, BadSettings, LedgerError, Transient
-from . import dev, executions, info, run, serve, tail
+from . import (
+    bench,
+    config,
+    demo,
+    dev,
+    executions,
+    explain,
+    info,
+    pipelines,
+    queue,
+    run,
+    runners,
+    schemas,
+    serve,
+    tail,
+    verify,
+)
+from .examples import examples
 from .output import show_error
 
 BROKEN, CANNOT_BE_DONE, OUT_OF_REACH = 1, 2, 3
@@ -21,12 +38,23 @@ BROKEN, CANNOT_BE_DONE, OUT_OF_REACH = 1, 2, 3
 class Commands(TyperGroup):
     """Expected errors never show a traceback."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Python hands over the bytes of an argument that is not UTF-8 as lone surrogates, which nothing can send."""
+        for argument in args:
+            if not _is_utf8(argument):
+                ctx.fail(f"The argument {argument!a} is not UTF-8 text.")
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except LedgerError as error:
             show_error(str(error))
             raise typer.Exit(exit_code(error)) from None
+
+
+def _is_utf8(text: str) -> bool:
+    return not any("\ud800" <= char <= "\udfff" for char in text)
 
 
 def exit_code(error: LedgerError) -> int:
@@ -42,20 +70,28 @@ def exit_code(error: LedgerError) -> int:
 app = typer.Typer(
     cls=Commands,
     help="An execution ledger: who ran what, when, and what came of it.",
-    epilog="All but `dev`, `init` and `serve` talk to the `exledger dev` of --data-dir, or to any ledger by "
-    "EXLEDGER_URL and EXLEDGER_TOKEN.",
+    epilog="All but `demo`, `dev`, `init`, `serve`, `config` and `schemas` talk to the `exledger dev` of --data-dir, "
+    "or to any ledger by EXLEDGER_URL and EXLEDGER_TOKEN.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # rich help takes 0.3 s to import
 )
-app.command()(dev.dev)
-app.command()(run.run)
-app.command()(executions.get)
-app.command("list")(executions.list_)
-app.command()(executions.abort)
-app.command()(executions.events)
-app.command()(tail.tail)
-app.command()(info.info)
-app.command()(serve.init)
-app.command()(serve.serve)
+app.command(epilog=demo.EPILOG)(demo.demo)
+app.command(epilog=examples("dev"))(dev.dev)
+app.command(epilog=examples("run"))(run.run)
+app.command(epilog=examples("get"))(executions.get)
+app.command("list", epilog=examples("list"))(executions.list_)
+app.command(epilog=examples("abort"))(executions.abort)
+app.command(epilog=examples("events"))(executions.events)
+app.command(epilog=examples("explain"))(explain.explain)
+app.command(epilog=examples("tail"))(tail.tail)
+app.command(epilog=examples("queue"))(queue.queue)
+app.command(epilog=examples("runners"))(runners.runners)
+app.command(epilog=examples("pipelines"))(pipelines.pipelines)
+app.command(epilog=examples("info"))(info.info)
+app.command(epilog=examples("init"))(serve.init)
+app.command(epilog=examples("serve"))(serve.serve)
+app.command(epilog=verify.EPILOG)(verify.verify)
+app.add_typer(config.config, name="config")
+app.add_typer(schemas.schemas, name="schemas")
+app.add_typer(bench.bench, name="bench")

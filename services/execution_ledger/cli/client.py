@@ -5,8 +5,9 @@ Asking again is safe for every request made here: reads change nothing, and writ
 
 from __future__ import annotations
 
+import codecs
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,16 +22,24 @@ PAUSE_MAX_S = 5.0
 TIMEOUT = httpx.Timeout(10.0, read=75.0)  # a read may wait for 60 s at the gateway
 BUSY = frozenset({429, 503})
 GONE = frozenset({502, 504})  # a proxy that cannot reach the gateway
+LINE_CHARS_MAX = 4_000_000  # an event takes less than a quarter of this
+
+TOKENS_COME_FROM = (
+    "A `dev` keeps its token in its data folder: use --data-dir, or EXLEDGER_TOKEN=$(cat DATA_DIR/token). "
+    "For any other ledger set EXLEDGER_TOKEN to the token whose sha256 is in its EXLEDGER__GATEWAY__TOKEN_SHA256."
+)
 
 Json = dict[str, Any]
 
 
 def open_http(address: Address) -> httpx.Client:
     """A proxy of the environment is not for a ledger on this machine. Raises BadSettings."""
+    if not is_header_text(address.token):
+        raise BadSettings(f"{address.token_from} holds no token: a token is plain ASCII text without line breaks.")
     headers = {"Authorization": f"Bearer {address.token}"} if address.token else {}
     try:
         return httpx.Client(base_url=address.url, headers=headers, timeout=TIMEOUT, trust_env=address.running is None)
-    except httpx.InvalidURL as error:
+    except (httpx.InvalidURL, UnicodeError) as error:
         raise BadSettings(f"EXLEDGER_URL is not a URL: {error}. Write it like http://127.0.0.1:8080.") from error
 
 
@@ -53,11 +62,13 @@ class Client:
     def get(self, path: str, **params: Any) -> Json:
         """Params that are None are left out. Raises BadRequest, Unavailable."""
         given = {name: value for name, value in params.items() if value is not None}
-        return self._answer(self._http.build_request("GET", path, params=given))
+        return self._answer(self._request("GET", path, params=given))
 
     def post(self, path: str, body: Json, key: str) -> Json:
         """With the key of an earlier post, the same answer again. Raises BadRequest, Unavailable."""
-        return self._answer(self._http.build_request("POST", path, json=body, headers={"Idempotency-Key": key}))
+        if not is_header_text(key):
+            raise BadRequest(f"The idempotency key {key!a} cannot be sent. Use plain ASCII text without line breaks.")
+        return self._answer(self._request("POST", path, json=body, headers={"Idempotency-Key": key}))
 
     def health(self, path: str) -> tuple[bool, Json]:
         """Whether all is well, and what was answered, asked once: a problem is an answer here. Raises Unavailable."""
@@ -75,10 +86,17 @@ class Client:
                 if response.is_error:
                     response.read()
                     raise self._problem(response)
-                yield from response.iter_lines()
+                yield from lines_of(response.iter_bytes())
         except httpx.TransportError as error:
             raise self._unreachable(error) from error
         raise Unavailable(f"The ledger at {self.address.url} has ended the stream.")
+
+    def _request(self, method: str, path: str, **content: Any) -> httpx.Request:
+        """Raises BadRequest for what JSON or UTF-8 cannot hold."""
+        try:
+            return self._http.build_request(method, path, **content)
+        except (ValueError, RecursionError) as error:
+            raise BadRequest(f"This cannot be sent to the ledger: {error}") from error
 
     def _answer(self, request: httpx.Request) -> Json:
         response = self._send(request)
@@ -111,10 +129,9 @@ class Client:
 
     def _problem(self, response: httpx.Response) -> LedgerError:
         if response.status_code in (401, 403):
-            return BadRequest(
-                f"The ledger at {self.address.url} does not accept the token in {self.address.token_from}: "
-                f"{problem_text(response)}"
-            )
+            given = f"the token in {self.address.token_from}" if self.address.token else "a request without a token"
+            said = f"The ledger at {self.address.url} does not accept {given}: {problem_text(response)}"
+            return BadRequest(f"{said}\n{TOKENS_COME_FROM}")
         if response.status_code in BUSY | GONE or response.is_server_error:
             return Unavailable(f"The ledger at {self.address.url} cannot answer now: {problem_text(response)}")
         return BadRequest(problem_text(response))
@@ -125,6 +142,21 @@ def pause_s(tries: int, retry_after: str | None = None) -> float:
     if retry_after and retry_after.isascii() and retry_after.isdigit():
         return min(float(retry_after), PAUSE_MAX_S)
     return min(PAUSE_FIRST_S * 2.0 ** (tries - 1), PAUSE_MAX_S)
+
+
+def is_header_text(text: str) -> bool:
+    return text.isascii() and text.isprintable()
+
+
+def lines_of(pieces: Iterable[bytes]) -> Iterator[str]:
+    """Lines end with a line feed and nothing else: JSON may hold other characters that Python takes for line ends."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    begun = ""
+    for piece in pieces:
+        *lines, begun = (begun + decoder.decode(piece)).split("\n")
+        yield from (line.removesuffix("\r") for line in lines)
+        if len(begun) > LINE_CHARS_MAX:
+            raise Unavailable(f"A line of the stream is longer than {LINE_CHARS_MAX:,} characters. Check EXLEDGER_URL.")
 
 
 def json_object(response: httpx.Response) -> Json | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -32,13 +33,24 @@ def split_pairs(pairs: Iterable[str], example: str) -> list[tuple[str, str]]:
 
 
 def parse_value(text: str, port_type: str | None) -> Any:
-    """JSON where it is JSON, else the text itself; an input declared as a string is always the text."""
+    """JSON where it is JSON, else the text itself; an input declared as a string is always the text.
+
+    Raises BadRequest for JSON that no ledger takes.
+    """
     if port_type == "string":
         return text
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        return json.loads(text, parse_constant=_no_constant, parse_float=_finite)
     except ValueError:
         return text
+    except RecursionError as error:
+        raise BadRequest(f"{text[:20]}… is nested too deeply.") from error
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise BadRequest(f"{text} is too large for a number.")
+    return number
 
 
 def _no_constant(name: str) -> Any:

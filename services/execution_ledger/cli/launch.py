@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,10 +46,25 @@ class Plan:
     ephemeral: bool
 
 
+@dataclass(frozen=True)
+class Live:
+    """A ledger that accepts executions."""
+
+    place: Place
+    folder: Path
+    pipelines: list[dict[str, Any]]
+    services: Supervisor
+
+
 async def launch(plan: Plan) -> None:
-    """Returns after SIGINT or SIGTERM, when nothing runs any more; a second signal ends everything at once."""
+    """Returns after SIGINT or SIGTERM, when nothing runs any more."""
+    await until_told_to_stop(_serve(plan))
+
+
+async def until_told_to_stop(doing: Coroutine[Any, Any, None]) -> bool:
+    """Whether SIGINT or SIGTERM came before the end of what was to be done; a second one ends everything at once."""
     stopping = _told_to_stop()
-    work = spawn_task(_live(plan), "live")
+    work = spawn_task(doing, "work")
     stop = spawn_task(_wait_for(stopping), "stop")
     await asyncio.wait([work, stop], return_when=asyncio.FIRST_COMPLETED)
     if stopping.is_set():
@@ -57,10 +72,20 @@ async def launch(plan: Plan) -> None:
     await end_tasks([work, stop])
     if not work.cancelled() and (failure := work.exception()):
         raise failure
+    return stopping.is_set()
 
 
-async def _live(plan: Plan) -> None:
+async def _serve(plan: Plan) -> None:
     began = time.monotonic()
+    async with live(plan) as ledger:
+        show_ready(ledger.place, ledger.folder, ledger.pipelines, time.monotonic() - began)
+        async with _rehearsing():
+            await ledger.services.wait()
+
+
+@contextlib.asynccontextmanager
+async def live(plan: Plan) -> AsyncIterator[Live]:
+    """Kafka, Postgres and all services; nothing of them runs after it. Raises NotReady and other LedgerErrors."""
     with DataFolder(plan.folder).hold(url_of(plan.host, plan.port)) as folder:
         usable_port(plan.host, plan.port)
         show_note(f"Starting in {folder.path} …")
@@ -75,9 +100,7 @@ async def _live(plan: Plan) -> None:
             async with Supervisor(specs, watch.tell, GRACE_S) as services:
                 pipelines = await _ready(place, watch)
                 folder.announce(place.url, place.kafka, place.dsn)
-                show_ready(place, folder.path, pipelines, time.monotonic() - began)
-                async with _rehearsing():
-                    await services.wait()
+                yield Live(place, folder.path, pipelines, services)
 
 
 @contextlib.asynccontextmanager

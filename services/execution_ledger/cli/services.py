@@ -63,21 +63,23 @@ def service_specs(place: Place) -> list[ChildSpec]:
 
 
 def service_environment(name: str, place: Place) -> dict[str, str]:
-    """The token goes to the runner only, its digest to the gateway, the views' address to who reads or writes them."""
+    """The token goes to the runner only, its digest to who answers, the views' address to who reads or writes them."""
     common = {
         "EXLEDGER__KAFKA__BOOTSTRAP_SERVERS": place.kafka,
         "EXLEDGER__GATEWAY__URL": place.url,
         "EXLEDGER__JSON_LOGS": "true",
     }
     dsn = {"EXLEDGER__POSTGRES__DSN": place.dsn}
+    token_sha256 = {"EXLEDGER__GATEWAY__TOKEN_SHA256": hashlib.sha256(place.token.encode()).hexdigest()}
     own = {
         "projector": dsn,
         "gateway": {
             **dsn,
             "EXLEDGER__GATEWAY__HOST": place.host,
             "EXLEDGER__GATEWAY__PORT": str(place.port),
-            "EXLEDGER__GATEWAY__TOKEN_SHA256": hashlib.sha256(place.token.encode()).hexdigest(),
+            **token_sha256,
         },
+        "dispatcher": token_sha256,
         "runner": {
             "EXLEDGER__GATEWAY__TOKEN": place.token,
             "EXLEDGER__RUNNER__APP": place.app,

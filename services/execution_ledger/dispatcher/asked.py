@@ -18,6 +18,7 @@ from .board import Token
 @dataclass(slots=True, eq=False)
 class Ask:
     command: Dispatch | ExpireAttempt
+    since_ms: int
     offset: int | None = None
 
     @property
@@ -46,8 +47,15 @@ class Asked:
         """How many Dispatches of this shard have no trace yet."""
         return self._undecided[shard]
 
-    def add(self, command: Dispatch | ExpireAttempt) -> None:
-        ask = Ask(command)
+    def get(self, token: Token) -> Ask | None:
+        return self._by_token.get(token)
+
+    def oldest_ms(self, shard: int) -> int | None:
+        """Since when the longest of this shard's asks has waited for its trace."""
+        return min((ask.since_ms for ask in self._by_token.values() if ask.shard == shard), default=None)
+
+    def add(self, command: Dispatch | ExpireAttempt, since_ms: int) -> None:
+        ask = Ask(command, since_ms)
         self.forget(ask.token)
         self._by_token[ask.token] = self._by_id[command.command_id] = ask
         self._undecided[ask.shard] += isinstance(command, Dispatch)

@@ -39,6 +39,18 @@ class Asking:
     def undecided(self, shard: int) -> int:
         return self._asked.undecided(shard)
 
+    def undecided_since_ms(self, shard: int) -> int | None:
+        return self._asked.oldest_ms(shard)
+
+    def asked_ms(self, token: Token) -> int | None:
+        """Since when a ledger has been asked for this attempt; None where it is not."""
+        ask = self._asked.get(token)
+        return ask.since_ms if ask else None
+
+    def rests(self, token: Token) -> bool:
+        """Whether its ledger refused it just now."""
+        return token in self._resting
+
     def dispatch(self, token: Token, runner: str, pipeline: str, claim: int) -> Dispatch:
         """Takes the attempt's place until the ledger has answered."""
         self._picture.slots.take(token, runner, pipeline)
@@ -50,7 +62,7 @@ class Asking:
             attempt=token.attempt,
             runner=runner,
         )
-        self._asked.add(command)
+        self._asked.add(command, self._picture.now_ms)
         return command
 
     def expire(self, token: Token, cause: ExpiryCause, claim: int) -> ExpireAttempt | None:
@@ -65,7 +77,7 @@ class Asking:
             attempt=token.attempt,
             cause=cause,
         )
-        self._asked.add(command)
+        self._asked.add(command, self._picture.now_ms)
         return command
 
     def sent(self, command_id: str, offset: int) -> None:
@@ -110,7 +122,7 @@ class Asking:
     def _renewed(self, ask: Ask) -> Dispatch | None:
         if isinstance(ask.command, Dispatch) and self._picture.awaiting(ask.token):
             command = ask.command.model_copy(update={"command_id": self._fresh_id()})
-            self._asked.add(command)
+            self._asked.add(command, ask.since_ms)
             return command
         self._asked.forget(ask.token)
         self._give_place_back(ask)

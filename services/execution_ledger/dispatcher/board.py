@@ -54,6 +54,8 @@ class Execution:
     aborting: bool = False
     grace_until: int | None = None
     abort_reason: str | None = None
+    name: str = ""
+    version: int = 0  # of its pipeline
 
     @property
     def token(self) -> Token:
@@ -117,6 +119,8 @@ class Board:
             digest=fact.pipeline.digest,
             priority=fact.priority,
             since_ms=event.recordedtime,
+            name=fact.name,
+            version=fact.pipeline.version,
         )
         self._executions[execution.id] = execution
         return execution

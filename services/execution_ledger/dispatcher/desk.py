@@ -34,6 +34,7 @@ class DeskSettings:
     lease_ms: int
     absent_after_ms: int
     due_max: int  # expiries a shard and turn
+    address: str | None = None  # where it answers questions
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +113,23 @@ class Desk:
             return None
         return execution if self.told.was_sent(execution.runner, "start", token) else None
 
+    def room(self) -> Room:
+        return self.picture.fleet.room(self.picture.slots, self.picture.now_ms)
+
+    def share_of(self, room: Room) -> int:
+        """How many Dispatches of one shard may be undecided at once."""
+        return max(1, room.total // max(1, self._settings.shards - 1))
+
     def _claim(self) -> None:
         process = self._settings.process
         for shard, claim in self.claims.wanted():
-            command = ClaimDispatch(command_id=self._fresh_id(), actor=process, dispatcher=process, claim=claim)
+            command = ClaimDispatch(
+                command_id=self._fresh_id(),
+                actor=process,
+                dispatcher=process,
+                address=self._settings.address,
+                claim=claim,
+            )
             self._orders.commands.append((shard, command))
 
     def _expire(self, claim: int) -> None:
@@ -130,7 +144,7 @@ class Desk:
                 self._orders.commands.append((shard, command))
 
     def _dispatch(self, claim: int) -> None:
-        room = self.picture.fleet.room(self.picture.slots, self.picture.leases.newest_ms or 0)
+        room = self.room()
         if not room:
             return
         for execution_id, group in self.picture.queue.take_open(self._is_open(room)):
@@ -144,7 +158,7 @@ class Desk:
 
     def _is_open(self, room: Room) -> Callable[[Group], bool]:
         """No shard may have more than its share of the slots undecided, so that one that is away cannot stop all."""
-        share = max(1, room.total // max(1, self._settings.shards - 1))
+        share = self.share_of(room)
         limits, slots = self.picture.limits, self.picture.slots
 
         def is_open(group: Group) -> bool:

@@ -47,6 +47,7 @@ class Fetcher:
 
     async def _fetch(self, start: Telling) -> None:
         if (execution := self._desk.to_start(start.tokens[0])) is None:
+            self._desk.told.unsent(start)
             return
         try:
             event = self._queued.get(execution.id) or await self._read(execution)

@@ -26,6 +26,7 @@ class Fleet:
     def __init__(self, quiet_ms: int) -> None:
         self._quiet_ms = quiet_ms
         self._runners: dict[str, Runner] = {}
+        self._lapsed: set[str] = set()
         self._offering: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
 
     def __contains__(self, runner: str) -> bool:
@@ -34,8 +35,18 @@ class Fleet:
     def names(self) -> Set[str]:
         return self._runners.keys()
 
+    def get(self, runner: str) -> Runner | None:
+        return self._runners.get(runner)
+
+    def offering(self, pool: str, digest: str) -> Set[str]:
+        return self._offering.get((pool, digest), frozenset())
+
+    def is_silent(self, runner: Runner, now_ms: int) -> bool:
+        return now_ms - runner.beat_ms > self._quiet_ms
+
     def beat(self, beat: RunnerBeat, time_ms: int, mark: int) -> None:
         known = self._runners.get(beat.process)
+        self._lapsed.discard(beat.process)
         self._runners[beat.process] = Runner(beat, time_ms, mark)
         if known is None or (known.beat.offers, known.beat.pool) != (beat.offers, beat.pool):
             self._forget_offers(beat.process, known)
@@ -51,13 +62,22 @@ class Fleet:
         gone = [name for name, runner in self._runners.items() if leases.lapsed(runner.mark)]
         for name in gone:
             self._forget_offers(name, self._runners.pop(name))
+        self._lapsed.update(gone)
         return gone
+
+    def has_lapsed(self, runner: str) -> bool:
+        """It was silent for a lease and has not been heard since: by now it has stopped its code by itself."""
+        return runner in self._lapsed
+
+    def keep_lapsed(self, runners: Set[str]) -> None:
+        """Forgets those that lapsed and are none of these."""
+        self._lapsed.intersection_update(runners)
 
     def room(self, slots: Slots, now_ms: int) -> Room:
         """What is free now, on runners that take new work."""
         total, free = 0, {}
         for name, runner in self._runners.items():
-            if runner.beat.draining or now_ms - runner.beat_ms > self._quiet_ms:
+            if runner.beat.draining or self.is_silent(runner, now_ms):
                 continue
             total += runner.beat.slots
             if (left := runner.beat.slots - slots.used_by(name)) > 0:

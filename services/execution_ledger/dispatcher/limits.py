@@ -7,7 +7,7 @@ somebody else decided the code may still run, so the place is *held* until the r
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
 from .board import Token
@@ -24,8 +24,11 @@ class Limits:
         if known is None or version >= known[0]:
             self._newest[pipeline] = (version, limit)
 
+    def of(self, pipeline: str) -> int | None:
+        return self._newest.get(pipeline, (0, None))[1]
+
     def allows(self, pipeline: str, running: int) -> bool:
-        _, limit = self._newest.get(pipeline, (0, None))
+        limit = self.of(pipeline)
         return limit is None or running < limit
 
 
@@ -77,6 +80,10 @@ class Slots:
 
     def running(self, pipeline: str) -> int:
         return self._by_pipeline[pipeline]
+
+    def taken_of(self, pipeline: str) -> Iterator[tuple[Token, str]]:
+        """Each attempt that has a place of the limit, and its runner."""
+        return ((token, taken.runner) for token, taken in self._taken.items() if taken.pipeline == pipeline)
 
 
 def _count_down(counts: Counter[str], key: str) -> None:

@@ -26,7 +26,12 @@ class Picture:
         self.slots = Slots()
         self.fleet = Fleet(quiet_ms=lease_ms // 3)
         self.leases = Leases(lease_ms)
-        self._lease_ms = lease_ms
+        self.lease_ms = lease_ms
+
+    @property
+    def now_ms(self) -> int:
+        """The log's time, as the newest tick gave it back."""
+        return self.leases.newest_ms or 0
 
     def apply(self, event: Event, offset: int) -> Change | None:
         match event.data:
@@ -51,7 +56,8 @@ class Picture:
         self.leases.tick(time_ms)
         gone = self.fleet.drop_lapsed(self.leases)
         for runner in self.slots.holders():
-            self._free_held(runner, runner in gone, time_ms)
+            self._free_held(runner, time_ms)
+        self.fleet.keep_lapsed(self.board.runners())
         return gone
 
     def requeue(self, token: Token) -> None:
@@ -67,7 +73,7 @@ class Picture:
 
     def _follow(self, change: Change, event: Event) -> None:
         execution = change.execution
-        if change.ended and change.reported:
+        if change.ended and (change.reported or self.fleet.has_lapsed(change.runner)):
             self.slots.free(change.ended)
         elif change.ended:
             self.slots.hold(change.ended, event.recordedtime)
@@ -86,12 +92,12 @@ class Picture:
                 self.slots.take(token, heard.beat.process, pipeline="")
                 self.slots.hold(token, heard.time_ms)
 
-    def _free_held(self, runner: str, gone: bool, now_ms: int) -> None:
+    def _free_held(self, runner: str, now_ms: int) -> None:
         """Of a runner that was never heard of, what is a lease old is free too: by then it has stopped by itself."""
         if runner in self.fleet:
             return
         for token, ended_ms in self.slots.held_by(runner).items():
-            if gone or now_ms - ended_ms >= self._lease_ms:
+            if self.fleet.has_lapsed(runner) or now_ms - ended_ms >= self.lease_ms:
                 self.slots.free(token)
 
 

@@ -68,9 +68,11 @@ class Post:
                 self._put(telling, inbox.Closed(runner=runner, claim=claim, tokens=tokens))
 
     def _start(self, telling: Telling, queued: Event) -> None:
-        """Does nothing where the attempt has ended or is to be aborted since its start was ordered."""
+        """Sends nothing where the attempt has ended or is to be aborted since its start was ordered."""
         if execution := self._desk.to_start(telling.tokens[0]):
             self._put(telling, start_message(execution, queued, self._desk.acting or 0))
+        else:
+            self._desk.told.unsent(telling)
 
     def _put(self, telling: Telling, message: inbox.AnyInboxMessage) -> None:
         """A runner that has gone meanwhile, or names an inbox that does not exist, cannot be told."""

@@ -6,7 +6,7 @@ own; a turn compares the heads of the open groups.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from heapq import heapify, heappop, heappush, heapreplace
 from typing import NamedTuple
 
@@ -42,6 +42,15 @@ class Queue:
 
     def __contains__(self, execution_id: str) -> bool:
         return execution_id in self._places
+
+    def groups(self) -> Iterator[tuple[Group, Sequence[Place]]]:
+        """Each with the places of all who wait in it, in no order."""
+        for group, heap in self._heaps.items():
+            if size := self._sizes[group]:
+                yield group, heap if len(heap) == size else self._live(group)
+
+    def place_of(self, execution_id: str) -> Place | None:
+        return self._places.get(execution_id)
 
     def add(self, execution: Execution) -> None:
         self.drop(execution.id)
@@ -89,6 +98,8 @@ class Queue:
         return None
 
     def _rebuild(self, group: Group) -> None:
-        heap = [place for place in self._heaps[group] if self._places.get(place.execution_id) is place]
-        heapify(heap)
-        self._heaps[group] = heap
+        self._heaps[group] = self._live(group)
+        heapify(self._heaps[group])
+
+    def _live(self, group: Group) -> list[Place]:
+        return [place for place in self._heaps[group] if self._places.get(place.execution_id) is place]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 
 import structlog
 from pydantic import ValidationError
@@ -16,6 +17,7 @@ from execution_ledger.messages.events import decode_event
 from execution_ledger.messages.heartbeats import HEARTBEATS, DispatcherTick, RunnerBeat
 from execution_ledger.settings import DispatcherSettings
 
+from .answering import Answering, answer
 from .desk import Desk, DeskSettings
 from .post import Post
 from .starts import QueuedEvents
@@ -29,23 +31,40 @@ _log = structlog.get_logger()
 
 
 class DispatcherService:
-    """`ready` while somebody dispatches: this one, or another that it stands by for."""
+    """`ready` while somebody dispatches: this one, or another that it stands by for.
+
+    Without `answering` it does all its work, but nobody can ask it why something waits.
+    """
 
     name = "dispatcher"
 
     def __init__(
-        self, log: Log, world: World, settings: DispatcherSettings, shards: int, inbox_partitions: int
+        self,
+        log: Log,
+        world: World,
+        settings: DispatcherSettings,
+        shards: int,
+        inbox_partitions: int,
+        answering: Answering | None = None,
     ) -> None:
         self.process = f"dispatcher-{world.chance.getrandbits(48):012x}"
         self.ready = asyncio.Event()
         self._log, self._world, self._settings, self._shards = log, world, settings, shards
         self._stopping = asyncio.Event()
         self._lease_ms = round(settings.lease_s * 1000)
-        desk_settings = DeskSettings(self.process, shards, self._lease_ms, settings.absent_after_ms, settings.due_max)
+        desk_settings = DeskSettings(
+            self.process,
+            shards,
+            self._lease_ms,
+            settings.absent_after_ms,
+            settings.due_max,
+            answering.address if answering else None,
+        )
         self._desk = Desk(desk_settings, lambda: f"{world.chance.getrandbits(128):032x}")
         self._acting: int | None = None
         self._queued = QueuedEvents(settings.starts_cache_bytes_max)
         self._post = Post(log, self._desk, self._queued, shards, inbox_partitions)
+        self._answering = answering
 
     @property
     def claim(self) -> int | None:
@@ -56,7 +75,9 @@ class DispatcherService:
         self._stopping.set()
 
     async def run(self) -> None:
-        loops = (("follow", self._follow()), ("ticks", self._tick()), *self._post.loops())
+        loops = [("follow", self._follow()), ("ticks", self._tick()), *self._post.loops()]
+        if self._answering:
+            loops.append(("answering", self._answering.run(partial(answer, self._desk))))
         try:
             await run_until(self._stopping, self._world.spawn, *loops)
         finally:

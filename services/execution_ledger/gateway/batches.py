@@ -22,9 +22,10 @@ from execution_ledger.messages.position import Position, joined
 
 from .catalog import Registered
 from .checking import Checked, Stamp, check
-from .problems import FieldError, Refused, away, invalid
-from .requests import ExecutionRequest
-from .sending import Answer, Sender
+from .firsts import FirstAnswers
+from .problems import Away, FieldError, Refused, away, invalid
+from .requests import ExecutionRequest, digest_of_body
+from .sending import Answer, Sender, accepted
 from .tail import Tail
 from .traces import Waiter
 
@@ -33,7 +34,9 @@ BREATH = 100  # requests checked before other tasks get a turn
 
 ChildStatus = Status | Literal["received", "rejected"]
 
-EXISTS_ALREADY = "not_above_ordinal"  # the shard has this child of the source, or a later one
+ID_TOO_OLD = "id_too_old"
+# The shard has this child of the source, or a later one; or it no longer knows: the views can tell.
+FORGOTTEN = frozenset({"not_above_ordinal", ID_TOO_OLD})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +62,26 @@ class BatchAnswer:
 
 
 class BatchSender:
-    def __init__(self, sender: Sender, clock: Clock, tail: Tail, wait_s: float) -> None:
+    def __init__(self, sender: Sender, clock: Clock, tail: Tail, wait_s: float, first_answers: FirstAnswers) -> None:
         self._sender = sender
         self._clock = clock
         self._tail = tail
         self._wait_s = wait_s
+        self._first_answers = first_answers
 
     async def send(self, requests: Sequence[ExecutionRequest], opening: Stamp, shard: int) -> BatchAnswer:
         """`opening.execution_id` is the batch's id, unless this repeats one that has its own."""
-        checked = await self._check(requests, await self._newest(requests))
-        opened = await self._sender.send(shard, self._open(opening, checked))
+        try:
+            checked: Sequence[Checked] = await self._check(requests, await self._newest(requests))
+        except Refused as refusal:
+            if not opening.keyed:
+                raise
+            opened = accepted(await self._first_answers.instead_of(refusal, opening.command_id, shard, requests))
+        else:
+            opening = replace(opening, body_digest=digest_of_body(*requests))
+            opened = await self._sender.send(shard, self._open(opening, checked))
+        if opened.trace is None and not opening.keyed:
+            raise _never_completed(opened)
         if opened.trace is None:
             return BatchAnswer(opened, (), {})
         if opened.repeated:
@@ -174,12 +187,21 @@ def _child(waiter: Waiter) -> Child:
     refusal = trace.outcome.refused
     if refusal is None:
         return Child(waiter.subject, Status.QUEUED, trace.outcome.number, trace.outcome.name)
-    status: ChildStatus = Status.QUEUED if refusal.code == EXISTS_ALREADY else "rejected"
+    status: ChildStatus = Status.QUEUED if refusal.code in FORGOTTEN else "rejected"
     return Child(waiter.subject, status, refusal=refusal)
 
 
 def _batch_id(opened: Answer) -> str:
     return opened.subject.removeprefix("batch/")
+
+
+def _never_completed(opened: Answer) -> Away:
+    return away(
+        "outcome-unknown",
+        f"The ledger did not open this batch in time (command {opened.command_id}), and none of its executions was "
+        "asked for. Send it again with an Idempotency-Key, under which it can be completed.",
+        command_id=opened.command_id,
+    )
 
 
 def _incomplete(failure: BaseException, batch: Stamp) -> BaseException:

@@ -1,4 +1,4 @@
-"""The catalog as this gateway knows it: every version of every pipeline, folded from shard 0's events.
+"""The catalog as this gateway knows it: every version of every pipeline, and who dispatches, from shard 0's events.
 
 Kept in memory from shard 0's first event on, so checking a request and listing pipelines need no database.
 """
@@ -9,7 +9,7 @@ import difflib
 from dataclasses import dataclass
 
 from execution_ledger.messages.definition import Definition
-from execution_ledger.messages.events import Event, PipelineRegistered
+from execution_ledger.messages.events import DispatcherClaimed, Event, PipelineRegistered
 from execution_ledger.messages.parts import PipelineRef
 
 from .problems import Refused, refused
@@ -27,12 +27,15 @@ class Registered:
 
 class Catalog:
     def __init__(self) -> None:
+        self.dispatcher_address: str | None = None  # of the newest claim
         self._versions: dict[str, list[Registered]] = {}
 
     def fold(self, event: Event) -> None:
         fact = event.data
         if isinstance(fact, PipelineRegistered):
             self._versions.setdefault(fact.pipeline, []).append(_registered(event, fact))
+        elif isinstance(fact, DispatcherClaimed):
+            self.dispatcher_address = fact.address
 
     def newest(self, name: str) -> Registered | None:
         versions = self._versions.get(name)

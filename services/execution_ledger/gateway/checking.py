@@ -8,12 +8,11 @@ from typing import Any
 from execution_ledger.messages.commands import Submit
 from execution_ledger.messages.definition import check_inputs
 from execution_ledger.messages.parts import Origin, PipelineRef
-from execution_ledger.messages.payload import PAYLOAD_BYTES_MAX, Payload, json_payload
+from execution_ledger.messages.payload import DEPTH_MAX, PAYLOAD_BYTES_MAX, Payload, json_payload, too_deep
 
 from .catalog import Registered
 from .problems import FieldError
 from .requests import ExecutionRequest, not_yet, options_of, policy_of
-from .strict_json import DEPTH_MAX, too_deep
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,15 +10,16 @@ from collections.abc import Callable, Sequence
 from execution_ledger.clock import World
 from execution_ledger.log.protocol import Log
 from execution_ledger.messages.commands import RegisterPipeline, RequestAbort
-from execution_ledger.messages.definition import Definition
+from execution_ledger.messages.definition import Definition, check_defaults
 from execution_ledger.messages.ids import CATALOG_SHARD, shard_of
 from execution_ledger.messages.payload import Payload, json_payload
 
 from .batches import BatchAnswer, BatchSender
 from .checking import Checked, Stamp, check
+from .firsts import FirstAnswers, LookUp, without_views
 from .problems import FieldError, Refused, invalid, refused
 from .requests import AbortRequest, ExecutionRequest, digest_of_body
-from .sending import Answer, Sender
+from .sending import Answer, Sender, accepted
 from .tail import Tail
 
 DEFINITION_BYTES_MAX = 200_000
@@ -35,18 +36,25 @@ class CommandSender:
         tail: Tail,
         decide_wait_s: float,
         observe_s: Callable[[float], None] = lambda _: None,
+        look_up: LookUp = without_views,
     ) -> None:
         self._tail = tail
         self._wait_s = decide_wait_s
         self._sender = Sender(log, world, tail, decide_wait_s, observe_s)
-        self._batches = BatchSender(self._sender, world.clock, tail, decide_wait_s)
+        self._first_answers = FirstAnswers(tail, decide_wait_s, look_up)
+        self._batches = BatchSender(self._sender, world.clock, tail, decide_wait_s, self._first_answers)
 
     async def submit(
         self, request: ExecutionRequest, actor: str, key: str | None = None, traceparent: str | None = None
     ) -> Answer:
-        checked = await self._check(request)
         command_id, shard = self._sender.address(actor, SUBMIT_ROUTE, key)
-        self._sender.admit(shard)
+        try:
+            checked = await self._check(request)
+        except Refused as refusal:
+            if key is None:
+                raise
+            return accepted(await self._first_answers.instead_of(refusal, command_id, shard, [request]))
+        self._sender.admit([shard])
         stamp = Stamp(
             command_id=command_id,
             actor=actor,
@@ -84,6 +92,8 @@ class CommandSender:
         self, definition: Definition, actor: str, key: str | None = None, traceparent: str | None = None
     ) -> Answer:
         """The same definition as the newest version's is a repeat, with that version as the answer."""
+        if wrong := check_defaults(definition):
+            raise invalid(*(FieldError(f"inputs.{name}.default", detail) for name, detail in wrong.items()))
         payload = definition_payload(definition)
         if payload.size > DEFINITION_BYTES_MAX:
             too_large = f"{payload.size:,} bytes, at most {DEFINITION_BYTES_MAX:,} are taken: shorten the descriptions"
@@ -106,13 +116,12 @@ class CommandSender:
     ) -> BatchAnswer:
         """Checked whole before anything exists; not atomic after: the same key completes an interrupted one."""
         command_id, shard = self._sender.address(actor, BATCH_ROUTE, key)
-        self._sender.admit(shard)
+        self._sender.admit(range(1, self._sender.shards()))
         opening = Stamp(
             command_id=command_id,
             actor=actor,
             execution_id=self._sender.fresh_id(shard),
             keyed=key is not None,
-            body_digest=digest_of_body(*requests),
             traceparent=traceparent,
         )
         return await self._batches.send(requests, opening, shard)

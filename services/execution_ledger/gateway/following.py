@@ -74,7 +74,7 @@ class Follower:
         else:
             frames = await views.subject_frames(self.subject, after, FRAMES_MAX)
         if self.subject is not None and len(frames) < FRAMES_MAX:
-            return frames, max(after, reached)
+            return frames, max(after, reached, *(frame.sequence for frame in frames[-1:]))  # it may have moved on
         if not frames:
             raise Unavailable(f"the journal does not hold what follows {after} in shard {shard} at the moment.")
         return frames, frames[-1].sequence

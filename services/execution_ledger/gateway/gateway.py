@@ -8,10 +8,13 @@ from execution_ledger.clock import World
 from execution_ledger.errors import LedgerError
 from execution_ledger.log.protocol import Lane, Log, Topic
 from execution_ledger.messages.ids import CATALOG_SHARD
+from execution_ledger.messages.position import Position
 from execution_ledger.settings import Settings
 
 from .auth import Tokens
 from .commands import CommandSender
+from .dispatcher import ActiveDispatcher
+from .lag import Lag
 from .metrics import Metrics
 from .reading import Reading
 from .tail import Tail
@@ -19,6 +22,8 @@ from .views import Views
 
 BATCHES_AT_ONCE = 2  # each may hold tens of megabytes while it is checked
 KAFKA_ANSWER_S = 2.0
+BEHIND_S_MAX = 5.0  # of views and of decisions, while this gateway counts as ready
+LOOK_S = 1.0  # between two looks at how far behind they are
 
 
 class Gateway:
@@ -31,11 +36,14 @@ class Gateway:
         self.tokens = Tokens(settings.gateway.token_sha256)
         self.metrics = Metrics()
         self.tail = Tail(log)
+        self.dispatcher = ActiveDispatcher(self.tail.catalog)
         self.views = Views(settings.postgres.dsn.get_secret_value())
         self.reading = Reading(self.views.positions, settings.gateway.read_wait_s)
         self.commands = CommandSender(
-            log, world, self.tail, settings.gateway.decide_wait_s, self.metrics.decide_seconds.observe
+            log, world, self.tail, settings.gateway.decide_wait_s, self.metrics.decide_seconds.observe, self.decided
         )
+        self._views_lag = Lag()
+        self._decisions_lag = Lag()
         self.batches = asyncio.Semaphore(BATCHES_AT_ONCE)
         self.stopping = asyncio.Event()
         self.following = 0  # open event streams
@@ -56,7 +64,30 @@ class Gateway:
             reasons.append("Kafka does not answer")
         if not self.views.positions.known:
             reasons.append("Postgres does not answer, or its views are not made yet: reads get 503, writes go on")
+        return reasons + self._behind()
+
+    async def watch(self) -> None:
+        """Looks regularly how far behind the others are; only cancellation ends it."""
+        while True:
+            self._behind()
+            await asyncio.sleep(LOOK_S)
+
+    def _behind(self) -> list[str]:
+        now_s = self.world.clock.monotonic_s()
+        views_s = self._views_lag.seconds(now_s, self.tail.position, self.views.positions.position)
+        traces = self.tail.traces
+        decisions_s = self._decisions_lag.seconds(now_s, traces.sent_ends, traces.decided_ends)
+        reasons = []
+        if views_s > BEHIND_S_MAX and self.views.positions.known:
+            reasons.append(f"the views are {views_s:.0f} s behind the events: is a projector running?")
+        if decisions_s > BEHIND_S_MAX:
+            reasons.append(f"a command of {decisions_s:.0f} s ago is not decided yet: is a ledger running?")
         return reasons
+
+    async def decided(self, command_id: str, at_least: Position) -> bytes | None:
+        """The first event of a command, from views that include a position. Raises Away where they cannot tell."""
+        await self.reading.include(at_least)
+        return await self.views.command_event(command_id)
 
     def measure(self) -> None:
         """Brings the gauges up to date."""
@@ -64,7 +95,7 @@ class Gateway:
         views = self.views.positions.position
         for shard, sequence in self.tail.position.items():
             self.metrics.views_lag.labels(shard).set(max(0, sequence - views.get(shard, 0)))
-            self.metrics.undecided.labels(shard).set(self.tail.traces.waiting(shard))
+            self.metrics.undecided.labels(shard).set(self.tail.traces.undecided(shard))
 
     async def _log_answers(self) -> bool:
         try:

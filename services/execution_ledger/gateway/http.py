@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
@@ -24,6 +25,7 @@ from .strict_json import parse
 PROBLEM_JSON = "application/problem+json"
 LARGE_BYTES = 200_000  # from here on a body is parsed beside the event loop
 ERRORS_MAX = 100
+BODY_S = 60.0  # until a body is here; a batch takes one of few turns meanwhile
 
 _JSON_TYPE = re.compile(r"application/([\w.+-]+\+)?json\s*(;|$)", re.IGNORECASE)
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -75,10 +77,13 @@ async def _bounded(request: Request, bytes_max: int) -> bytes:
         raise too_large
     raw = bytearray()
     try:
-        async for piece in request.stream():
-            raw += piece
-            if len(raw) > bytes_max:
-                raise too_large
+        async with asyncio.timeout(BODY_S):
+            async for piece in request.stream():
+                raw += piece
+                if len(raw) > bytes_max:
+                    raise too_large
+    except TimeoutError as late:
+        raise refused("body-too-slow", f"The body did not come within {BODY_S:.0f} s. Send it again.") from late
     except ClientDisconnect as gone:
         raise refused("invalid-json", "The connection ended before the body did.") from gone
     return bytes(raw)
@@ -94,8 +99,8 @@ def caller_of(request: Request) -> Caller:
     return caller
 
 
-def traceparent_of(traceparent: Annotated[str | None, Header(max_length=255)] = None) -> str | None:
-    """A caller's trace context; one that is malformed is ignored, as W3C demands."""
+def traceparent_of(traceparent: Annotated[str | None, Header()] = None) -> str | None:
+    """A caller's trace context; one that is malformed, however long, is ignored, as W3C demands."""
     return traceparent if traceparent and _TRACEPARENT.fullmatch(traceparent) else None
 
 
@@ -118,8 +123,17 @@ MinPosition = Annotated[
 ]
 
 
-def problem_response(problem: Problem) -> JSONResponse:
-    return JSONResponse(problem.document(), problem.status, problem.headers, PROBLEM_JSON)
+class ProblemResponse(JSONResponse):
+    """Problems quote what callers sent, and half a surrogate pair has no bytes in UTF-8: it is told as `?`."""
+
+    media_type = PROBLEM_JSON
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+
+
+def problem_response(problem: Problem) -> ProblemResponse:
+    return ProblemResponse(problem.document(), problem.status, problem.headers)
 
 
 async def on_ledger_error(request: Request, error: Exception) -> Response:

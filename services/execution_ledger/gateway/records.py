@@ -99,6 +99,9 @@ class ExecutionRecord(ExecutionSummary):
     position: str
 
 
+PAYLOADS = ("inputs", "properties", "outputs")
+
+
 class ExecutionPage(Message):
     """`next` is the cursor of the page after this one; null on the last."""
 
@@ -119,12 +122,21 @@ def summary(row: Mapping[str, Any]) -> ExecutionSummary:
     return ExecutionSummary(**_plain(row, ExecutionSummary.model_fields))
 
 
+def record_json(row: Mapping[str, Any], attempts: Sequence[Mapping[str, Any]], position: str) -> bytes:
+    """The whole record; payloads pass through as the text they are stored as, which may be deeper than we can parse."""
+    bare = record(row, attempts, position).model_dump_json(exclude=set(PAYLOADS))
+    payloads = "".join(f',"{name}":{row[name] or "null"}' for name in PAYLOADS)
+    return f"{bare.removesuffix('}')}{payloads}}}".encode()
+
+
 def record(row: Mapping[str, Any], attempts: Sequence[Mapping[str, Any]], position: str) -> ExecutionRecord:
-    json_columns = ("options", "inputs", "properties", "outputs", "failure", "warnings")
+    """Without its payloads."""
+    json_columns = ("options", "failure", "warnings")
     return ExecutionRecord(
         **_plain(row, ExecutionSummary.model_fields),
         **{name: json.loads(row[name]) if row[name] else None for name in json_columns},
         **{name: row[name] for name in ("pipeline_digest", "version", "digest")},
+        **dict.fromkeys(PAYLOADS),
         abort=_abort(row),
         attempts=[AttemptRecord(**_plain(attempt, AttemptRecord.model_fields)) for attempt in attempts],
         position=position,

@@ -23,7 +23,7 @@ def shard_of_reference(reference: str, shards: int) -> int:
     if not shards:
         raise away("starting", "This gateway has not reached the log yet. Try again in a moment.")
     number = _number(reference)
-    if _ID.fullmatch(reference):
+    if _ID.fullmatch(reference.lower()):
         shard = shard_of(reference)
     elif number is not None and number <= _NUMBER_MAX:
         shard = shard_of_number(number)
@@ -35,10 +35,10 @@ def shard_of_reference(reference: str, shards: int) -> int:
 
 
 async def execution_id(gateway: Gateway, token: str, reference: str, min_position: str | None) -> str:
-    """The id itself, or what the views say a number or name stands for."""
+    """The id itself, in lower case, or what the views say a number or name stands for."""
     shard = shard_of_reference(reference, gateway.tail.shards)
-    if _ID.fullmatch(reference):
-        return reference
+    if _ID.fullmatch(reference.lower()):
+        return reference.lower()
     await gateway.reading.reach(token, min_position, shard)
     row = await found_or_caught_up(gateway, shard, lambda: gateway.views.id_of_number(_number(reference) or 0))
     if row is None or reference not in (row["name"], str(_number(reference))):

@@ -7,7 +7,7 @@ time), or unknown (not even the log has answered), which is raised and names the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from execution_ledger.clock import World
@@ -22,7 +22,7 @@ from .problems import Away, Refused, away, refused
 from .tail import Tail
 from .traces import Trace, Waiter
 
-UNDECIDED_MAX = 2_000  # commands that may wait for one shard's decisions when a Submit comes
+UNDECIDED_MAX = 2_000  # commands that may lie before one shard's ledger when a Submit comes: some 200 ms of deciding
 CHUNK_COMMANDS_MAX = 500
 CHUNK_BYTES_MAX = 1_000_000
 
@@ -75,10 +75,12 @@ class Sender:
     def fresh_id(self, shard: int) -> str:
         return make_id(self._world.clock.now_ms(), shard, self._world.chance.getrandbits(62))
 
-    def admit(self, shard: int) -> None:
+    def admit(self, shards: Iterable[int]) -> None:
         """What makes new executions asks here first; an abort never does. Raises Away."""
-        if self._tail.traces.waiting(shard) >= UNDECIDED_MAX:
-            raise away("too-busy", f"{UNDECIDED_MAX:,} commands wait for shard {shard}. Send this again in a second.")
+        for shard in shards:
+            undecided = self._tail.traces.undecided(shard)
+            if undecided >= UNDECIDED_MAX:
+                raise away("too-busy", f"{undecided:,} commands wait for shard {shard}. Send this again in a second.")
 
     async def send(self, shard: int, command: AnyCommand) -> Answer:
         """Raises Refused or Away for every answer that is not "done as asked" or "received"."""
@@ -122,17 +124,18 @@ class Sender:
             return
 
     def _expect(self, shard: int, commands: Sequence[AnyCommand]) -> list[Waiter]:
-        return [self._tail.traces.expect(shard, command.command_id, command.subject) for command in commands]
+        return [self._tail.traces.expect(shard, command) for command in commands]
 
     async def _deliver(self, waiters: Sequence[Waiter], batch: Sequence[Outgoing]) -> None:
         try:
             offsets = await self._log.send(Lane(Topic.COMMANDS, waiters[0].shard), batch)
         except OutcomeUnknown as unknown:
-            if not all(waiter.settle_unacknowledged() for waiter in waiters):
-                raise _unknown(waiters[0]) from unknown
+            unsettled = [waiter for waiter in waiters if not waiter.settle_unacknowledged()]
+            if unsettled:
+                raise _unknown(unsettled[0]) from unknown
         else:
             for waiter, offset in zip(waiters, offsets, strict=True):
-                waiter.sent(offset)
+                self._tail.traces.acknowledged(waiter, offset)
 
 
 def accepted(answer: Answer) -> Answer:

@@ -49,6 +49,7 @@ class GatewayService:
                 ("gateway http", self._serve()),
                 ("gateway tail", self.gateway.tail.run()),
                 ("gateway views", self.gateway.views.run()),
+                ("gateway watch", self.gateway.watch()),
                 ("gateway ready", self._tell_ready()),
             )
         finally:

@@ -1,4 +1,4 @@
-"""JSON as this API takes it: no NaN, no key twice, no depth without end.
+"""JSON as this API takes it: no NaN, no key twice.
 
 Two parsers that disagree about a document are how a checked body becomes another one behind the check.
 """
@@ -8,8 +8,6 @@ from __future__ import annotations
 import json
 import math
 from typing import Any
-
-DEPTH_MAX = 64  # of one input or property; deeper values break readers that recurse
 
 
 class NotStrict(ValueError):
@@ -22,11 +20,6 @@ def parse(raw: bytes) -> Any:
         return json.loads(raw, object_pairs_hook=_object, parse_constant=_constant, parse_float=_finite)
     except RecursionError as error:
         raise NotStrict("it is nested too deeply") from error
-
-
-def too_deep(value: Any, left: int = DEPTH_MAX) -> bool:
-    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return left < 0 or any(too_deep(child, left - 1) for child in children)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

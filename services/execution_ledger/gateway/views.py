@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 
 from execution_ledger.errors import Unavailable
+from execution_ledger.messages.events import TYPE_PREFIX
 from execution_ledger.messages.parts import TERMINAL
 from execution_ledger.postgres import open_pool, queries
 
@@ -116,4 +117,7 @@ class Views:
 
 
 def _frames(rows: Sequence[Row]) -> list[Frame]:
-    return [Frame(*row.values()) for row in rows]
+    """The journal leaves the prefix of types out; a stream says the whole type, wherever its event comes from."""
+    return [
+        Frame(row["shard"], row["sequence"], TYPE_PREFIX + row["type"], row["subject"], row["event"]) for row in rows
+    ]

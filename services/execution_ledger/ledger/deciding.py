@@ -32,9 +32,7 @@ from execution_ledger.messages.parts import Failure, Outcome, Refusal
 from execution_ledger.messages.reports import REPORTS, AnyReport
 
 from .recording import Cause, Cursor, Decided, append
-from .shard import ShardState
-
-ID_AGE_MAX_MS = 120_000  # an id may be this old when its Submit is appended; remembering ids relies on it
+from .shard import ID_AGE_MAX_MS, ID_AHEAD_MAX_MS, ShardState
 
 
 def decide_batch(state: ShardState, cursor: Cursor, records: Iterable[Record]) -> Decided:
@@ -92,7 +90,7 @@ def _rejected(command: AnyCommand, refusal: Refusal) -> Fact:
 
 def _decision(state: ShardState, command: AnyCommand, appended_ms: int) -> Decision:
     if first := state.answer(command.command_id):
-        return [_repeated(command, first)]
+        return [_repeated(command, first.outcome())]
     if refusal := _misplaced(state, command):
         return refusal
     match command:
@@ -138,7 +136,7 @@ def _unacceptable_id(state: ShardState, command: Submit, appended_ms: int) -> Re
     age_max_ms = BATCH_AGE_MAX_MS if command.origin else ID_AGE_MAX_MS
     if age_ms > age_max_ms:
         return Refusal(code="id_too_old", detail="The id was made too long ago. Ask again: a new one will be made.")
-    if age_ms < -ID_AGE_MAX_MS:
+    if age_ms < -ID_AHEAD_MAX_MS:
         return Refusal(code="id_from_future", detail="The id's time lies ahead of the log's. Set the sender's clock.")
     highest = state.sources.get(command.origin.source) if command.origin else None
     if command.origin and highest is not None and command.origin.ordinal <= highest:
@@ -199,7 +197,8 @@ def _end_after_failure(decided: Decided, record: Record, report: AnyReport, erro
     try:
         return append(decided, report.execution_id, [failed], cause)
     except Exception:  # noqa: BLE001 - not even failing it works, so it is set apart
-        return append(decided, report.execution_id, [events.Quarantined(error=error)], cause)
+        bare = Cause(record.time_ms)  # what came with the report may be what raised
+        return append(decided, report.execution_id, [events.Quarantined(error=error)], bare)
 
 
 def _lane(record: Record) -> Literal["commands", "reports"]:

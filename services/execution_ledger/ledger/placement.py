@@ -18,25 +18,28 @@ class Placement:
     me: str
     absent_after_ms: int
     _ticks: dict[str, int] = field(default_factory=dict)  # process -> append time of its newest tick
+    _refused: dict[str, set[int]] = field(default_factory=dict)  # process -> shards that it cannot serve
 
     def observe(self, tick: LedgerTick, appended_ms: int) -> None:
         if tick.leaving:
             self._ticks.pop(tick.process, None)
         else:
             self._ticks[tick.process] = appended_ms
+            self._refused[tick.process] = set(tick.refused)
 
     def present(self) -> list[str]:
         newest = self._ticks.get(self.me)
         if newest is None:
             return []
         self._ticks = {name: at for name, at in self._ticks.items() if newest - at <= self.absent_after_ms}
+        self._refused = {name: self._refused[name] for name in self._ticks}
         return sorted(self._ticks)
 
     def mine(self, shards: int) -> set[int]:
         present = self.present()
-        return {shard for shard in range(shards) if present and _owner(shard, present) == self.me}
+        return {shard for shard in range(shards) if self._owner(shard, present) == self.me}
 
-
-def _owner(shard: int, present: list[str]) -> str:
-    """Rendezvous hashing: when a process comes or goes, only its own shards move."""
-    return max(present, key=lambda process: hashlib.sha256(f"{process}/{shard}".encode()).digest())
+    def _owner(self, shard: int, present: list[str]) -> str | None:
+        """Rendezvous hashing: when a process comes or goes, only its own shards move."""
+        able = [process for process in present if shard not in self._refused[process]]
+        return max(able, key=lambda process: hashlib.sha256(f"{process}/{shard}".encode()).digest(), default=None)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import structlog
 
 from execution_ledger.clock import World
 from execution_ledger.errors import Fenced, Permanent, Transient
 from execution_ledger.lifecycle import run_until
-from execution_ledger.log.protocol import Lane, Log, Outgoing, Topic
+from execution_ledger.log.protocol import Lane, Log, Outgoing, Record, Topic
 from execution_ledger.messages.heartbeats import HEARTBEATS, LedgerTick
 from execution_ledger.settings import LedgerSettings
 
 from .placement import Placement
 from .writing import Shard, ShardServer
 
+PROCESS_PREFIX = "ledger-"
+LOOKBACK = 1_000  # heartbeats: far more than come in the time after which a process counts as absent
 RETAKE_S_MIN, RETAKE_S_MAX = 0.05, 2.0
 _HEARTBEATS = Lane(Topic.HEARTBEATS, 0)
 
@@ -29,13 +32,15 @@ class LedgerService:
 
     def __init__(self, log: Log, world: World, settings: LedgerSettings, shards: int) -> None:
         self._log, self._world, self._settings, self._shards = log, world, settings, shards
-        self.process = f"ledger-{world.chance.getrandbits(48):012x}"
+        self.process = f"{PROCESS_PREFIX}{world.chance.getrandbits(48):012x}"
         self.ready = asyncio.Event()
         self._stopping = asyncio.Event()
         self._placement = Placement(self.process, settings.absent_after_ms)
         self._servers: dict[int, ShardServer] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self.serving: set[int] = set()
+        self._refused: set[int] = set()  # what this process cannot serve; another one may
+        self._placed = 0  # how often placement was worked out
         self._bug: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._log_time_ms = 0  # the newest append time read
 
@@ -55,7 +60,7 @@ class LedgerService:
             await asyncio.sleep(self._settings.tick_s)
 
     async def _send_tick(self, *, leaving: bool) -> None:
-        tick = LedgerTick(process=self.process, leaving=leaving)
+        tick = LedgerTick(process=self.process, leaving=leaving, refused=sorted(self._refused))
         record = Outgoing(self.process.encode(), tick.model_dump_json(exclude_none=True).encode())
         try:
             await self._log.send(_HEARTBEATS, [record])
@@ -63,32 +68,38 @@ class LedgerService:
             _log.warning("tick not acknowledged", error=str(error))  # absence is what its silence will tell
 
     async def _place(self) -> None:
-        since_ms = self._world.clock.now_ms() - self._settings.absent_after_ms
-        position = await self._log.position_at(_HEARTBEATS, since_ms)
+        position: int | None = None
         while True:
             try:
+                if position is None:
+                    position = await self._a_little_back()
                 async with self._log.reader({_HEARTBEATS: position}) as reader:
                     while True:
                         chunk = (await reader.read(wait_s=60)).get(_HEARTBEATS)
                         if chunk is not None:
                             position = chunk.position
-                            self._observe([(record.value or b"", record.time_ms) for record in chunk.records])
+                            self._observe(chunk.records)
             except Transient as error:
                 _log.warning("heartbeats cannot be read", error=str(error))
                 await asyncio.sleep(self._settings.tick_s)
 
-    def _observe(self, ticks: list[tuple[bytes, int]]) -> None:
-        mine_was_read = False
-        for value, appended_ms in ticks:
-            self._log_time_ms = appended_ms
-            tick = _ledger_tick(value)
+    async def _a_little_back(self) -> int:
+        """Counted in records, not in time: this machine's clock may differ from the log's."""
+        return max(await self._log.begin(_HEARTBEATS), await self._log.end(_HEARTBEATS) - LOOKBACK)
+
+    def _observe(self, records: Sequence[Record]) -> None:
+        placement_is_due = False
+        for record in records:
+            self._log_time_ms = record.time_ms
+            tick = _ledger_tick(record)
             if tick is not None:
-                self._placement.observe(tick, appended_ms)
-                mine_was_read = mine_was_read or tick.process == self.process or tick.leaving
-        if mine_was_read:
+                self._placement.observe(tick, record.time_ms)
+                placement_is_due = placement_is_due or tick.process == self.process or tick.leaving
+        if placement_is_due:
             self._serve_what_is_placed_here()
 
     def _serve_what_is_placed_here(self) -> None:
+        self._placed += 1
         mine = self._placement.mine(self._shards)
         for shard in self._servers.keys() - mine:
             self._servers.pop(shard).let_go()
@@ -110,36 +121,43 @@ class LedgerService:
             self._bug.set_exception(error)
 
     async def _raise_bug(self) -> None:
-        await self._bug
+        await asyncio.shield(self._bug)
 
     async def _keep_serving(self, number: int, server: ShardServer, previous: asyncio.Task[None] | None) -> None:
         """Serves until let go; anything transient means taking over anew, after a jittered pause."""
         if previous is not None:
             await asyncio.wait([previous])
-        pause_s = RETAKE_S_MIN
+        pause_s, not_before = RETAKE_S_MIN, 0
         while server.wanted:
             try:
                 await server.serve(lambda: self._mark(number, serving=True))
             except Fenced as error:
                 # Someone else was placed here; only a placement that still names us two ticks later brings us back.
                 _log.info("shard lost", shard=number, why=str(error))
-                pause_s = 2 * self._settings.tick_s
+                not_before = self._placed + 2
             except Transient as error:
                 _log.warning("shard is taken over anew", shard=number, why=str(error))
-                pause_s = min(2 * pause_s, RETAKE_S_MAX)
+                pause_s = RETAKE_S_MIN if number in self.serving else min(2 * pause_s, RETAKE_S_MAX)
             except Permanent as error:
                 _log.error("shard stopped", shard=number, error=str(error))
+                self._refused.add(number)
                 return
             finally:
                 self._mark(number, serving=False)
-            await server.rest(pause_s * (0.5 + self._world.chance.random()))
+            await self._rest(server, pause_s, not_before)
+
+    async def _rest(self, server: ShardServer, pause_s: float, not_before: int) -> None:
+        """At least once, and until placement was worked out `not_before` times."""
+        await server.rest(pause_s * (0.5 + self._world.chance.random()))
+        while server.wanted and self._placed < not_before:
+            await server.rest(self._settings.tick_s * (0.5 + self._world.chance.random()))
 
     def _mark(self, shard: int, *, serving: bool) -> None:
         (self.serving.add if serving else self.serving.discard)(shard)
         self._update_readiness()
 
     def _update_readiness(self) -> None:
-        if self._placement.present() and self.serving >= self._servers.keys():
+        if self._placement.present() and not self._refused and self.serving >= self._servers.keys():
             self.ready.set()
         else:
             self.ready.clear()
@@ -152,12 +170,16 @@ class LedgerService:
         if self._tasks:
             await asyncio.wait(self._tasks.values())
         await self._send_tick(leaving=True)
+        if self._bug.done():
+            await self._bug
 
 
-def _ledger_tick(value: bytes) -> LedgerTick | None:
+def _ledger_tick(record: Record) -> LedgerTick | None:
     """Other processes' heartbeats are none of a ledger's business, and neither is what cannot be read."""
+    if not (record.key or b"").startswith(PROCESS_PREFIX.encode()):
+        return None
     try:
-        heartbeat = HEARTBEATS.validate_json(value)
+        heartbeat = HEARTBEATS.validate_json(record.value or b"")
     except ValueError:
         return None
     return heartbeat if isinstance(heartbeat, LedgerTick) else None

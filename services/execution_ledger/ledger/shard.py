@@ -7,21 +7,24 @@ commit has returned: events that were aborted never happened.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from rpds import HashTrieMap
 
 from execution_ledger.domain.catalog import Registration
 from execution_ledger.domain.execution import Ended, Execution, evolve
-from execution_ledger.errors import BrokenHistory
+from execution_ledger.errors import BrokenHistory, TopicContract
 from execution_ledger.messages import events
 from execution_ledger.messages.events import Event
 from execution_ledger.messages.ids import SHARDS_MAX
-from execution_ledger.messages.parts import Outcome, Refusal
+from execution_ledger.messages.parts import Outcome, PipelineRef, Refusal
 from execution_ledger.settings import LedgerSettings
 
 from .memory import Remembered
 
+ID_AGE_MAX_MS = 120_000  # an id may be this old when its Submit is appended …
+ID_AHEAD_MAX_MS = 10_000  # … and its maker's clock this far ahead of the log's,
+REMEMBER_MS = ID_AGE_MAX_MS + ID_AHEAD_MAX_MS  # so remembering ids for this long finds every repeat
 UNBOUNDED = 2**63  # kept by time alone
 
 REFUSED_IDS = frozenset({"id_too_old", "id_from_future"})
@@ -38,13 +41,29 @@ class Tracked:
     previous: str  # sha256 of its newest event
 
 
+class Answer(NamedTuple):
+    """The first answer to a command; many are remembered, so it is as small as it can be."""
+
+    sequence: int
+    subject: str
+    body_digest: str | None = None
+    refused: Refusal | None = None
+    number: int | None = None
+    name: str | None = None
+    version: int | None = None
+    versions: dict[str, PipelineRef] | None = None
+
+    def outcome(self) -> Outcome:
+        return Outcome(**self._asdict())
+
+
 @dataclass(frozen=True, slots=True)
 class ShardState:
     shard: int
     shards: int
     ended: Remembered[Tracked]
-    answers: Remembered[Outcome]  # by command id
-    keyed: Remembered[Outcome]  # those whose client sent a key
+    answers: Remembered[Answer]  # by command id
+    keyed: Remembered[Answer]  # those whose client sent a key
     sources: Remembered[int]  # source -> highest ordinal
     live: HashTrieMap[str, Tracked] = field(default_factory=HashTrieMap)
     pipelines: HashTrieMap[str, Registration] = field(default_factory=HashTrieMap)
@@ -60,7 +79,7 @@ class ShardState:
     def tracked(self, execution_id: str) -> Tracked | None:
         return self.live.get(execution_id) or self.ended.get(execution_id)
 
-    def answer(self, command_id: str) -> Outcome | None:
+    def answer(self, command_id: str) -> Answer | None:
         return self.answers.get(command_id) or self.keyed.get(command_id)
 
 
@@ -68,8 +87,8 @@ def initial(shard: int, shards: int, settings: LedgerSettings) -> ShardState:
     return ShardState(
         shard,
         shards,
-        ended=Remembered(settings.remember_ms, UNBOUNDED),
-        answers=Remembered(settings.remember_ms, UNBOUNDED),
+        ended=Remembered(REMEMBER_MS, UNBOUNDED),
+        answers=Remembered(REMEMBER_MS, UNBOUNDED),
         keyed=Remembered(settings.keyed_ms, settings.keyed_max),
         sources=Remembered(settings.keyed_ms, settings.keyed_max),
     )
@@ -109,7 +128,7 @@ def _check_order(state: ShardState, event: Event) -> None:
 def _of_fact(state: ShardState, event: Event, digest: str) -> Fields:
     match event.data:
         case events.ShardCreated() as fact:
-            return {"log_id": fact.log_id}
+            return _of_creation(state, fact)
         case events.DispatcherClaimed() as fact:
             return {"claim": fact.claim}
         case events.PipelineRegistered() as fact:
@@ -119,6 +138,15 @@ def _of_fact(state: ShardState, event: Event, digest: str) -> Fields:
             return _of_execution(state, event, event.version, digest)
         case _:
             return {}
+
+
+def _of_creation(state: ShardState, fact: events.ShardCreated) -> Fields:
+    if fact.shards != state.shards:
+        raise TopicContract(
+            f"This log was made with {fact.shards} shards, not {state.shards}. The number is fixed for ever, because "
+            "ids and keys name their shard: go back to it, or begin a new log under another topic prefix."
+        )
+    return {"log_id": fact.log_id}
 
 
 def _of_execution(state: ShardState, event: Event, version: int, digest: str) -> Fields:
@@ -153,10 +181,10 @@ def _of_answer(state: ShardState, event: Event) -> Fields:
     """A command's first event is its answer; what follows in the same breath adds nothing to it."""
     if event.commandid is None or _is_no_answer(event.data) or state.answer(event.commandid):
         return {}
-    outcome = outcome_of(event)
+    answer = answer_of(event)
     if getattr(event.data, "keyed", False):
-        return {"keyed": state.keyed.adding(event.commandid, outcome, event.recordedtime)}
-    return {"answers": state.answers.adding(event.commandid, outcome, event.recordedtime)}
+        return {"keyed": state.keyed.adding(event.commandid, answer, event.recordedtime)}
+    return {"answers": state.answers.adding(event.commandid, answer, event.recordedtime)}
 
 
 def _is_no_answer(fact: events.Fact) -> bool:
@@ -166,10 +194,10 @@ def _is_no_answer(fact: events.Fact) -> bool:
     return isinstance(fact, events.CommandRepeated)
 
 
-def outcome_of(event: Event) -> Outcome:
+def answer_of(event: Event) -> Answer:
     """What the sender of this event's command was told."""
     fact = event.data
-    return Outcome(
+    return Answer(
         sequence=event.sequence,
         subject=event.subject,
         body_digest=getattr(fact, "body_digest", None),

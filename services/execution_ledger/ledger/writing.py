@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
+import heapq
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from operator import attrgetter
 
 import structlog
 
 from execution_ledger.clock import World
-from execution_ledger.errors import LogTruncated, Unavailable
+from execution_ledger.errors import LogTruncated, TopicContract, Unavailable
 from execution_ledger.log.protocol import Lane, Log, Reader, Record, Topic, Writer
 from execution_ledger.messages import events
 from execution_ledger.messages.events import decode_event, digest_of
@@ -64,9 +65,13 @@ class ShardServer:
 
     async def serve(self, ready: Callable[[], None]) -> None:
         async with self._log.take_over(self._shard.number) as writer:
-            state = await self._claim(writer, await self._replay(writer.end))
-            ready()
-            await self._decide_what_comes(writer, state)
+            state = await self._replay(writer.end)
+            log_id = await self._check_log(state)
+            positions = await self._positions(cursor_of(state), state.recorded_ms)
+            if self.wanted:
+                state = await self._claim(writer, state, log_id)
+                ready()
+                await self._decide_what_comes(writer, state, positions)
 
     async def _replay(self, end: int) -> ShardState:
         state = initial(self._shard.number, self._shard.count, self._settings)
@@ -78,7 +83,7 @@ class ShardServer:
             )
         position = 0
         async with self._log.reader({lane: position}) as reader:
-            while position < end:
+            while position < end and self.wanted:  # half a replay is never built upon
                 for chunk in (await reader.read(READ_WAIT_S)).values():
                     position = chunk.position
                     for record in chunk.records:
@@ -86,51 +91,71 @@ class ShardServer:
                         state = fold(state, decode_event(raw), digest_of(raw))
         return state
 
-    async def _claim(self, writer: Writer, state: ShardState) -> ShardState:
-        facts: list[events.Fact] = [events.ShardClaimed(owner=self._owner)]
-        if not state.log_id:
-            facts.insert(0, events.ShardCreated(log_id=await self._new_log_id(), shards=self._shard.count))
-        claimed = self._own(state, cursor_of(state), facts)
-        await writer.append(claimed.outgoing)
-        _log.info("shard claimed", shard=state.shard, epoch=claimed.state.epoch, sequence=claimed.state.sequence)
-        return claimed.state
+    async def _check_log(self, state: ShardState) -> str:
+        """The log's id: shard 0 makes it, the others copy it from shard 0's first event, and all must agree on it."""
+        if self._shard.number != CATALOG_SHARD:
+            catalog = await self._first_of_catalog()
+            if catalog.shards != self._shard.count or state.log_id not in ("", catalog.log_id):
+                raise self._made_anew()
+            return catalog.log_id
+        if not state.log_id and await self._was_ever_used():
+            raise self._made_anew()
+        return state.log_id or f"{self._world.chance.getrandbits(128):032x}"
 
-    async def _new_log_id(self) -> str:
-        """Shard 0 makes the log's id; the others copy it from shard 0's first event."""
-        if self._shard.number == CATALOG_SHARD:
-            return f"{self._world.chance.getrandbits(128):032x}"
+    async def _first_of_catalog(self) -> events.ShardCreated:
         lane = Lane(Topic.EVENTS, CATALOG_SHARD)
         async with self._log.reader({lane: 0}) as reader:
             while self.wanted:
                 chunk = (await reader.read(READ_WAIT_S)).get(lane)
                 if chunk is not None and chunk.records:
-                    return str(decode_event(chunk.records[0].value or b"").data.log_id)
+                    created = decode_event(chunk.records[0].value or b"").data
+                    assert isinstance(created, events.ShardCreated)
+                    return created
         raise Unavailable("Shard 0 has no first event yet, so this log has no id. Start a ledger for shard 0, too.")
 
-    def _own(self, state: ShardState, cursor: Cursor, facts: list[events.Fact]) -> Decided:
-        """Events that no record asked for."""
-        return append(Decided(state, cursor), f"shard/{self._shard.number}", facts, Cause(self._log_time()))
+    async def _was_ever_used(self) -> bool:
+        """Reports come only after events: where there were any, a log without a first event has lost it."""
+        ends = [await self._log.end(Lane(Topic.REPORTS, shard)) for shard in range(self._shard.count)]
+        return any(ends)
 
-    async def _decide_what_comes(self, writer: Writer, state: ShardState) -> None:
+    def _made_anew(self) -> TopicContract:
+        return TopicContract(
+            f"Shard {self._shard.number} does not belong to this log: its topics were made anew, or with another "
+            "number of shards, while others were kept. Restore the events topic from a copy, or begin a new log under "
+            "another topic prefix."
+        )
+
+    async def _claim(self, writer: Writer, state: ShardState, log_id: str) -> ShardState:
+        facts: list[events.Fact] = [events.ShardClaimed(owner=self._owner)]
+        if not state.log_id:
+            facts.insert(0, events.ShardCreated(log_id=log_id, shards=self._shard.count))
+        claimed = self._own(state, cursor_of(state), facts)
+        await writer.append(claimed.outgoing)
+        _log.info("shard claimed", shard=state.shard, epoch=claimed.state.epoch, sequence=claimed.state.sequence)
+        return claimed.state
+
+    def _own(self, state: ShardState, cursor: Cursor, facts: list[events.Fact]) -> Decided:
+        """Events that no record asked for. They do not move recorded time: what the lanes hold may be older."""
+        cause = Cause(state.recorded_ms or self._log_time())
+        return append(Decided(state, cursor), f"shard/{self._shard.number}", facts, cause)
+
+    async def _decide_what_comes(self, writer: Writer, state: ShardState, positions: Mapping[Lane, int]) -> None:
         cursor, ignored = cursor_of(state), 0
-        async with self._log.reader(await self._positions(cursor)) as reader:
+        async with self._log.reader(positions) as reader:
             while self.wanted:
                 for batch in self._batches(await self._pending(reader)):
                     decided = decide_batch(state, cursor, batch)
                     ignored += decided.ignored
                     if decided.outgoing:
                         await writer.append(decided.outgoing)  # only when this returns does the new state hold
-                        ignored = 0
                     state, cursor = decided.state, decided.cursor
                 if cursor != cursor_of(state) and self._checkpoint_is_due():
                     state, ignored = await self._checkpoint(writer, state, cursor, ignored), 0
 
-    async def _positions(self, cursor: Cursor) -> dict[Lane, int]:
+    async def _positions(self, cursor: Cursor, recorded_ms: int) -> dict[Lane, int]:
         """Behind what was decided. A lane that has lost records which nobody decided is no lane to go on with."""
-        positions = {
-            Lane(Topic.COMMANDS, self._shard.number): cursor.commands + 1,
-            Lane(Topic.REPORTS, self._shard.number): cursor.reports + 1,
-        }
+        commands, reports = Lane(Topic.COMMANDS, self._shard.number), Lane(Topic.REPORTS, self._shard.number)
+        positions = {commands: cursor.commands + 1, reports: cursor.reports + 1}
         for lane, position in positions.items():
             begin = await self._log.begin(lane)
             if begin > position:
@@ -139,14 +164,23 @@ class ShardServer:
                     f"{position} were decided: retention has removed what nobody has read. Nothing can be decided "
                     "here until an operator has made sure what was lost."
                 )
+        # Every command left an event of its own time or later; what is younger than all events was never decided.
+        if await self._appended_ms(commands, cursor.commands) > recorded_ms:
+            raise self._made_anew()
         return positions
 
+    async def _appended_ms(self, lane: Lane, position: int) -> int:
+        """0 where nothing was read yet, or what was read there is no longer kept."""
+        if position < await self._log.begin(lane):
+            return 0
+        async with self._log.reader({lane: position}) as reader:
+            chunk = (await reader.read(READ_WAIT_S)).get(lane)
+        return chunk.records[0].time_ms if chunk and chunk.records and chunk.records[0].offset == position else 0
+
     async def _pending(self, reader: Reader) -> Iterator[Record]:
-        """What both lanes hold now, taken in turns so that neither can starve the other."""
+        """What both lanes hold now, in the order of their appending: neither starves the other, and time goes on."""
         chunks = await reader.read(READ_WAIT_S)
-        lanes = [chunk.records for _, chunk in sorted(chunks.items())]
-        turns = itertools.zip_longest(*lanes)
-        return (record for turn in turns for record in turn if record is not None)
+        return heapq.merge(*(chunk.records for chunk in chunks.values()), key=attrgetter("time_ms"))
 
     def _batches(self, pending: Iterator[Record]) -> Iterator[list[Record]]:
         """Group commits, bounded by records and by bytes read."""

@@ -70,6 +70,7 @@ class KafkaReader:
         until = clock() + wait_s
         while True:
             self._raise_failure()
+            self._watchdog.asked = True
             left_s = max(0.0, until - clock())
             chunks = await self._poll(min(left_s, SLICE_S))
             if chunks or not left_s:

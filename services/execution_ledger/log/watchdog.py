@@ -30,6 +30,7 @@ class Watchdog:
         self._moved: dict[Lane, int] = {}
         self._waiting_looks: dict[Lane, int] = {}
         self._unanswered = 0
+        self.asked = False  # set by every read: where nobody reads, nothing stands still
         self.verdict: LedgerError | None = None
 
     async def run(self) -> None:
@@ -38,8 +39,9 @@ class Watchdog:
             self.verdict = await self.look()
 
     async def look(self) -> LedgerError | None:
-        """One look, at the lanes that stand where they stood at the last one."""
-        positions = dict(self._positions())
+        """One look, at the lanes that stand where they stood at the last one, though somebody wanted to read."""
+        asked, self.asked = self.asked, False
+        positions = dict(self._positions()) if asked else {}
         still = [lane for lane, position in positions.items() if self._moved.get(lane) == position]
         self._moved = positions
         try:

@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+
+TIME_MS_MAX = 253_402_300_799_999  # the end of the year 9999, the last that RFC 3339 can say
 
 
 class Message(BaseModel):
@@ -31,10 +33,17 @@ def _time_ms(value: Any) -> Any:
     return value
 
 
-# Milliseconds since 1970 in Python, RFC 3339 on the wire.
-Time = Annotated[
-    int,
-    BeforeValidator(_time_ms),
+def _clamped(value: Any) -> Any:
+    """A reporter's clock may be anywhere; its report still counts."""
+    time_ms = _time_ms(value)
+    return min(max(time_ms, 0), TIME_MS_MAX) if isinstance(time_ms, int) else time_ms
+
+
+_ON_THE_WIRE = (
     PlainSerializer(rfc3339, return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "format": "date-time"}),
-]
+)
+
+# Milliseconds since 1970 in Python, RFC 3339 on the wire.
+Time = Annotated[int, Field(ge=0, le=TIME_MS_MAX), BeforeValidator(_time_ms), *_ON_THE_WIRE]
+ReportedTime = Annotated[int, BeforeValidator(_clamped), *_ON_THE_WIRE]

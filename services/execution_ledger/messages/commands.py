@@ -11,7 +11,7 @@ from pydantic import Field, TypeAdapter
 
 from .base import Message, Time
 from .ids import ExecutionId, PipelineName
-from .parts import ExpiryCause, Labels, Mode, Options, Origin, PipelineRef, Policy, Reason, Text
+from .parts import Count, ExpiryCause, Labels, Mode, Options, Origin, PipelineRef, Policy, Reason, Text
 from .payload import Payload
 
 
@@ -62,18 +62,18 @@ class ForceAbort(ExecutionCommand):
 class DispatcherCommand(ExecutionCommand):
     """Asked by the active dispatcher; a `claim` lower than the shard's newest is refused."""
 
-    claim: int
+    claim: Count
 
 
 class Dispatch(DispatcherCommand):
     type: Literal["dispatch.v1"] = "dispatch.v1"
-    attempt: Annotated[int, Field(ge=1)]
+    attempt: Count
     runner: Text
 
 
 class ExpireAttempt(DispatcherCommand):
     type: Literal["expire_attempt.v1"] = "expire_attempt.v1"
-    attempt: Annotated[int, Field(ge=1)]
+    attempt: Count
     cause: ExpiryCause
 
 
@@ -100,7 +100,7 @@ class ClaimDispatch(CommandBase):
     type: Literal["claim_dispatch.v1"] = "claim_dispatch.v1"
     dispatcher: Text
     address: Text | None = None
-    claim: int | None = None
+    claim: Count | None = None
 
     @property
     def subject(self) -> str:
@@ -112,7 +112,7 @@ class OpenBatch(CommandBase):
 
     type: Literal["open_batch.v1"] = "open_batch.v1"
     batch_id: ExecutionId
-    count: Annotated[int, Field(ge=1)]
+    count: Count
     opened: Time
     versions: dict[PipelineName, PipelineRef]
 

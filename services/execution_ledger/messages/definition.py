@@ -9,7 +9,7 @@ from pydantic import Field
 from .base import Message
 from .ids import PipelineName
 from .parts import Reason, Text
-from .payload import json_text
+from .payload import DEPTH_MAX, json_text, too_deep
 
 PortType = Literal["string", "number", "boolean", "json", "array"]
 PortName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
@@ -44,6 +44,24 @@ def mismatch(port: Port, value: Any) -> str | None:
         "json": True,
     }[port.type]
     return None if fits else f"must be a {port.type}, not {_kind(value)}"
+
+
+def check_defaults(definition: Definition) -> dict[str, str]:
+    """What is wrong with the defaults, by input name. Not a rule of `Definition` itself: what is in the log is read."""
+    given = {name: port for name, port in definition.inputs.items() if port.default is not None}
+    return {
+        name: wrong for name, port in given.items() if (wrong := mismatch(port, port.default) or _unfit(port.default))
+    }
+
+
+def _unfit(value: Any) -> str | None:
+    if too_deep(value):
+        return f"is nested more than {DEPTH_MAX} levels deep"
+    try:
+        json_text(value).encode()
+    except (ValueError, TypeError) as error:  # half a surrogate pair, NaN
+        return f"cannot be written as JSON ({error})"
+    return None
 
 
 def check_inputs(definition: Definition, given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
@@ -87,5 +105,12 @@ def definition_text(definition: Definition) -> str:
 
 
 def _kind(value: Any) -> str:
-    names = {str: "a string", bool: "a boolean", int: "a number", float: "a number", list: "an array"}
-    return "null" if value is None else names.get(type(value), "an object" if isinstance(value, dict) else "this")
+    names = {
+        str: "a string",
+        bool: "a boolean",
+        int: "a number",
+        float: "a number",
+        list: "an array",
+        dict: "an object",
+    }
+    return "null" if value is None else names.get(type(value), f"a Python {type(value).__name__}")

@@ -29,6 +29,7 @@ from .base import Message, Time
 from .ids import ExecutionId, PipelineName
 from .parts import (
     AbortOutcome,
+    Count,
     ExpiryCause,
     Failure,
     Labels,
@@ -45,8 +46,6 @@ from .parts import (
 from .payload import Payload
 
 TYPE_PREFIX = "executionledger."
-
-Attempt = Annotated[int, Field(ge=1)]
 
 
 class Fact(Message):
@@ -141,21 +140,21 @@ class Queued(Fact):
 
 class Dispatched(Fact):
     TYPE = "execution.dispatched.v1"
-    attempt: Attempt
+    attempt: Count
     runner: Text
     claim: int
 
 
 class Started(Fact):
     TYPE = "execution.started.v1"
-    attempt: Attempt
+    attempt: Count
     runner: Text
     ordinal: int  # of the report, so that a repeated report is known for one after a replay, too
 
 
 class Warned(Fact):
     TYPE = "execution.warned.v1"
-    attempt: Attempt
+    attempt: Count
     ordinal: int
     message: Reason
 
@@ -164,7 +163,7 @@ class Requeued(Fact):
     """The attempt is over without an end of the execution; the next one may begin from `not_before` on."""
 
     TYPE = "execution.requeued.v1"
-    attempt: Attempt
+    attempt: Count
     cause: ExpiryCause | Literal["released", "failed"]
     not_before: Time | None = None
 
@@ -173,7 +172,7 @@ class AbortRequested(Fact):
     """`attempt` is absent when nothing was dispatched: then the execution is aborted in the same breath."""
 
     TYPE = "execution.abort_requested.v1"
-    attempt: Attempt | None = None
+    attempt: Count | None = None
     grace_until: Time | None = None
     body_digest: Text | None = None
     keyed: bool = False
@@ -181,20 +180,20 @@ class AbortRequested(Fact):
 
 class Aborted(Fact):
     TYPE = "execution.aborted.v1"
-    attempt: Attempt | None = None
+    attempt: Count | None = None
     outcome: AbortOutcome
 
 
 class Completed(Fact):
     TYPE = "execution.completed.v1"
-    attempt: Attempt
+    attempt: Count
     outputs: Payload
     abort: Literal["too_late"] | None = None
 
 
 class Failed(Fact):
     TYPE = "execution.failed.v1"
-    attempt: Attempt | None = None
+    attempt: Count | None = None
     failure: Failure
     abort: Literal["too_late"] | None = None
 
@@ -212,7 +211,7 @@ class Quarantined(Fact):
 class PipelineRegistered(Fact):
     TYPE = "pipeline.registered.v1"
     pipeline: PipelineName
-    version: Annotated[int, Field(ge=1)]
+    version: Count
     digest: Text
     definition: Payload
     body_digest: Text | None = None

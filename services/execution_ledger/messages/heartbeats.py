@@ -35,11 +35,12 @@ class RunnerBeat(Message):
 
 
 class LedgerTick(Message):
-    """Placement counts these. `leaving`: place my shards elsewhere at once."""
+    """Placement counts these. `leaving`: place my shards elsewhere at once; `refused`: these, at least."""
 
     type: Literal["ledger.v1"] = "ledger.v1"
     process: Text
     leaving: bool = False
+    refused: list[int] = Field(default_factory=list)  # shards that this process cannot serve and has let go
 
 
 class DispatcherTick(Message):

@@ -15,6 +15,8 @@ Text = Annotated[str, StringConstraints(max_length=255, pattern=r"^[^\x00-\x1f\x
 Reason = Annotated[str, StringConstraints(max_length=2_000)]
 LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./-]{0,62}$")]
 Labels = Annotated[dict[LabelKey, Text], Field(max_length=32)]
+# From 1, and within the integers of Postgres: one that is too large must be refused before it is written down.
+Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Mode = Literal["experiment", "production"]
 
 MESSAGE_BYTES_MAX = 900_000  # below Kafka's default max.message.bytes (1,048,588), with room for headers
@@ -62,9 +64,9 @@ class PipelineRef(Message):
     """The very version that runs: resolved before the execution exists, and never looked up again."""
 
     name: PipelineName
-    version: Annotated[int, Field(ge=1)]
+    version: Count
     digest: Text
-    limit: Annotated[int, Field(ge=1)] | None = None
+    limit: Count | None = None
 
 
 class Origin(Message):

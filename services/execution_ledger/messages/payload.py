@@ -13,6 +13,7 @@ from typing import Any
 from .base import Message
 
 PAYLOAD_BYTES_MAX = 60_000  # 0.06 MB of inputs together, and of outputs together (Craft AI's documented limit)
+DEPTH_MAX = 64  # levels of lists and objects inside one payload; deeper values break readers that recurse
 
 
 class Payload(Message):
@@ -28,6 +29,12 @@ class Payload(Message):
     def value(self) -> Any:
         """The decoded JSON value; a payload that lives in the object store has none here."""
         return None if self.inline is None else json.loads(self.inline)
+
+
+def too_deep(value: Any, left: int = DEPTH_MAX) -> bool:
+    """Whether lists and objects lie more than `left` levels inside `value`; never recurses further than that."""
+    children = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return left < 0 or any(too_deep(child, left - 1) for child in children)
 
 
 def json_text(value: Any) -> str:

@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-from .base import Message, Time
+from .base import Message, ReportedTime
 from .ids import ExecutionId
-from .parts import Failure, Reason, Text
+from .parts import Count, Failure, Reason, Text
 from .payload import Payload
 
 
@@ -16,10 +16,10 @@ class ReportBase(Message):
     """`(execution_id, attempt)` is the runner's token; `ordinal` grows with each of its reports, from 1."""
 
     execution_id: ExecutionId
-    attempt: Annotated[int, Field(ge=1)]
-    ordinal: Annotated[int, Field(ge=1)]
+    attempt: Count
+    ordinal: Count
     runner: Text
-    time: Time  # when it happened, by the runner's clock
+    time: ReportedTime  # when it happened, by the runner's clock
     traceparent: Text | None = None
 
 

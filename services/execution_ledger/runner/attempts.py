@@ -25,9 +25,6 @@ from execution_ledger.messages.reports import (
 from .last_reports import LastReports
 from .outcomes import Completed, Failed, Outcome, cap
 
-# A token takes about 100 bytes of a heartbeat, and all of them must fit into one, beside the offers. A start beyond is
-# dropped: the dispatcher misses its token in the next heartbeat and sends it again.
-HELD_MAX = 8_000
 FENCED_MAX = 1_000
 WARNING_CHARS_MAX = 2_000
 
@@ -63,13 +60,17 @@ class _Held:
     traceparent: str | None = None
     ordinal: int = 0
     aborting: bool = False
+    draining: bool = False  # told to stop because the runner ends
     given_up: Literal["closed", "fenced"] | None = None  # its outcome interests nobody
 
 
 class Attempts:
-    def __init__(self, runner: str, slots: int) -> None:
+    """A start beyond `held_max` is dropped: the dispatcher misses it in the next heartbeat and sends it again."""
+
+    def __init__(self, runner: str, slots: int, held_max: int) -> None:
         self._runner = runner
         self._slots = slots
+        self._held_max = held_max
         self._claim = 0
         self._held: dict[Token, _Held] = {}
         self._waiting: dict[Token, Start] = {}
@@ -107,7 +108,7 @@ class Attempts:
     def _start(self, start: Start, now_ms: int) -> list[Action]:
         if start.token in self._held:
             return self._last.again(start.token, Send)
-        if self._is_fenced or len(self._held) >= HELD_MAX:
+        if self._is_fenced or len(self._held) >= self._held_max:
             return []
         self._held[start.token] = _Held("waiting", start.traceparent)
         if self._is_draining:
@@ -164,6 +165,8 @@ class Attempts:
         match outcome:
             case Completed(outputs):
                 return [self._end(token, ReportCompleted, now_ms, outputs=outputs)]
+            case _ if running.draining and not running.aborting:
+                return [self._end(token, ReportReleased, now_ms)]
             case Failed(failure):
                 return [self._end(token, ReportFailed, now_ms, failure=failure)]
             case _ if outcome.by_itself or running.aborting:
@@ -193,6 +196,9 @@ class Attempts:
         return [self._end(token, ReportReleased, now_ms) for token in list(self._waiting)]
 
     def stop_running(self) -> list[Action]:
+        """What ends otherwise than well after this has not had its time: it is given back."""
+        for running in self._running.values():
+            running.draining = True
         return [Stop(token) for token in self._running]
 
     def release_running(self, now_ms: int) -> list[Action]:

@@ -9,12 +9,13 @@ from typing import Any
 
 from execution_ledger.messages.definition import Definition, check_outputs
 from execution_ledger.messages.parts import Failure
-from execution_ledger.messages.payload import PAYLOAD_BYTES_MAX, Payload, json_payload
+from execution_ledger.messages.payload import DEPTH_MAX, PAYLOAD_BYTES_MAX, Payload, json_payload, too_deep
 
 MESSAGE_CHARS_MAX = 4_000  # the caps of Failure
 TRACEBACK_CHARS_MAX = 16_000
 TRACEBACK_FRAMES_MAX = 50
 COMPLAINTS_MAX = 10
+PLAIN_VALUES = "Return plain Python values: int(x), float(x), x.tolist()."
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,11 @@ def of_value(definition: Definition, value: Any) -> Completed | Failed:
     try:
         if wrong := check_outputs(definition, value):
             return refused("user", f"its outputs are not what it declares: {_listed(wrong)}")
+        if deep := [name for name, output in (value or {}).items() if too_deep(output)]:
+            return refused("user", f"its output {deep[0]} is nested more than {DEPTH_MAX} levels deep")
         outputs = json_payload({} if value is None else value)
+    except TypeError as error:
+        return refused("user", f"its outputs cannot be written as JSON: {_text(error)}. {PLAIN_VALUES}")
     except Exception as error:  # noqa: BLE001 - a value may run the user's code when it is read; whatever that raises is an outcome
         return refused("user", f"its outputs cannot be written as JSON: {_text(error)}")
     if outputs.size > PAYLOAD_BYTES_MAX:

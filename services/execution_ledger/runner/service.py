@@ -25,6 +25,7 @@ from execution_ledger.sdk.pipeline import Pipeline
 from execution_ledger.settings import RunnerSettings
 
 from .attempts import Action, Attempts, Enter, Send, Stop
+from .capacity import held_max
 from .executors.function import FunctionExecutor
 from .executors.threads import PlainCall, in_daemon_thread
 from .fault import Fault
@@ -38,6 +39,7 @@ READ_WAIT_S = 1.0
 STOP_S = 1.0  # how long a drain waits for code to stop after it was told to
 FLUSH_S = 5.0
 LAST_BEAT_S = 2.0
+START_S = 3.0  # in which a gateway that was started together with this runner comes up
 
 _log = structlog.get_logger()
 
@@ -72,7 +74,7 @@ class RunnerService:
         self._stopping = asyncio.Event()
         self._drained = asyncio.Event()
         self._idle = asyncio.Event()
-        self._attempts = Attempts(self.process, settings.slots)
+        self._attempts = Attempts(self.process, settings.slots, held_max(settings.slots, self._offers))
         self._fault = Fault()
         self._outbox = Outbox(log, world, self._fault)
         self._heart = Heart(log, world, settings, self._beat, self._fence, self._revive)
@@ -106,9 +108,8 @@ class RunnerService:
     async def _prepare(self) -> None:
         """Before the first heartbeat: what it offers is known, and nothing sent to it after that can be missed."""
         for pipeline in self._pipelines.values():
-            await persist(
-                partial(self._register, pipeline.definition, pipeline.digest), "registering", self._world.chance
-            )
+            registering = partial(self._register, pipeline.definition, pipeline.digest)
+            await persist(registering, "registering", self._world.chance, hurried_s=START_S)
         self._offset = await persist(partial(self._log.end, self._inbox), "finding the inbox", self._world.chance)
 
     # --- inbox ----------------------------------------------------------------------------------------------------

@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
 from ..answering import received, written
 from ..answers import BatchAnswerBody, ChildAnswer, ReceivedAnswer
-from ..batches import BatchAnswer, Child
+from ..batches import ID_TOO_OLD, BatchAnswer, Child
 from ..gateway import Gateway
-from ..http import IdempotencyKey, StrictRoute, TheCaller, TheGateway, Traceparent
+from ..http import IdempotencyKey, StrictRoute, TheCaller, TheGateway, Traceparent, gateway_of
 from ..problems import Away, FieldError, away, invalid
 from ..requests import BatchRequest
 from ..views import Row
 
-router = APIRouter(prefix="/v1/batches", tags=["batches"], route_class=StrictRoute)
+
+class BatchRoute(StrictRoute):
+    """One of few turns is taken before the body is read, which may be tens of megabytes."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def in_turn(request: Request) -> Response:
+            turns = gateway_of(request).batches
+            if turns.locked():
+                raise away("too-busy", "Other batches are being taken in. Send this one again in a second.")
+            async with turns:
+                return await handle(request)
+
+        return in_turn
+
+
+router = APIRouter(prefix="/v1/batches", tags=["batches"], route_class=BatchRoute)
 
 
 @router.post(
@@ -40,14 +58,11 @@ async def open_batch(
     count_max = gateway.settings.batch_executions_max
     if len(body.executions) > count_max:
         raise invalid(FieldError("executions", f"are {len(body.executions):,}; send at most {count_max:,} at a time"))
-    if gateway.batches.locked():
-        raise away("too-busy", "Other batches are being taken in. Send this one again in a second.")
-    async with gateway.batches:
-        answer = await gateway.commands.open_batch(body.executions, caller.actor, key, traceparent)
+    answer = await gateway.commands.open_batch(body.executions, caller.actor, key, traceparent)
     if answer.opened.trace is None:
         return received(answer.opened, response)
     position = written(request, gateway, caller, answer.position)
-    children = await _with_names(gateway, answer)
+    children = await with_names(gateway, answer)
     response.status_code = _status_code(answer)
     return BatchAnswerBody(
         id=answer.batch_id,
@@ -63,8 +78,11 @@ def _status_code(answer: BatchAnswer) -> int:
     return 200 if answer.opened.repeated else 201
 
 
-async def _with_names(gateway: Gateway, answer: BatchAnswer) -> list[Child]:
-    """Children of a repeat whose first answer the ledger has forgotten get it from the views, where those answer."""
+async def with_names(gateway: Gateway, answer: BatchAnswer) -> list[Child]:
+    """Children of a repeat whose first answer the ledger has forgotten get it from the views, where those answer.
+
+    Raises Away where nothing else can tell whether a child exists.
+    """
     children = list(answer.children)
     if not any(child.status == "queued" and child.number is None for child in children):
         return children
@@ -72,6 +90,8 @@ async def _with_names(gateway: Gateway, answer: BatchAnswer) -> list[Child]:
         await gateway.reading.include(answer.position)
         rows = {str(row["id"]): row for row in await gateway.views.of_batch(answer.batch_id)}
     except Away:
+        if any(child.refusal is not None and child.refusal.code == ID_TOO_OLD for child in children):
+            raise
         return children
     return [_named(child, rows) for child in children]
 

@@ -10,11 +10,11 @@ from execution_ledger.messages.events import decode_event
 from execution_ledger.messages.parts import Outcome
 from execution_ledger.messages.position import position_text
 
-from ..answering import tell_position
+from ..answering import written
 from ..answers import CommandRecord
 from ..gateway import Gateway
 from ..http import MinPosition, StrictRoute, TheCaller, TheGateway
-from ..problems import Refused, refused
+from ..problems import Away, Refused, refused
 from ..traces import Trace, trace_of
 
 router = APIRouter(prefix="/v1/commands", tags=["commands"], route_class=StrictRoute)
@@ -30,17 +30,30 @@ async def get_command(
     caller: TheCaller,
     min_position: MinPosition = None,
 ) -> CommandRecord:
-    """received (safe, not decided), accepted, rejected, or failed (the ledger could not decide it)."""
-    waiter = gateway.tail.traces.find(command_id)
+    """received (sent, not decided), accepted, rejected, or failed (the ledger could not decide it)."""
+    traces = gateway.tail.traces
+    waiter = traces.find(command_id)
     if waiter is not None and waiter.trace is None:
-        position = tell_position(request, gateway.tail.position)
+        position = written(request, gateway, caller, gateway.tail.position)
         return CommandRecord(command_id=command_id, status="received", subject=waiter.subject, position=position)
-    if waiter is not None and waiter.trace is not None:
-        record = _record(command_id, waiter.trace)
-    else:
-        record = await _from_views(gateway, caller.token, command_id, min_position)
+    trace = traces.first(command_id) if waiter is None else waiter.trace
+    if trace is not None:
+        written(request, gateway, caller, trace.position)
+        return _record(command_id, trace)
+    record = await _looked_up(gateway, caller.token, command_id, min_position)
     request.state.position = record.position
     return record
+
+
+async def _looked_up(gateway: Gateway, token: str, command_id: str, min_position: str | None) -> CommandRecord:
+    """One that this gateway sent and whose acknowledgement is missing may still be decided: never a 404 here."""
+    subject = gateway.tail.traces.unconfirmed(command_id)
+    try:
+        return await _from_views(gateway, token, command_id, min_position)
+    except (Refused, Away):
+        if subject is None:
+            raise
+    return CommandRecord(command_id=command_id, status="received", subject=subject, error=_UNCONFIRMED)
 
 
 async def _from_views(gateway: Gateway, token: str, command_id: str, min_position: str | None) -> CommandRecord:
@@ -86,7 +99,13 @@ def _execution_id(outcome: Outcome) -> str | None:
 def _unknown(command_id: str, position: str) -> Refused:
     return refused(
         "unknown-command",
-        f"Up to {position} no command {command_id!r} was decided. If it was sent a moment ago, or while the ledger "
-        "is away, ask again; the same request with the same Idempotency-Key is always safe.",
+        f"Up to {position} no command {command_id!r} was decided. It may still be undecided if it was sent a moment "
+        "ago, or while the ledger is away: ask again. The same request with the same Idempotency-Key is always safe.",
         position=position,
     )
+
+
+_UNCONFIRMED = (
+    "It was sent, but the log did not confirm it: it may still be decided, or never have arrived. Ask again, or send "
+    "the same again with the same Idempotency-Key."
+)

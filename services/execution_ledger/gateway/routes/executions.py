@@ -12,7 +12,6 @@ from pydantic import AwareDatetime, StringConstraints
 
 from execution_ledger.messages.ids import PipelineName, shard_of
 from execution_ledger.messages.parts import TERMINAL, Mode, Status, Text
-from execution_ledger.messages.position import Position, position_text
 
 from ..answering import received, tell_position, written
 from ..answers import ExecutionAnswer, ReceivedAnswer
@@ -20,7 +19,7 @@ from ..commands import unknown_execution
 from ..gateway import Gateway
 from ..http import IdempotencyKey, MinPosition, StrictRoute, TheCaller, TheGateway, Traceparent
 from ..pages import Limit, PageCursor, read_cursor, write_cursor
-from ..records import EventPage, ExecutionPage, ExecutionRecord, record, summary
+from ..records import EventPage, ExecutionPage, ExecutionRecord, record_json, summary
 from ..references import execution_id, found_or_caught_up
 from ..requests import ExecutionRequest
 from ..views import Filters
@@ -103,7 +102,7 @@ async def list_executions(
     )
 
 
-@router.get("/{reference}")
+@router.get("/{reference}", response_model=ExecutionRecord)
 async def get_execution(
     reference: str,
     request: Request,
@@ -111,16 +110,15 @@ async def get_execution(
     caller: TheCaller,
     wait: EndWait = 0,
     min_position: MinPosition = None,
-) -> ExecutionRecord:
+) -> Response:
     """The whole record, by id, number or name. With `wait` it returns when the execution has ended."""
     known = await execution_id(gateway, caller.token, reference, min_position)
     position = await gateway.reading.reach(caller.token, min_position, shard_of(known))
     if wait:
         await _wait_for_end(gateway, known, wait)
         position = gateway.views.positions.position
-    found = await _read(gateway, known, position)
-    request.state.position = found.position
-    return found
+    content = await _read(gateway, known, tell_position(request, position))
+    return Response(content, media_type="application/json")
 
 
 @router.get("/{reference}/events")
@@ -148,11 +146,11 @@ async def list_events(
     )
 
 
-async def _read(gateway: Gateway, known: str, position: Position) -> ExecutionRecord:
+async def _read(gateway: Gateway, known: str, position: str) -> bytes:
     row = await found_or_caught_up(gateway, shard_of(known), lambda: gateway.views.execution(known))
     if row is None:
         raise unknown_execution(known)
-    return record(row, await gateway.views.attempts(known), position_text(position))
+    return record_json(row, await gateway.views.attempts(known), position)
 
 
 async def _wait_for_end(gateway: Gateway, known: str, wait_s: float) -> None:

@@ -1,0 +1,32 @@
+"""Examples, shown at the end of each command's --help."""
+
+from __future__ import annotations
+
+EXAMPLES: dict[str, tuple[str, ...]] = {
+    "dev": ("exledger dev", "exledger dev --port 0 --ephemeral", "exledger dev --app my_pipelines.py"),
+    "run": (
+        "exledger run load -i days=3 --twin pump-7 --wait",
+        "exledger run train -i rate=0.1 --label team=blue --key nightly-2026-11-22",
+    ),
+    "get": ("exledger get load-401", "exledger get load-401 --json"),
+    "list": ("exledger list --status failed --limit 50", "exledger list --pipeline load --all --json"),
+    "abort": ('exledger abort load-401 --reason "wrong pump"',),
+    "events": ("exledger events load-401", "exledger events load-401 --json"),
+    "explain": ("exledger explain load-401",),
+    "tail": ("exledger tail", "exledger tail --json"),
+    "queue": ("exledger queue", "exledger queue --json"),
+    "runners": ("exledger runners", "exledger runners --json"),
+    "pipelines": ("exledger pipelines", "exledger pipelines load", "exledger pipelines load --version 2 --json"),
+    "info": ("exledger info", "exledger info --json"),
+    "config show": ("exledger config show", "EXLEDGER__KAFKA__SHARDS=8 exledger config show --json"),
+    "schemas write": ("exledger schemas write --dir contract",),
+    "schemas check": ("exledger schemas check", "exledger schemas check --dir contract"),
+    "bench latency": ("exledger bench latency", "exledger bench latency --count 1000 --json"),
+    "init": ("EXLEDGER__KAFKA__BOOTSTRAP_SERVERS=kafka-1:9092 exledger init",),
+    "serve": ("exledger serve ledger", "exledger serve runner --app my_pipelines", "exledger serve gateway projector"),
+}
+
+
+def examples(command: str) -> str:
+    """As an epilog whose lines stay as they are."""
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in EXAMPLES[command])])

@@ -1,0 +1,72 @@
+"""`exledger pipelines`: what can be run, and with which inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from .connection import DEFAULT_FOLDER, DataDir, connect, pipeline_path
+from .executions import PAGE_MAX, pages
+from .output import AsJson, date_time, filled, plain, show_fields, show_json, show_json_lines, show_note, show_table
+
+Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="One of them, with all that it declares.")]
+
+
+def pipelines(
+    name: Name = None,
+    version: Annotated[int | None, typer.Option(min=1, help="With NAME: by default the newest.")] = None,
+    data_dir: DataDir = DEFAULT_FOLDER,
+    as_json: AsJson = False,
+) -> None:
+    """List the registered pipelines, or show one."""
+    with connect(data_dir) as ledger:
+        if name is not None:
+            _show(ledger.get(pipeline_path(name), version=version), as_json)
+            return
+        found = list(pages(ledger, "/v1/pipelines", {}, PAGE_MAX))
+    if as_json:
+        show_json_lines(found)
+        return
+    show_table(("NAME", "VERSION", "LIMIT", "INPUTS", "DESCRIPTION"), [_row(each) for each in found])
+    if not found:
+        show_note("None is registered. A runner registers its own: exledger serve runner --app MODULE")
+
+
+def _row(record: dict[str, Any]) -> tuple[Any, ...]:
+    definition = record["definition"]
+    inputs = ", ".join(port_text(name, port) for name, port in definition["inputs"].items())
+    return (record["name"], record["version"], definition.get("limit"), inputs, definition.get("description"))
+
+
+def _show(record: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        show_json(record)
+        return
+    definition = record["definition"]
+    declared = {
+        "inputs": _lines(definition["inputs"]),
+        "outputs": "whatever it returns" if definition["any_outputs"] else _lines(definition["outputs"]),
+    }
+    told = {
+        "name": record["name"],
+        "version": record["version"],
+        "description": definition.get("description"),
+        "limit": definition.get("limit"),
+        "registered": date_time(record["registered_at"]),
+        "by": record["registered_by"],
+        "digest": record["digest"],
+    }
+    show_fields(filled(told | declared))
+
+
+def port_text(name: str, port: Mapping[str, Any]) -> str:
+    """`days: number = 7`; what has no default has to be given."""
+    default = "" if port.get("required", True) else f" = {plain(port.get('default')) or 'null'}"
+    return f"{name}: {port['type']}{default}"
+
+
+def _lines(ports: Mapping[str, Mapping[str, Any]]) -> str:
+    told = [f"{port_text(name, port)}  {port.get('description') or ''}".rstrip() for name, port in ports.items()]
+    return told[0] if len(told) == 1 else "\n".join(f"  {line}" for line in told)

@@ -1,0 +1,214 @@
+"""`exledger verify`: are the promises kept? The whole log, the views, and a client's own record, checked."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..embedded.folder import DataFolder, FolderInUse
+from ..errors import BadRequest, Unavailable
+from .connection import DEFAULT_FOLDER, DataDir
+from .output import AsJson, console, duration, show_json, show_note, show_table
+from .serve import read_settings
+
+if TYPE_CHECKING:
+    from ..verify.answers import Answer
+    from ..verify.verification import OnProgress, Place, Report
+
+BROKEN, OUT_OF_REACH = 1, 3
+NAMED_KAFKA = "EXLEDGER__KAFKA__BOOTSTRAP_SERVERS"
+NAMED_POSTGRES = "EXLEDGER__POSTGRES__DSN"
+EPILOG = """\b
+Examples:
+  exledger verify
+  exledger verify --answers answers.jsonl --json"""
+
+Answers = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="What a client was answered: a line of JSON each, with status_code and any of command_id, key, "
+        "execution_id, number, name, status, position.",
+    ),
+]
+
+
+def verify(data_dir: DataDir = DEFAULT_FOLDER, answers: Answers = None, as_json: AsJson = False) -> None:
+    """Check every promise over the whole log, the views, and what a client was answered.
+
+    Looks into the ledger that the EXLEDGER__… settings name, or the `exledger dev` of --data-dir. If that one does not
+    run, its Kafka and Postgres are started for the check alone. Exit code 1: a promise is broken.
+    """
+    report = asyncio.run(_verify(data_dir, _read_answers(answers), quiet=as_json))
+    if as_json:
+        show_json(as_plain(report))
+    else:
+        _show(report)
+    if report.breaches.total:
+        raise typer.Exit(BROKEN)
+    if report.out_of_reach:
+        raise typer.Exit(OUT_OF_REACH)
+
+
+def _read_answers(path: Path | None) -> list[Answer]:
+    from ..verify.answers import read_answers
+
+    if path is None:
+        return []
+    try:
+        return read_answers(path.read_text().split("\n"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadRequest(f"The answers cannot be read from {path}: {error}") from None
+
+
+async def _verify(folder: Path, answers: list[Answer], *, quiet: bool) -> Report:
+    from ..verify.verification import verify
+
+    async with _place(folder) as place:
+        with _progress(quiet) as on_progress:
+            return await verify(place, answers, on_progress)
+
+
+@asynccontextmanager
+async def _place(folder: Path) -> AsyncIterator[Place]:
+    """Raises Unavailable where nothing is named, nothing runs, and there is nothing to start."""
+    if NAMED_KAFKA in os.environ:
+        dsn = read_settings().postgres.dsn.get_secret_value() if NAMED_POSTGRES in os.environ else None
+        yield _place_at(None, dsn)
+        return
+    data = DataFolder(folder)
+    if running := data.describe():
+        yield _place_at(running.kafka, running.postgres or None)
+    elif (data.path / "kafka").is_dir():
+        async with _started(data) as place:
+            yield place
+    else:
+        raise Unavailable(
+            f"There is no ledger in {folder}. Name its folder by --data-dir, or a cluster by {NAMED_KAFKA} and "
+            f"{NAMED_POSTGRES}."
+        )
+
+
+@asynccontextmanager
+async def _started(data: DataFolder) -> AsyncIterator[Place]:
+    """Kafka and Postgres without any service: nothing is written meanwhile, and no `dev` can begin."""
+    from ..embedded.stack import Stack
+    from .screen import Download
+
+    with _held(data), Download() as download:
+        show_note(f"No ledger runs in {data.path}: starting its Kafka and Postgres for this check …")
+        async with Stack(data.path, progress=download.tell) as stack:
+            download.close()
+            yield _place_at(stack.bootstrap_servers, stack.dsn)
+
+
+def _held(data: DataFolder) -> DataFolder:
+    """Raises Unavailable while another process holds the folder: a `dev` that starts, or another check."""
+    try:
+        return data.hold("exledger verify")
+    except FolderInUse as error:
+        raise Unavailable(str(error)) from None
+
+
+def _place_at(kafka: str | None, dsn: str | None) -> Place:
+    from ..verify.verification import Place
+
+    settings = read_settings()
+    named = {"bootstrap_servers": kafka} if kafka else {}
+    return Place(settings.kafka.model_copy(update=named), settings.ledger, dsn)
+
+
+# --- what it shows ----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator[OnProgress]:
+    """A bar for each part, on a terminal."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    screen = console(stderr=True)
+    columns = (TextColumn("{task.description:<9}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=screen, transient=True, disable=quiet or not screen.is_terminal) as bars:
+        tasks = {}
+
+        def tell(part: str, done: int, total: int) -> None:
+            if part not in tasks:
+                tasks[part] = bars.add_task(part, total=total)
+            bars.update(tasks[part], completed=min(done, total))
+
+        yield tell
+
+
+def as_plain(report: Report) -> dict[str, Any]:
+    from ..verify.findings import NOT_TO_BE_SEEN, PROMISES
+
+    return {
+        "ok": not report.breaches.total,
+        "log_id": report.log_id,
+        "shards": report.shards,
+        "events": report.events,
+        "executions": report.executions,
+        "seconds": round(report.seconds, 3),
+        "checked": [asdict(part) | {"per_second": round(part.per_second)} for part in report.parts],
+        "promises": {number: report.state_of(number) for number in PROMISES},
+        "not_checked": NOT_TO_BE_SEEN,
+        "notes": report.notes,
+        "breaches_total": report.breaches.total,
+        "breaches": [breach._asdict() for breach in report.breaches.kept],
+    }
+
+
+def _show(report: Report) -> None:
+    rows = [
+        (
+            part.name,
+            f"{part.checked:,} {part.what}",
+            duration(part.seconds),
+            f"{part.per_second:,.0f}/s",
+            f"{part.breaches:,}",
+        )
+        for part in report.parts
+    ]
+    show_table(("CHECKED", "", "TOOK", "RATE", "BREACHES"), rows)
+    console().print()
+    _show_promises(report)
+    for note in report.notes:
+        show_note(note)
+    if report.breaches.total:
+        _show_breaches(report)
+    _show_verdict(report)
+
+
+def _show_promises(report: Report) -> None:
+    from ..verify.findings import NOT_TO_BE_SEEN, PROMISES
+
+    kept = [(number, what, report.state_of(number)) for number, what in PROMISES.items()]
+    unseen = [(number, what, "not seen in a log") for number, what in NOT_TO_BE_SEEN.items()]
+    show_table(("PROMISE", "", ""), sorted(kept + unseen))
+    console().print()
+
+
+def _show_breaches(report: Report) -> None:
+    rows = [tuple("-" if each is None else each for each in breach) for breach in report.breaches.kept]
+    show_table(("BROKEN", "SHARD", "SEQUENCE", "EXECUTION", "WHAT"), rows)
+    if more := report.breaches.total - len(report.breaches.kept):
+        show_note(f"And {more:,} more.")
+    console().print()
+
+
+def _show_verdict(report: Report) -> None:
+    from rich.text import Text
+
+    broken = report.breaches.total
+    verdict = ("All promises hold", "bold green")
+    if broken:
+        verdict = ("1 breach" if broken == 1 else f"{broken:,} breaches", "bold red")
+    looked_at = f"{report.events:,} events of {report.executions:,} executions on {report.shards} shards"
+    console().print(Text.assemble(verdict, f": {looked_at}, in {duration(report.seconds)}."))

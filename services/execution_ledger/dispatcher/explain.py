@@ -1,0 +1,234 @@
+"""Why an execution is not running: everything that a turn looks at before it dispatches, told in words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import islice
+
+from execution_ledger.messages.explanation import (
+    HOLDERS_MAX,
+    Explanation,
+    Holder,
+    LimitUse,
+    Offer,
+    Place,
+    Why,
+)
+from execution_ledger.messages.parts import Status
+
+from .board import Execution, Phase, Token
+from .desk import Desk
+
+_PATIENCE_MS = 2_000  # a ledger that decides for longer than this is away or overloaded
+_NAMED_MAX = 3
+
+
+def explain(desk: Desk, execution_id: str) -> Explanation | None:
+    """None for one that is not known here: never heard of, or ended."""
+    execution = desk.picture.board.get(execution_id)
+    if execution is None:
+        return None
+    return Explanation(
+        id=execution.id,
+        name=execution.name,
+        pipeline=execution.pipeline,
+        version=execution.version,
+        pool=execution.pool,
+        status=_status(execution),
+        since=execution.since_ms,
+        attempt=execution.attempt,
+        runner=execution.runner or None,
+        reasons=_reasons(desk, execution),
+        place=place(desk, execution),
+        limit=limit_use(desk, execution.pipeline),
+        runners=offer(desk, execution.pool, execution.digest),
+    )
+
+
+def offer(desk: Desk, pool: str, digest: str) -> Offer:
+    picture = desk.picture
+    found = [runner for name in picture.fleet.offering(pool, digest) if (runner := picture.fleet.get(name))]
+    ready = [each for each in found if not (each.beat.draining or picture.fleet.is_silent(each, picture.now_ms))]
+    slots = sum(each.beat.slots for each in ready)
+    free = sum(max(0, each.beat.slots - picture.slots.used_by(each.beat.process)) for each in ready)
+    return Offer(runners=len(ready), slots=slots, free=free)
+
+
+def limit_use(desk: Desk, pipeline: str) -> LimitUse | None:
+    limits, slots, board = desk.picture.limits, desk.picture.slots, desk.picture.board
+    if (limit := limits.of(pipeline)) is None:
+        return None
+    holders = []
+    for token, runner in islice(slots.taken_of(pipeline), HOLDERS_MAX):
+        held = board.get(token.execution_id)
+        name = held.name if held else None
+        holders.append(Holder(id=token.execution_id, attempt=token.attempt, name=name, runner=runner))
+    return LimitUse(pipeline=pipeline, limit=limit, used=slots.running(pipeline), holders=holders)
+
+
+def place(desk: Desk, execution: Execution) -> Place | None:
+    queue = desk.picture.queue
+    if (own := queue.place_of(execution.id)) is None:
+        return None
+    before = Counter[str]()  # by pipeline
+    for group, places in queue.groups():
+        if group.pool == execution.pool:
+            before[group.pipeline] += sum(other < own for other in places)
+    return Place(
+        before=before.total(),
+        before_of_pipeline=before[execution.pipeline],
+        priority=execution.priority,
+        waiting_ms=_age_ms(desk, execution.since_ms),
+    )
+
+
+def _status(execution: Execution) -> Status:
+    if execution.aborting:
+        return Status.ABORT_REQUESTED
+    return Status.STARTED if execution.phase is Phase.STARTED else Status.QUEUED
+
+
+def _reasons(desk: Desk, execution: Execution) -> list[Why]:
+    if execution.runner:
+        silent = _runner_is_silent(desk, execution.runner)
+        return [_under_way(desk, execution), *([silent] if silent else [])]
+    following = Token(execution.id, execution.attempt + 1)
+    if (asked_ms := desk.asking.asked_ms(following)) is not None:
+        return [_asked(desk, execution, asked_ms)]
+    if desk.asking.rests(following):
+        return [Why(code="refused", text="Its ledger refused to dispatch it just now. It is asked again within 5 s.")]
+    hindrances = (_no_runner(desk, execution), _limit_taken(desk, execution), _ledger_away(desk, execution))
+    return [each for each in hindrances if each] or [_its_turn(desk, execution)]
+
+
+# --- it has a runner --------------------------------------------------------------------------------------------
+
+
+def _under_way(desk: Desk, execution: Execution) -> Why:
+    runner, ago = execution.runner, _ago(desk, execution.since_ms)
+    if execution.aborting:
+        return Why(code="aborting", text=f"It was asked to end. {runner} {_grace(desk, execution)}.")
+    if execution.phase is Phase.STARTED:
+        return Why(code="running", text=f"It runs on {runner}, started {ago}.")
+    return Why(code="dispatched", text=f"It was dispatched to {runner} {ago}, and has not started yet.")
+
+
+def _grace(desk: Desk, execution: Execution) -> str:
+    if execution.grace_until is None:
+        return "has been told, and has no deadline for it"
+    left_ms = execution.grace_until - desk.picture.now_ms
+    return f"has {duration(left_ms)} left to end it" if left_ms > 0 else "did not end it in time: it is ended now"
+
+
+def _runner_is_silent(desk: Desk, name: str) -> Why | None:
+    fleet, now_ms = desk.picture.fleet, desk.picture.now_ms
+    lease = duration(desk.picture.lease_ms)
+    runner = fleet.get(name)
+    if runner is None:
+        return Why(
+            code="runner_silent", text=f"{name} is not heard of. After {lease} of that, the attempt counts as lost."
+        )
+    if not fleet.is_silent(runner, now_ms):
+        return None
+    silent = duration(now_ms - runner.beat_ms)
+    return Why(code="runner_silent", text=f"{name} is silent for {silent}. After {lease} the attempt counts as lost.")
+
+
+# --- it waits ---------------------------------------------------------------------------------------------------
+
+
+def _asked(desk: Desk, execution: Execution, asked_ms: int) -> Why:
+    ago = _ago(desk, asked_ms)
+    if _age_ms(desk, asked_ms) < _PATIENCE_MS:
+        return Why(code="asked", text=f"It is being dispatched: its ledger was asked {ago}.")
+    return Why(
+        code="ledger_away",
+        text=f"The ledger of shard {execution.shard} was asked {ago} to dispatch it, and has not answered.",
+        next="See that a ledger runs, and its log: exledger serve ledger",
+    )
+
+
+def _no_runner(desk: Desk, execution: Execution) -> Why | None:
+    """Everything about runners and their slots, in the order in which one has to mend it."""
+    fleet = desk.picture.fleet
+    what, serve = f"version {execution.version} of {execution.pipeline}", "exledger serve runner --app MODULE"
+    beats = [runner.beat for name in fleet.names() if (runner := fleet.get(name))]
+    in_pool = [beat for beat in beats if beat.pool == execution.pool]
+    if not in_pool:
+        return Why(
+            code="no_runner", text=f"No runner of pool {execution.pool} is heard of.", next=f"Start one: {serve}"
+        )
+    offering = fleet.offering(execution.pool, execution.digest)
+    if not offering:
+        others = _listed(sorted(beat.process for beat in in_pool if execution.pipeline in beat.offers))
+        has = f" {others} offers another version." if others else ""
+        step = f"Start one that has it: {serve}; or abort it and run the newest: exledger abort {execution.name}"
+        return Why(code="not_offered", text=f"No runner offers {what}.{has}", next=step)
+    ready = offer(desk, execution.pool, execution.digest)
+    if not ready.runners:
+        text = f"Every runner that offers {what} is stopping or silent: {_listed(sorted(offering))}."
+        return Why(code="runners_away", text=text, next=f"Start another: {serve}")
+    if not ready.free:
+        text = f"All {ready.slots} slots of the runners that offer it are taken."
+        return Why(code="slots_taken", text=text, next=f"Wait for one to end, or start another runner: {serve}")
+    return None
+
+
+def _limit_taken(desk: Desk, execution: Execution) -> Why | None:
+    use = limit_use(desk, execution.pipeline)
+    if use is None or use.used < use.limit:
+        return None
+    holders = _listed([holder.name or f"{holder.id} (ended, its code perhaps not)" for holder in use.holders], use.used)
+    first = next((holder.name for holder in use.holders if holder.name), None)
+    return Why(
+        code="limit_taken",
+        text=f"The limit {use.limit} of {use.pipeline} is taken by {holders}.",
+        next=f"Wait for one to end, or end one: exledger abort {first}" if first else None,
+    )
+
+
+def _ledger_away(desk: Desk, execution: Execution) -> Why | None:
+    undecided, since_ms = desk.asking.undecided(execution.shard), desk.asking.undecided_since_ms(execution.shard)
+    if since_ms is None or undecided < desk.share_of(desk.room()):
+        return None
+    text = f"The ledger of shard {execution.shard} has {undecided} others to dispatch first, "
+    return Why(
+        code="ledger_away",
+        text=f"{text}the oldest asked for {_ago(desk, since_ms)}.",
+        next="If that lasts, see that a ledger runs, and its log: exledger serve ledger",
+    )
+
+
+def _its_turn(desk: Desk, execution: Execution) -> Why:
+    its = place(desk, execution)
+    before = its.before if its else 0
+    told = f"{before} {'is' if before == 1 else 'are'} before it" if before else "it is next"
+    return Why(code="turn", text=f"Nothing is in its way: {told}.")
+
+
+# --- words ------------------------------------------------------------------------------------------------------
+
+
+def duration(milliseconds: int) -> str:
+    """To the second: the log's time comes once a second."""
+    seconds = max(0, milliseconds) // 1_000
+    if seconds < 1:
+        return "less than a second"
+    return f"{seconds} s" if seconds < 120 else f"{seconds // 60} min"
+
+
+def _age_ms(desk: Desk, since_ms: int) -> int:
+    return max(0, desk.picture.now_ms - since_ms)
+
+
+def _ago(desk: Desk, since_ms: int) -> str:
+    return f"{duration(_age_ms(desk, since_ms))} ago"
+
+
+def _listed(names: Sequence[str], count: int | None = None) -> str:
+    """The first few of `count`, and how many more there are."""
+    named = list(names[:_NAMED_MAX])
+    more = (len(names) if count is None else count) - len(named)
+    words = [*named, f"{more} more"] if more else named
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))

@@ -1,0 +1,98 @@
+"""Explain: why an execution is not running, what waits where, and which runners are there.
+
+Asked of the dispatcher as it is now, not of the views: so it is true at this moment only, and bears no position.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+
+from execution_ledger.messages.explanation import Explanation, QueueReport, RunnersReport, Why
+from execution_ledger.messages.ids import shard_of
+from execution_ledger.messages.parts import TERMINAL, Failure
+
+from ..commands import unknown_execution
+from ..gateway import Gateway
+from ..http import MinPosition, StrictRoute, TheCaller, TheGateway
+from ..problems import away
+from ..records import ExecutionRecord, record
+from ..references import execution_id, found_or_caught_up
+
+router = APIRouter(prefix="/v1", tags=["explain"], route_class=StrictRoute)
+
+
+def authorization_of(request: Request) -> str:
+    """The caller's own, which the dispatcher checks again."""
+    return request.headers["authorization"]
+
+
+Authorization = Annotated[str, Depends(authorization_of)]
+
+
+@router.get("/executions/{reference}/explain")
+async def explain(
+    reference: str,
+    gateway: TheGateway,
+    caller: TheCaller,
+    authorization: Authorization,
+    min_position: MinPosition = None,
+) -> Explanation:
+    """Why it is not running, and what to do about it; for one that runs or has ended, that."""
+    known = await execution_id(gateway, caller.token, reference, min_position)
+    answer = await gateway.dispatcher.ask(f"/explain/{known}", authorization)
+    if answer is not None:
+        return Explanation.model_validate_json(answer)
+    row = await found_or_caught_up(gateway, shard_of(known), lambda: gateway.views.execution(known))
+    if row is None:
+        raise unknown_execution(reference)
+    return explain_record(record(row, (), ""))
+
+
+@router.get("/queue")
+async def queue(gateway: TheGateway, authorization: Authorization) -> QueueReport:
+    """What waits, by pool, pipeline and version: how many, how long, and whether anything could run them."""
+    return QueueReport.model_validate_json(await _ask(gateway, "/queue", authorization))
+
+
+@router.get("/runners")
+async def runners(gateway: TheGateway, authorization: Authorization) -> RunnersReport:
+    """The runners that are heard of: their slots, what they hold, what they offer."""
+    return RunnersReport.model_validate_json(await _ask(gateway, "/runners", authorization))
+
+
+async def _ask(gateway: Gateway, path: str, authorization: str) -> bytes:
+    answer = await gateway.dispatcher.ask(path, authorization)
+    if answer is None:
+        raise away("dispatcher-away", "The active dispatcher is of another version, and knows no such question.", 10)
+    return answer
+
+
+def explain_record(found: ExecutionRecord) -> Explanation:
+    """One that the dispatcher does not know has ended, as a rule; what is younger than that is on its way to it."""
+    return Explanation(
+        id=found.id,
+        name=found.name,
+        pipeline=found.pipeline,
+        version=found.pipeline_version,
+        pool=found.pool,
+        status=found.status,
+        since=found.ended_at or found.updated_at,
+        attempt=found.attempt,
+        runner=found.runner,
+        reasons=[_why(found)],
+    )
+
+
+def _why(found: ExecutionRecord) -> Why:
+    if found.status in TERMINAL:
+        text = f"It has ended: {found.status}{_told(found.failure)}."
+        return Why(code="ended", text=text, next=f"See its history: exledger events {found.name}")
+    if found.failure:
+        return Why(code="quarantined", text=f"It is set aside{_told(found.failure)}. Only a forced abort ends it.")
+    return Why(code="not_seen", text="The dispatcher has not read of it yet.", next="Ask again in a moment.")
+
+
+def _told(failure: Failure | None) -> str:
+    return f" ({failure.kind}: {failure.message.rstrip('.')})" if failure else ""

@@ -1,0 +1,180 @@
+"""One shard's commands: each leaves one trace under its own offset, and is decided once. Promises 4 and 5.
+
+The lane of commands knows no transactions, so its offsets are dense: traces must be, too, whether the commands
+themselves are still kept or not.
+"""
+
+from __future__ import annotations
+
+from array import array
+from typing import Any, NamedTuple
+from zlib import crc32
+
+from pydantic_core import from_json
+
+from execution_ledger.ledger.shard import ID_AGE_MAX_MS, REFUSED_IDS, UNBOUNDED
+from execution_ledger.messages.events import (
+    FACTS,
+    Aborted,
+    AbortRequested,
+    CommandFailed,
+    CommandRejected,
+    CommandRepeated,
+    CommandUnreadable,
+    Fact,
+    digest_of,
+)
+from execution_ledger.settings import LedgerSettings
+
+from .documents import Document
+from .executions import Say
+
+UNKNOWN_TRACE = 0
+JUMP_MAX = 1_000_000  # an offset that is further away is wrong itself
+_MAY_BE_KEYED = frozenset(fact for fact in FACTS if "keyed" in fact.model_fields)
+
+
+class Decision(NamedTuple):
+    """The first answer to a command."""
+
+    offset: int
+    sequence: int
+    recorded_ms: int
+    place: int  # how many decisions had been remembered before it
+
+
+class Memory:
+    """Decisions for at least one span of recorded time and of decisions, in two generations of a dict."""
+
+    def __init__(self, span_ms: int, count_max: int) -> None:
+        self._span_ms, self._count_max = span_ms, count_max
+        self._recent: dict[str, Decision] = {}
+        self._older: dict[str, Decision] = {}
+        self._since_ms = 0
+        self.count = 0
+
+    def find(self, command_id: str, now_ms: int) -> Decision | None:
+        """Only one that the ledger must still remember, too."""
+        found = self._recent.get(command_id) or self._older.get(command_id)
+        if found is None or now_ms - found.recorded_ms >= self._span_ms or self.count - found.place >= self._count_max:
+            return None
+        return found
+
+    def add(self, command_id: str, offset: int, sequence: int, now_ms: int) -> None:
+        if now_ms - self._since_ms >= self._span_ms or len(self._recent) >= self._count_max:
+            self._older, self._recent, self._since_ms = self._recent, {}, now_ms
+        self._recent[command_id] = Decision(offset, sequence, now_ms, self.count)
+        self.count += 1
+
+
+class Commands:
+    """`say` names a breach of the event that is being fed; `forgiven`: an event before this one is missing."""
+
+    def __init__(self, settings: LedgerSettings, say: Say) -> None:
+        self._say = say
+        self._plain = Memory(ID_AGE_MAX_MS, UNBOUNDED)
+        self._keyed = Memory(settings.keyed_ms, settings.keyed_max)
+        self._newest: Document | None = None  # trace that had a command's id
+        self._before_jump: int | None = None
+        self.traces = array("I")  # by offset: a mark of the command's id, or of its digest where it has none
+        self.forgiven = False
+
+    @property
+    def offset(self) -> int:
+        """Of the last command that was decided."""
+        return len(self.traces) - 1
+
+    def feed(self, document: Document, now_ms: int) -> None:
+        command_id = document.get("commandid")
+        identity = command_id or _digest_of_unreadable(document["data"])
+        offset = document["cmdoffset"]
+        self._undo_a_jump(offset + (identity is None))
+        if identity is None:
+            if offset != self.offset:
+                self._jump(offset, offset + 1)
+        elif offset != len(self.traces) and not self._goes_on(document):
+            self._misplaced_trace(offset)
+        if identity is not None and offset == len(self.traces):
+            self.traces.append(mark_of(identity))
+        if command_id is not None:
+            self._newest = document
+            self._decide(document, command_id, now_ms)
+
+    def _goes_on(self, document: Document) -> bool:
+        """An abort in the queue is two events of one breath."""
+        before, fact = self._newest, document["data"]
+        return (
+            isinstance(fact, Aborted)
+            and before is not None
+            and isinstance(before["data"], AbortRequested)
+            and before["sequence"] == document["sequence"] - 1
+            and before["subject"] == document["subject"]
+            and before.get("commandid") == document.get("commandid")
+        )
+
+    def _misplaced_trace(self, offset: int) -> None:
+        if offset == self.offset:
+            self._say(5, f"command {offset} of the lane has a second trace")
+        else:
+            self._jump(offset, offset)
+
+    def _jump(self, offset: int, expected: int) -> None:
+        """The event stands where `expected` traces must have been before it."""
+        known = len(self.traces)
+        if expected < known:
+            return self._say(4, f"its cmdoffset goes back to {offset}, from {self.offset}")
+        if not self.forgiven:
+            lost = f"command {known}" if expected == known + 1 else f"commands {known} to {expected - 1}"
+            self._say(5, f"{lost} of the lane left no trace before it")
+            self._before_jump = known
+        if expected - known <= JUMP_MAX:
+            self.traces.extend([UNKNOWN_TRACE] * (expected - known))
+        return None
+
+    def _undo_a_jump(self, expected: int) -> None:
+        """If the next event stands where it should have stood, it was that one event's offset that was wrong."""
+        known, self._before_jump = self._before_jump, None
+        if known is not None and expected == known:
+            del self.traces[known:]
+
+    def _decide(self, document: Document, command_id: str, now_ms: int) -> None:
+        fact = document["data"]
+        first = self._plain.find(command_id, now_ms) or self._keyed.find(command_id, now_ms)
+        if isinstance(fact, CommandRepeated):
+            if first is not None and fact.first.sequence != first.sequence:
+                self._say(5, f"a repeat is told of sequence {fact.first.sequence}; its first was {first.sequence}")
+        elif isinstance(fact, CommandRejected) and fact.refusal.code in REFUSED_IDS:
+            return
+        elif first is None:
+            memory = self._keyed if _is_keyed(fact) else self._plain
+            memory.add(command_id, document["cmdoffset"], document["sequence"], now_ms)
+        elif first.offset != document["cmdoffset"]:
+            self._say(4, f"command {command_id!r} was decided before, at sequence {first.sequence}")
+
+
+def _is_keyed(fact: Any) -> bool:
+    return type(fact) in _MAY_BE_KEYED and fact.keyed
+
+
+def _digest_of_unreadable(fact: Fact) -> str | None:
+    if isinstance(fact, CommandUnreadable | CommandFailed) and fact.lane == "commands":
+        return fact.digest
+    return None
+
+
+def mark_of(identity: str) -> int:
+    """Short, because there is one for every command there ever was; the same in every process."""
+    return crc32(identity.encode())
+
+
+def is_trace_of(trace: int, value: bytes | None) -> bool:
+    """Whether a trace's mark is that of this record of the lane."""
+    if trace == UNKNOWN_TRACE:
+        return True
+    raw = value or b""
+    try:
+        command = from_json(raw)
+        identity = command.get("command_id") if isinstance(command, dict) else None
+    except ValueError:
+        identity = None
+    return trace in (mark_of(identity or ""), mark_of(digest_of(raw)))

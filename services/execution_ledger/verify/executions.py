@@ -1,0 +1,237 @@
+"""One shard's executions: versions, chains, the table, attempts. Promises 3, 6 and 11, and what makes a name.
+
+An execution that has ended costs its id and nothing more, so a long log fits into memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Set
+from typing import Any
+
+from execution_ledger.messages.events import (
+    Aborted,
+    AbortRequested,
+    Completed,
+    Dispatched,
+    Fact,
+    Failed,
+    Queued,
+    Requeued,
+    Started,
+    Warned,
+)
+from execution_ledger.messages.ids import CATALOG_SHARD, SHARDS_MAX, name_of, number_of, shard_of
+from execution_ledger.messages.parts import Policy
+from execution_ledger.messages.payload import Payload
+
+from .documents import Document, time_ms
+from .life import AFTERWARDS, ENDED, NEXT, ON_A_RUNNER, OUT_OF_SIGHT, OUTCOMES, UNKNOWN
+from .limits import Move
+
+Say = Callable[[int, str], None]  # promise, sentence
+
+
+class Life:
+    __slots__ = (
+        "attempt",
+        "entered",
+        "failures",
+        "losses",
+        "ordinal",
+        "pipeline",
+        "policy",
+        "previous",
+        "state",
+        "version",
+    )
+
+    def __init__(self, pipeline: str = "", policy: Policy | None = None) -> None:
+        self.state = UNKNOWN
+        self.version = 0
+        self.previous: str | None = None
+        self.attempt = 0  # the newest one
+        self.ordinal = 0  # of the newest report from it
+        self.entered = 0  # attempts in which the code had begun
+        self.losses = self.failures = 0
+        self.pipeline = pipeline
+        self.policy = policy or Policy()
+
+
+class Executions:
+    """`say` names a breach of the event that is being fed. `forgiven`: events that are known to be missing.
+
+    `moves` are kept of the pipelines in `limited`.
+    """
+
+    def __init__(self, shard: int, limited: Set[str], say: Say) -> None:
+        self.shard = shard
+        self.queued = 0
+        self.claim = 0
+        self.forgiven = 0
+        self.moves: list[Move] = []
+        self._limited = limited
+        self._say = say
+        self._live: dict[str, Life] = {}
+        self._ended: set[str] = set()
+        self._ordinal = 0  # of the newest number, as counted here
+        self._ordinal_seen = 0  # as written there
+
+    def feed(self, document: Document, raw: bytes) -> None:
+        subject, fact = document["subject"], document["data"]
+        if subject in self._ended:
+            return self._say(3, f"{_word(fact)} comes after its end")
+        life = self._live.get(subject)
+        if life is None:
+            life = self._live[subject] = self._begin(document, fact)
+        if not self._continues(life, document):
+            return None
+        self._step(life, document, fact)
+        life.version, life.previous = document.get("version", 0), hashlib.sha256(raw).hexdigest()
+        if life.state == ENDED:
+            del self._live[subject]
+            self._ended.add(subject)
+        return None
+
+    def _begin(self, document: Document, fact: Fact) -> Life:
+        if isinstance(fact, Queued):
+            self.queued += 1
+            self._check_identity(document["subject"], fact)
+            return Life(fact.pipeline.name, fact.policy)
+        return Life()
+
+    def _continues(self, life: Life, document: Document) -> bool:
+        """False for an event that lies behind the execution's newest one: it is named, and changes nothing."""
+        version = document.get("version", 0)
+        jump = version - life.version - 1
+        if jump == 0:
+            if document.get("previous") != life.previous:
+                self._say(11, f"its digest of version {life.version} is not that event's: one of both was changed")
+        elif 0 < jump <= self.forgiven:
+            self.forgiven -= jump
+            life.state = OUT_OF_SIGHT
+        else:
+            self._say(3, f"version {version} follows version {life.version}")
+            if life.state != UNKNOWN:
+                return jump > 0
+            life.state = OUT_OF_SIGHT
+        return True
+
+    def _step(self, life: Life, document: Document, fact: Fact) -> None:
+        before, kind = life.state, type(fact)
+        after = NEXT.get((before, kind))
+        if before == OUT_OF_SIGHT:
+            self._adopt(life, fact)
+            after = AFTERWARDS[kind]
+        elif after is None:
+            self._explain(before, fact)
+            after = AFTERWARDS.get(kind, before)
+        elif check := _CHECKS.get(kind):
+            check(self, life, fact)
+        if (before in ON_A_RUNNER) != (after in ON_A_RUNNER) and life.pipeline in self._limited:
+            self._move(life, document, after in ON_A_RUNNER)
+        life.state = after
+
+    def _explain(self, before: str, fact: Fact) -> None:
+        if isinstance(fact, Dispatched) and before in ON_A_RUNNER:
+            return self._say(6, f"attempt {fact.attempt} is dispatched while another one is live ({before})")
+        return self._say(3, f"{_word(fact)} cannot follow while it is {before}")
+
+    def _adopt(self, life: Life, fact: Fact) -> None:
+        life.attempt = getattr(fact, "attempt", None) or life.attempt
+        life.ordinal = getattr(fact, "ordinal", 0)
+
+    def _move(self, life: Life, document: Document, begins: bool) -> None:
+        at = time_ms(document["recordedtime"])
+        self.moves.append(Move(at, begins, life.pipeline, self.shard, document["sequence"], document["subject"]))
+
+    # --- what each fact must say --------------------------------------------------------------------------------
+
+    def _check_identity(self, subject: str, fact: Queued) -> None:
+        wanted = number_of(self._ordinal + 1, self.shard)
+        self._ordinal += 1
+        ordinal, shard = divmod(fact.number, SHARDS_MAX)
+        dense = ordinal == self._ordinal or 0 < ordinal - self._ordinal_seen <= 1 + self.forgiven
+        if not _lives_on(subject, self.shard):
+            self._say(3, f"its id belongs to another shard than {self.shard}")
+        elif shard != self.shard or not dense:
+            self._say(3, f"it bears number {fact.number} where {wanted} must come")
+        elif fact.name != name_of(fact.pipeline.name, fact.number):
+            self._say(3, f"its name {fact.name!r} is not that of number {fact.number}")
+        self._ordinal_seen = ordinal if shard == self.shard else self._ordinal
+
+    def _queued(self, life: Life, fact: Queued) -> None:
+        self._check_payload("inputs", fact.inputs)
+
+    def _dispatched(self, life: Life, fact: Dispatched) -> None:
+        if fact.attempt != life.attempt + 1:
+            self._say(6, f"attempt {fact.attempt} follows attempt {life.attempt}")
+        if fact.claim != self.claim:
+            self._say(6, f"it is dispatched under claim {fact.claim}, while {self.claim} is the shard's newest")
+        life.attempt, life.ordinal = fact.attempt, 0
+
+    def _started(self, life: Life, fact: Started) -> None:
+        self._check_report(life, fact)
+        life.entered += 1
+        if life.entered > 1 and life.policy.delivery == "at_most_once":
+            self._say(6, f"its code begins a {life.entered}. time, although it may run at most once")
+
+    def _check_report(self, life: Life, fact: Started | Warned) -> None:
+        self._check_attempt(life, fact)
+        if fact.ordinal <= life.ordinal:
+            self._say(6, f"report {fact.ordinal} of attempt {fact.attempt} was taken after report {life.ordinal}")
+        life.ordinal = fact.ordinal
+
+    def _requeued(self, life: Life, fact: Requeued) -> None:
+        self._check_attempt(life, fact)
+        life.losses += fact.cause == "lost"
+        life.failures += fact.cause == "failed"
+        if life.losses > life.policy.losses_max or life.failures > life.policy.retries:
+            self._say(3, f"it is queued again for {fact.cause} more often than its policy allows")
+
+    def _abort_requested(self, life: Life, fact: AbortRequested) -> None:
+        if fact.attempt != (life.attempt if life.state in ON_A_RUNNER else None):
+            self._say(6, f"an abort is asked of attempt {fact.attempt} while it is {life.state}")
+
+    def _aborted(self, life: Life, fact: Aborted) -> None:
+        self._check_attempt(life, fact)
+        if fact.outcome not in OUTCOMES[life.state]:
+            self._say(3, f"it is aborted as {fact.outcome!r} while it is {life.state}")
+
+    def _completed(self, life: Life, fact: Completed) -> None:
+        self._check_attempt(life, fact)
+        self._check_payload("outputs", fact.outputs)
+
+    def _check_attempt(self, life: Life, fact: Any) -> None:
+        """What ends an execution in the queue may name no attempt; on a runner it must be the live one."""
+        missing = fact.attempt is None and life.state not in ON_A_RUNNER
+        if fact.attempt != life.attempt and not missing:
+            self._say(6, f"{_word(fact)} is about attempt {fact.attempt}, while attempt {life.attempt} is the newest")
+
+    def _check_payload(self, what: str, payload: Payload) -> None:
+        if payload.inline is not None and hashlib.sha256(payload.inline.encode()).hexdigest() != payload.sha256:
+            self._say(11, f"its {what} are not those that their digest was made of")
+
+
+_CHECKS: dict[type[Fact], Callable[[Executions, Life, Any], None]] = {
+    Queued: Executions._queued,
+    Dispatched: Executions._dispatched,
+    Started: Executions._started,
+    Warned: Executions._check_report,
+    Requeued: Executions._requeued,
+    AbortRequested: Executions._abort_requested,
+    Aborted: Executions._aborted,
+    Completed: Executions._completed,
+    Failed: Executions._check_attempt,
+}
+
+
+def _lives_on(subject: str, shard: int) -> bool:
+    try:
+        return shard_of(subject) == shard != CATALOG_SHARD
+    except ValueError:
+        return False
+
+
+def _word(fact: Fact) -> str:
+    return fact.TYPE.removesuffix(".v1").removeprefix("execution.")

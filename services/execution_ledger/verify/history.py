@@ -1,0 +1,76 @@
+"""A whole log, checked in one process: what the simulator and the tests call. `workers.py` does the same over Kafka."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from execution_ledger.messages.ids import CATALOG_SHARD
+from execution_ledger.settings import LedgerSettings
+
+from .findings import Breach, Findings
+from .limits import check_limits
+from .shard import ShardCheck, ShardFindings
+
+Stored = tuple[bytes, int]  # an event's own bytes, and their offset
+
+
+def check_log(events: Mapping[int, Iterable[Stored]], settings: LedgerSettings | None = None) -> Findings:
+    """All shards, by number, each from its first event on."""
+    return join(check_shards(events, settings or LedgerSettings()))
+
+
+def check_shards(events: Mapping[int, Iterable[Stored]], settings: LedgerSettings) -> list[ShardFindings]:
+    """The catalog first: it knows which pipelines have limits."""
+    catalog = check_shard(CATALOG_SHARD, events.get(CATALOG_SHARD, ()), settings)
+    limited = limited_pipelines(catalog)
+    others = sorted(events.keys() - {CATALOG_SHARD})
+    return [catalog, *(check_shard(shard, events[shard], settings, limited) for shard in others)]
+
+
+def check_shard(
+    shard: int, events: Iterable[Stored], settings: LedgerSettings, limited: frozenset[str] = frozenset()
+) -> ShardFindings:
+    check = ShardCheck(shard, settings, limited)
+    for raw, offset in events:
+        check.feed(raw, offset)
+    return check.finish()
+
+
+def limited_pipelines(catalog: ShardFindings) -> frozenset[str]:
+    return frozenset(limit.pipeline for limit in catalog.limits if limit.limit is not None)
+
+
+def join(shards: list[ShardFindings]) -> Findings:
+    """`shards` in the order of their numbers, the catalog's first."""
+    findings = Findings(len(shards))
+    for found in shards:
+        findings.events += found.events
+        findings.executions += found.executions
+        findings.breaches.join(found.breaches)
+    for breach in _over_all(shards):
+        findings.breaches.add(breach)
+    return findings
+
+
+def _over_all(shards: list[ShardFindings]) -> Iterator[Breach]:
+    """What no shard can judge alone."""
+    catalog = shards[0]
+    yield from _check_same_log([found for found in shards if found.events], len(shards))
+    yield from check_limits((move for found in shards for move in found.moves), catalog.limits)
+    numbered = {claim.claim: claim.dispatcher for claim in catalog.claims}
+    for claim in (claim for found in shards[1:] for claim in found.claims):
+        if catalog.events and numbered.get(claim.claim) != claim.dispatcher:
+            what = f"dispatcher.claimed: shard 0 never gave claim {claim.claim} to {claim.dispatcher}."
+            yield Breach(6, claim.shard, claim.sequence, None, what)
+
+
+def _check_same_log(shards: list[ShardFindings], shards_there: int) -> Iterator[Breach]:
+    """A shard whose first event is unreadable says nothing of its log, and has been named for that."""
+    for found in shards:
+        first = shards[0]
+        if found.log_id != first.log_id:
+            what = f"shard.created: it belongs to log {found.log_id!r}, and shard {first.shard} to {first.log_id!r}."
+            yield Breach(1, found.shard, 1, None, what)
+        elif found.shards not in (0, shards_there):
+            what = f"shard.created: the log was made with {found.shards} shards, and has {shards_there}."
+            yield Breach(1, found.shard, 1, None, what)

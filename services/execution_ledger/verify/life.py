@@ -1,0 +1,94 @@
+"""The table of an execution's life, written a second time, by the reader: which fact may follow which state.
+
+`domain/execution.py` decides and folds; it folds more than it would ever decide. What is legal is said here on its own,
+so that a mistake there cannot hide itself. A test walks both side by side.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from execution_ledger.messages.events import (
+    Aborted,
+    AbortRequested,
+    Completed,
+    Dispatched,
+    Fact,
+    Failed,
+    Quarantined,
+    Queued,
+    Requeued,
+    Started,
+    Warned,
+)
+
+# Two states have no word of their own outside: `withdrawn` lies between an abort's request in the queue and the end
+# that follows in the same breath; `entered` is an abort that was requested, or reported, after the code had begun.
+UNKNOWN: Final = "unknown"
+OUT_OF_SIGHT: Final = "out of sight"  # events of it are known to be missing
+QUEUED: Final = "queued"
+WITHDRAWN: Final = "withdrawn"
+DISPATCHED: Final = "dispatched"
+STARTED: Final = "started"
+ABORTING: Final = "abort_requested"
+ENTERED: Final = "abort_requested after its start"
+QUARANTINED: Final = "quarantined"
+ENDED: Final = "ended"
+
+NEXT: dict[tuple[str, type[Fact]], str] = {
+    (UNKNOWN, Queued): QUEUED,
+    (QUEUED, Dispatched): DISPATCHED,
+    (QUEUED, AbortRequested): WITHDRAWN,
+    (QUEUED, Aborted): ENDED,
+    (QUEUED, Failed): ENDED,
+    (WITHDRAWN, Aborted): ENDED,
+    (DISPATCHED, Started): STARTED,
+    (DISPATCHED, Requeued): QUEUED,
+    (DISPATCHED, AbortRequested): ABORTING,
+    (DISPATCHED, Aborted): ENDED,
+    (DISPATCHED, Failed): ENDED,
+    (STARTED, Warned): STARTED,
+    (STARTED, Requeued): QUEUED,
+    (STARTED, AbortRequested): ENTERED,
+    (STARTED, Aborted): ENDED,
+    (STARTED, Completed): ENDED,
+    (STARTED, Failed): ENDED,
+    (ABORTING, Started): ENTERED,
+    (ABORTING, Warned): ABORTING,
+    (ABORTING, Aborted): ENDED,
+    (ABORTING, Completed): ENDED,
+    (ABORTING, Failed): ENDED,
+    (ENTERED, Warned): ENTERED,
+    (ENTERED, Aborted): ENDED,
+    (ENTERED, Completed): ENDED,
+    (ENTERED, Failed): ENDED,
+    (QUARANTINED, Quarantined): QUARANTINED,
+    (QUARANTINED, Aborted): ENDED,
+}
+NEXT.update({(state, Quarantined): QUARANTINED for state in (QUEUED, DISPATCHED, STARTED, ABORTING, ENTERED)})
+
+# Where a life goes on after a fact that should not have come.
+AFTERWARDS: dict[type[Fact], str] = {
+    Queued: QUEUED,
+    Dispatched: DISPATCHED,
+    Started: STARTED,
+    Warned: STARTED,
+    Requeued: QUEUED,
+    AbortRequested: ABORTING,
+    Aborted: ENDED,
+    Completed: ENDED,
+    Failed: ENDED,
+    Quarantined: QUARANTINED,
+}
+
+OUTCOMES: dict[str, frozenset[str]] = {
+    QUEUED: frozenset({"never_started"}),
+    WITHDRAWN: frozenset({"never_started"}),
+    DISPATCHED: frozenset({"forced"}),
+    STARTED: frozenset({"forced", "self"}),
+    ABORTING: frozenset({"forced", "lost", "acknowledged", "never_started"}),
+    ENTERED: frozenset({"forced", "lost", "acknowledged"}),
+    QUARANTINED: frozenset({"forced"}),
+}
+
+ON_A_RUNNER = frozenset({DISPATCHED, STARTED, ABORTING, ENTERED})

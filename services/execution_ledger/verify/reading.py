@@ -1,0 +1,114 @@
+"""From a log to the checks: one shard's events, then the commands that its traces are of.
+
+Whatever is appended after the check has begun is left alone: `end` is where the lane ended then.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import AsyncGenerator, Callable, Sequence, Set
+from dataclasses import dataclass, field
+
+from pydantic_core import from_json
+
+from execution_ledger.log.protocol import Lane, Log, Record, Topic
+from execution_ledger.messages.commands import COMMANDS
+from execution_ledger.settings import LedgerSettings
+
+from .commands import is_trace_of
+from .findings import Breach, Breaches, Findings
+from .history import Stored, check_shards, join
+from .shard import ShardCheck
+
+READ_WAIT_S = 1.0
+
+Tell = Callable[[int], None]  # how many more records were read
+
+
+@dataclass
+class LaneFindings:
+    """`read`: commands that are still kept; `undecided`: those of the wanted ones that no ledger had read."""
+
+    read: int = 0
+    undecided: set[str] = field(default_factory=set)
+    breaches: Breaches = field(default_factory=Breaches)
+
+
+async def records(log: Log, lane: Lane, start: int, end: int) -> AsyncGenerator[Sequence[Record], None]:
+    """What lies between, in pieces. Raises Stalled where the log does not give it."""
+    position = start
+    async with log.reader({lane: start}) as reader:
+        while position < end:
+            chunk = (await reader.read(READ_WAIT_S)).get(lane)
+            if chunk is None:
+                continue
+            position = chunk.position
+            yield [record for record in chunk.records if record.offset < end]
+
+
+async def check_events(log: Log, check: ShardCheck, shard: int, end: int, tell: Tell) -> None:
+    """From the oldest event that there is: if that is not the first, the check says so."""
+    lane = Lane(Topic.EVENTS, shard)
+    async for piece in records(log, lane, await log.begin(lane), end):
+        for record in piece:
+            check.feed(record.value or b"", record.offset)
+        tell(len(piece))
+
+
+async def read_log(log: Log) -> dict[int, list[Stored]]:
+    """All shards' events up to now, for `check_log`: for logs that fit into memory."""
+    history: dict[int, list[Stored]] = {}
+    for shard in reversed(range(await log.shards())):  # the catalog last: no claim may be newer than what it knows
+        lane = Lane(Topic.EVENTS, shard)
+        pieces = records(log, lane, await log.begin(lane), await log.end(lane))
+        history[shard] = [(record.value or b"", record.offset) async for piece in pieces for record in piece]
+    return history
+
+
+async def check_whole(log: Log, settings: LedgerSettings) -> Findings:
+    """Events and commands of any log, in this process."""
+    shards = check_shards(await read_log(log), settings)
+    findings = join(shards)
+    for found in shards:
+        end = await log.end(Lane(Topic.COMMANDS, found.shard))
+        lane = await check_lane(log, found.shard, end, found.traces, frozenset(), _nobody)
+        findings.breaches.join(lane.breaches)
+    return findings
+
+
+def _nobody(_: int) -> None:
+    """Nobody watches."""
+
+
+async def check_lane(log: Log, shard: int, end: int, traces: array[int], wanted: Set[str], tell: Tell) -> LaneFindings:
+    """Every command that is still kept, beside the trace that stands under its offset. Promise 5."""
+    found, lane = LaneFindings(), Lane(Topic.COMMANDS, shard)
+    async for piece in records(log, lane, await log.begin(lane), end):
+        for record in piece:
+            _check_command(found, shard, record, traces, wanted)
+        found.read += len(piece)
+        tell(len(piece))
+    return found
+
+
+def _check_command(found: LaneFindings, shard: int, record: Record, traces: array[int], wanted: Set[str]) -> None:
+    if record.offset >= len(traces):
+        found.undecided |= {command_id} if (command_id := _command_id(record)) in wanted else set()
+    elif not is_trace_of(traces[record.offset], record.value):
+        what = f"Command {record.offset} of the lane ({_words(record)}) is not the one that the trace there is of."
+        found.breaches.add(Breach(5, shard, None, None, what))
+
+
+def _command_id(record: Record) -> str:
+    try:
+        return str(from_json(record.value or b"{}").get("command_id"))
+    except (ValueError, AttributeError):
+        return ""
+
+
+def _words(record: Record) -> str:
+    try:
+        command = COMMANDS.validate_json(record.value or b"")
+    except ValueError:
+        return "unreadable"
+    return f"{command.type} {command.command_id!r}"

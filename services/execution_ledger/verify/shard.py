@@ -1,0 +1,225 @@
+"""One shard, event by event: its order, its writers, and all that its commands and executions must keep to.
+
+What it takes is bytes and where they lie, what it gives is `ShardFindings`: so shards are checked side by side, in
+processes of their own.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Set
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from pydantic_core import from_json
+
+from execution_ledger.errors import Permanent
+from execution_ledger.messages.events import (
+    DispatcherClaimed,
+    PipelineRegistered,
+    ShardClaimed,
+    ShardCreated,
+    event_id,
+    event_source,
+)
+from execution_ledger.messages.ids import CATALOG_SHARD
+from execution_ledger.messages.payload import Payload
+from execution_ledger.settings import LedgerSettings
+
+from .answers import Evidence, evidence_of
+from .commands import Commands
+from .documents import Document, read_document, time_ms
+from .executions import Executions
+from .findings import Breach, Breaches
+from .limits import Limit, Move
+
+IN_ITS_HISTORY = "executionledger.execution."
+
+
+class Claim(NamedTuple):
+    claim: int
+    dispatcher: str
+    shard: int
+    sequence: int
+
+
+@dataclass
+class ShardFindings:
+    """What one shard came to, and what only a look over all shards can judge."""
+
+    shard: int
+    log_id: str = ""
+    shards: int = 0  # as its first event says
+    events: int = 0
+    sequence: int = 0
+    executions: int = 0
+    breaches: Breaches = field(default_factory=Breaches)
+    traces: array[int] = field(default_factory=lambda: array("I"))
+    moves: list[Move] = field(default_factory=list)
+    limits: list[Limit] = field(default_factory=list)
+    claims: list[Claim] = field(default_factory=list)
+    evidence: list[Evidence] = field(default_factory=list)
+
+
+class ShardCheck:
+    """`limited`: the pipelines that ever had a limit. `wanted`: ids of commands and executions to give evidence of."""
+
+    def __init__(
+        self, shard: int, settings: LedgerSettings, limited: Set[str] = frozenset(), wanted: Set[str] = frozenset()
+    ) -> None:
+        self.found = ShardFindings(shard)
+        self._shard = shard
+        self._wanted = wanted
+        self._executions = Executions(shard, limited, self._say)
+        self._commands = Commands(settings, self._say)
+        self._next: tuple[int, ...] = (1,)  # sequences that may come now; more than one after a breach
+        self._epochs: tuple[int, ...] = (0,)
+        self._recorded_ms = 0
+        self._repoffset = -1
+        self._source = ""
+        self._at: Document | None = None
+        self._said = False
+
+    def feed(self, raw: bytes, offset: int) -> None:
+        self.found.events += 1
+        self._said = False
+        try:
+            self._at = document = read_document(raw)
+            now_ms = time_ms(document["recordedtime"])
+        except (Permanent, ValueError) as error:
+            return self._unreadable(offset, error)
+        self._check_place(document)
+        self._check_writer(document)
+        self._check_progress(document, now_ms)
+        self._commands.feed(document, now_ms)
+        self._commands.forgiven = False
+        self._check_fact(document, raw, now_ms)
+        if self._wanted:
+            self._remember(document)
+        return None
+
+    def finish(self) -> ShardFindings:
+        found = self.found
+        found.executions = self._executions.queued
+        found.moves, found.traces = self._executions.moves, self._commands.traces
+        return found
+
+    def _say(self, promise: int, what: str, sequence: int | None = None) -> None:
+        """Only the first breach of an event: the others are its wake. `sequence` where it is not the event's own."""
+        if self._said or self._at is None:
+            return
+        self._said = True
+        document = self._at
+        is_its_own = sequence is None and document["type"].startswith(IN_ITS_HISTORY)
+        execution = document["subject"] if is_its_own else None
+        sentence = f"{document['data'].TYPE.removesuffix('.v1')}: {what}."
+        at = document["sequence"] if sequence is None else sequence
+        self.found.breaches.add(Breach(promise, self._shard, at, execution, sentence))
+
+    # --- promise 1 ----------------------------------------------------------------------------------------------
+
+    def _unreadable(self, offset: int, error: Exception) -> None:
+        expected = max(self._next)
+        self.found.breaches.add(Breach(1, self._shard, expected, None, f"The record at offset {offset}: {error}"))
+        self._miss(1)
+        self._next = (expected, expected + 1)
+
+    def _miss(self, events: int) -> None:
+        """Events are missing, and this has been named: what their absence breaks further on is the same damage."""
+        self._executions.forgiven += events
+        self._commands.forgiven = True
+
+    def _check_place(self, document: Document) -> None:
+        sequence, expected = document["sequence"], self._next[0]
+        if sequence in self._next:
+            self._next = (sequence + 1,)
+        else:
+            self._misplaced(sequence, expected)
+        if document["id"] != event_id(self._shard, sequence) or document["shard"] != self._shard:
+            self._say(1, f"its id {document['id']!r} and shard {document['shard']} are not those of its place")
+        if document["source"] != self._source:
+            self._check_source(document)
+        if isinstance(document["data"], ShardCreated) != (sequence == 1):
+            self._say(1, "a shard begins with shard.created, and only once")
+        self.found.sequence = max(self.found.sequence, sequence)
+
+    def _misplaced(self, sequence: int, expected: int) -> None:
+        if sequence < expected:
+            self._say(1, f"sequence {sequence} comes again, where {expected} must come")
+            self._next = (expected, expected + 1)
+            self._miss(1)
+        else:
+            lost = f"{expected} is" if sequence == expected + 1 else f"{expected} to {sequence - 1} are"
+            self._say(1, f"sequence {lost} missing before it", expected)
+            self._next = (sequence + 1, expected + 1)
+            self._miss(sequence - expected)
+
+    def _check_source(self, document: Document) -> None:
+        if not self._source:
+            log_id = document["source"].removesuffix(f"/{self._shard}").rpartition("/")[2]
+            self.found.log_id, self._source = log_id, event_source(log_id, self._shard)
+        fact = document["data"]
+        of_log = fact.log_id if isinstance(fact, ShardCreated) else self.found.log_id
+        if document["source"] != event_source(of_log, self._shard):
+            self._say(1, f"its source is {document['source']!r}, and this is shard {self._shard} of log {of_log!r}")
+
+    # --- promises 2 and 4 ---------------------------------------------------------------------------------------
+
+    def _check_writer(self, document: Document) -> None:
+        epoch, newest = document["ownerepoch"], self._epochs[0]
+        if isinstance(document["data"], ShardClaimed):
+            if epoch - 1 not in self._epochs:
+                self._say(2, f"it takes the shard with epoch {epoch}, where {newest + 1} must come")
+                self._epochs = (epoch, newest + 1)
+            else:
+                self._epochs = (epoch,)
+        elif epoch in self._epochs:
+            self._epochs = (epoch,)
+        else:
+            how = "was fenced by" if epoch < newest else "never took the shard over from"
+            self._say(2, f"its writer, epoch {epoch}, {how} epoch {newest}")
+            self._epochs = (newest, epoch)
+
+    def _check_progress(self, document: Document, now_ms: int) -> None:
+        if now_ms < self._recorded_ms:
+            self._say(1, f"its recordedtime {document['recordedtime']} goes back by {self._recorded_ms - now_ms} ms")
+        if document["repoffset"] < self._repoffset:
+            self._say(4, f"its repoffset goes back to {document['repoffset']}, from {self._repoffset}")
+        self._recorded_ms, self._repoffset = now_ms, document["repoffset"]
+
+    # --- facts --------------------------------------------------------------------------------------------------
+
+    def _check_fact(self, document: Document, raw: bytes, now_ms: int) -> None:
+        fact = document["data"]
+        if document["type"].startswith(IN_ITS_HISTORY):
+            return self._executions.feed(document, raw)
+        if "version" in document or "previous" in document:
+            self._say(3, "it bears a version, and is no part of an execution's history")
+        if isinstance(fact, ShardCreated):
+            self.found.shards = fact.shards
+        elif isinstance(fact, DispatcherClaimed):
+            self._claimed(fact, document["sequence"])
+        elif isinstance(fact, PipelineRegistered):
+            self.found.limits.append(Limit(now_ms, fact.pipeline, limit_in(fact.definition)))
+        return None
+
+    def _claimed(self, fact: DispatcherClaimed, sequence: int) -> None:
+        newest = self._executions.claim
+        if fact.claim <= newest or (self._shard == CATALOG_SHARD and fact.claim != newest + 1):
+            self._say(6, f"dispatcher claim {fact.claim} follows claim {newest}")
+        self._executions.claim = fact.claim
+        self.found.claims.append(Claim(fact.claim, fact.dispatcher, self._shard, sequence))
+
+    def _remember(self, document: Document) -> None:
+        if document["subject"] in self._wanted or document.get("commandid") in self._wanted:
+            self.found.evidence.append(evidence_of(document))
+
+
+def limit_in(definition: Payload) -> int | None:
+    """A definition that cannot be read limits nothing, as for the dispatcher."""
+    try:
+        value = from_json(definition.inline or "null")
+    except ValueError:
+        return None
+    limit = value.get("limit") if isinstance(value, dict) else None
+    return limit if isinstance(limit, int) else None

@@ -1,0 +1,225 @@
+"""The whole check, part by part: the log, the commands in their lanes, the views, a client's answers.
+
+Where each lane ends is asked once, at the beginning: a ledger that goes on meanwhile is neither stopped nor waited for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from execution_ledger.errors import Unavailable
+from execution_ledger.log.kafka import KafkaLog
+from execution_ledger.log.protocol import Lane, Topic
+from execution_ledger.messages.ids import CATALOG_SHARD
+from execution_ledger.settings import KafkaSettings, LedgerSettings
+
+from .answers import Answer, check_answers
+from .findings import OF_THE_VIEWS, Breach, Breaches
+from .history import join, limited_pipelines
+from .reading import LaneFindings
+from .shard import ShardFindings
+from .views import ViewFindings
+from .workers import (
+    CLIENT,
+    EventsJob,
+    LaneJob,
+    ViewsJob,
+    Workers,
+    check_events_of,
+    check_lane_of,
+    check_views_of,
+)
+
+TELL_S = 0.1
+
+OnProgress = Callable[[str, int, int], None]  # part, records read, records there are
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Place:
+    """`dsn` is absent where the views are not to be checked."""
+
+    kafka: KafkaSettings
+    ledger: LedgerSettings
+    dsn: str | None
+
+
+@dataclass(frozen=True)
+class Part:
+    """What was looked at: `checked` is how many of `what`, in `seconds`."""
+
+    name: str
+    checked: int
+    what: str
+    seconds: float
+    breaches: int
+
+    @property
+    def per_second(self) -> float:
+        return self.checked / self.seconds if self.seconds else 0.0
+
+
+@dataclass
+class Report:
+    shards: int = 0
+    events: int = 0
+    executions: int = 0
+    log_id: str = ""
+    seconds: float = 0.0
+    parts: list[Part] = field(default_factory=list)
+    breaches: Breaches = field(default_factory=Breaches)
+    notes: list[str] = field(default_factory=list)  # what could not be checked, and why
+    out_of_reach: bool = False  # the views could not be checked now
+
+    def state_of(self, promise: int) -> str:
+        if promise in self.breaches.promises:
+            return "broken"
+        checked = promise not in OF_THE_VIEWS or any(part.name == "views" for part in self.parts)
+        return "kept" if checked else "not checked"
+
+    def add(self, name: str, checked: int, what: str, seconds: float, breaches: Breaches) -> None:
+        self.parts.append(Part(name, checked, what, seconds, breaches.total))
+        self.breaches.join(breaches)
+
+
+@dataclass(frozen=True)
+class Ends:
+    events: dict[int, int]
+    commands: dict[int, int]
+
+
+async def verify(place: Place, answers: Sequence[Answer], on_progress: OnProgress) -> Report:
+    """Raises Unavailable where Kafka cannot be reached."""
+    async with KafkaLog(place.kafka, CLIENT) as log:
+        shards = await log.shards()
+        ends = await _ends(log, shards)
+    with Workers(shards) as workers:
+        return await Verification(place, answers, workers, ends, on_progress).run()
+
+
+async def _ends(log: KafkaLog, shards: int) -> Ends:
+    """The catalog's events last, so that no other shard's claim or limit is newer than what is read of it. Commands
+    before events: a command that was decided is then never missing among them."""
+    order = [*range(1, shards), CATALOG_SHARD]
+    commands = {shard: await log.end(Lane(Topic.COMMANDS, shard)) for shard in order}
+    return Ends({shard: await log.end(Lane(Topic.EVENTS, shard)) for shard in order}, commands)
+
+
+class Verification:
+    def __init__(
+        self, place: Place, answers: Sequence[Answer], workers: Workers, ends: Ends, on_progress: OnProgress
+    ) -> None:
+        self._place = place
+        self._answers = answers
+        self._workers = workers
+        self._ends = ends
+        self._on_progress = on_progress
+        self._now = asyncio.get_running_loop().time
+        self._wanted = frozenset(one for answer in answers for one in answer.ids)
+        self._report = Report(shards=len(ends.events))
+
+    async def run(self) -> Report:
+        began = self._now()
+        await self._workers.start()
+        shards = await self._check_log()
+        lanes = await self._check_lanes(shards)
+        if self._place.dsn is not None:
+            await self._check_views(self._place.dsn, shards)
+        if self._answers:
+            self._check_answers(shards, lanes)
+        self._report.breaches.kept.sort(key=_place_of)
+        self._report.seconds = self._now() - began
+        return self._report
+
+    async def _check_log(self) -> list[ShardFindings]:
+        began, report = self._now(), self._report
+        shards = await self._watched("log", sum(self._ends.events.values()), self._read_shards())
+        findings = join(shards)
+        report.events, report.executions = findings.events, findings.executions
+        report.log_id = next((found.log_id for found in shards if found.log_id), "")
+        report.add("log", findings.events, "events", self._now() - began, findings.breaches)
+        return shards
+
+    async def _read_shards(self) -> list[ShardFindings]:
+        """The catalog first: it knows which pipelines have limits."""
+        catalog = await self._workers.run(check_events_of, [self._events_job(CATALOG_SHARD, frozenset())])
+        limited = limited_pipelines(catalog[0])
+        others = [self._events_job(shard, limited) for shard in range(1, len(self._ends.events))]
+        return catalog + await self._workers.run(check_events_of, others)
+
+    def _events_job(self, shard: int, limited: frozenset[str]) -> EventsJob:
+        place = self._place
+        return EventsJob(place.kafka, shard, self._ends.events[shard], self._wanted, place.ledger, limited)
+
+    async def _check_lanes(self, shards: list[ShardFindings]) -> list[LaneFindings]:
+        began = self._now()
+        jobs = [
+            LaneJob(self._place.kafka, found.shard, self._ends.commands[found.shard], self._wanted, found.traces)
+            for found in shards
+        ]
+        work = self._workers.run(check_lane_of, jobs)
+        lanes = await self._watched("commands", sum(self._ends.commands.values()), work)
+        breaches = _joined([found.breaches for found in lanes])
+        self._report.add("commands", sum(found.read for found in lanes), "commands", self._now() - began, breaches)
+        return lanes
+
+    async def _check_views(self, dsn: str, shards: list[ShardFindings]) -> None:
+        began, report = self._now(), self._report
+        jobs = [ViewsJob(self._place.kafka, found.shard, 0, frozenset(), dsn, len(shards)) for found in shards]
+        try:
+            views = await self._watched("views", report.events, self._workers.run(check_views_of, jobs))
+        except Unavailable as error:
+            report.notes.append(f"The views were not checked: {error}")
+            report.out_of_reach = True
+            return
+        if not all(found.there for found in views):
+            report.notes.append("There are no views yet: no projector has ever run on this Postgres.")
+            return
+        breaches = _joined([found.breaches for found in views])
+        for found, of_log in zip(views, shards, strict=True):
+            self._explain_stop(found, of_log, breaches)
+        report.add("views", sum(found.rows for found in views), "rows", self._now() - began, breaches)
+
+    def _explain_stop(self, found: ViewFindings, of_log: ShardFindings, breaches: Breaches) -> None:
+        """Where the log itself is broken, its fold stops there, and that has been named."""
+        if found.stopped is None:
+            return
+        if of_log.breaches.total:
+            note = f"The views of shard {of_log.shard} were not compared as a whole: its log cannot be folded."
+            self._report.notes.append(note)
+        else:
+            breaches.add(Breach(7, of_log.shard, None, None, f"The log cannot be folded: {found.stopped}"))
+
+    def _check_answers(self, shards: list[ShardFindings], lanes: list[LaneFindings]) -> None:
+        began, breaches = self._now(), Breaches()
+        evidence = [piece for found in shards for piece in found.evidence]
+        undecided = {one for found in lanes for one in found.undecided}
+        for breach in check_answers(self._answers, evidence, undecided):
+            breaches.add(breach)
+        self._report.add("answers", len(self._answers), "answers", self._now() - began, breaches)
+
+    async def _watched(self, part: str, total: int, work: Awaitable[T]) -> T:
+        before = self._workers.counted
+        task = asyncio.ensure_future(work)
+        try:
+            while not task.done():
+                await asyncio.wait([task], timeout=TELL_S)
+                self._on_progress(part, self._workers.counted - before, total)
+            return task.result()
+        finally:
+            task.cancel()
+
+
+def _joined(found: Sequence[Breaches]) -> Breaches:
+    joined = Breaches()
+    for breaches in found:
+        joined.join(breaches)
+    return joined
+
+
+def _place_of(breach: Breach) -> tuple[int, int, int]:
+    return breach.shard, breach.sequence or 0, breach.promise

@@ -1,0 +1,196 @@
+"""One shard's views beside the fold of its log. Promises 7 and 8.
+
+Everything is read in one snapshot, and the log is folded exactly to where the snapshot's own position says, so a
+projector that goes on meanwhile changes nothing. The fold is the projector's, into its store in memory.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from execution_ledger.errors import BrokenHistory, Permanent
+from execution_ledger.log.protocol import Lane, Log, Record, Topic
+from execution_ledger.messages.events import decode_event
+from execution_ledger.postgres import connect, queries, reachable
+from execution_ledger.projector.changes import JournalRow, StoredPosition
+from execution_ledger.projector.memory import MemoryStore
+from execution_ledger.projector.rows import Recorded, fold
+
+from .findings import Breach, Breaches
+from .reading import Tell, records
+from .rows import TABLES, Rows, compare_journal, shown
+
+if TYPE_CHECKING:
+    from execution_ledger.postgres import Connection
+
+_SQL = queries("execution_ledger.verify", "views.sql")
+FOLD_EVENTS_MAX = 2_000
+ROWS_MAX = 2_000  # fetched at a time
+STATEMENT_TIMEOUT = "3600s"  # one snapshot of everything takes as long as there is to read
+
+
+@dataclass
+class ViewFindings:
+    """`stopped` says why the rest of the shard could not be compared; `there` is False without any views."""
+
+    there: bool = True
+    events: int = 0
+    rows: int = 0
+    breaches: Breaches = field(default_factory=Breaches)
+    stopped: str | None = None
+
+
+@asynccontextmanager
+async def snapshot(dsn: str) -> AsyncIterator[Connection]:
+    """Raises Unavailable."""
+    connection = await connect(
+        dsn, "exledger-verify", statement_timeout=STATEMENT_TIMEOUT, idle_in_transaction_session_timeout="0"
+    )
+    try:
+        with reachable("show its views"):
+            async with connection.transaction(isolation="repeatable_read", readonly=True):
+                yield connection
+    finally:
+        connection.terminate()
+
+
+async def check_views(log: Log, dsn: str, shard: int, shards: int, tell: Tell) -> ViewFindings:
+    async with snapshot(dsn) as connection:
+        if not await connection.fetchval(_SQL["exists"]):
+            return ViewFindings(there=False)
+        lane = Lane(Topic.EVENTS, shard)
+        end = await log.end(lane)  # asked after the snapshot was taken, so never behind it
+        async with aclosing(records(log, lane, await log.begin(lane), end)) as pieces:
+            check = ViewCheck(connection, shard, shards, pieces, tell)
+            try:
+                await check.run(end)
+            except BrokenHistory as error:
+                check.found.stopped = str(error)
+        return check.found
+
+
+class ViewCheck:
+    def __init__(
+        self,
+        connection: Connection,
+        shard: int,
+        shards: int,
+        pieces: AsyncGenerator[Sequence[Record], None],
+        tell: Tell,
+    ) -> None:
+        self.found = ViewFindings()
+        self._connection = connection
+        self._shard, self._shards = shard, shards
+        self._pieces = pieces
+        self._tell = tell
+        self._store = MemoryStore()
+        self._ahead: deque[Record] = deque()  # read, and not folded yet
+        self._at: StoredPosition | None = None
+        self._journal_end = 0  # its newest sequence: what lies behind is a matter of the position's
+
+    async def run(self, end: int) -> None:
+        row = await self._connection.fetchrow(_SQL["position"], self._shard)
+        newest = await self._connection.fetchrow(_SQL["newest"], self._shard)
+        position = None if row is None else StoredPosition(*row)
+        said = _disagreement(position, newest)
+        self._journal_end = newest["sequence"] if newest else 0
+        targets = {self._journal_end, position.sequence if position else 0}
+        rows: list[Breaches] = []
+        for target in sorted(targets):
+            await self._fold_to(target)
+            if position is not None and position.sequence == target:
+                said = said or await self._misplaced(position, end)
+            rows.append(await self._compare_tables())
+        # Where position and journal disagree, the rows may stand with either: they are compared with the nearer one.
+        self.found.breaches.join(min(rows, key=lambda breaches: breaches.total))
+        if said:
+            sequence = position.sequence if position else None
+            self.found.breaches.add(Breach(8, self._shard, sequence, None, said))
+
+    # --- the log's side -----------------------------------------------------------------------------------------
+
+    async def _fold_to(self, sequence: int) -> None:
+        while (at := self._at.sequence if self._at else 0) < sequence and await self._look_ahead():
+            count = min(len(self._ahead), FOLD_EVENTS_MAX, sequence - at)
+            await self._fold([_recorded(self._ahead.popleft()) for _ in range(count)])
+
+    async def _look_ahead(self) -> bool:
+        """False at the end of the log."""
+        while not self._ahead:
+            piece = await anext(self._pieces, None)
+            if piece is None:
+                return False
+            self._ahead.extend(piece)
+        return True
+
+    async def _fold(self, batch: list[Recorded]) -> None:
+        changes = fold(self._shard, self._at, batch, batch[-1].offset + 1)
+        await self._compare_journal(changes.journal)
+        changes.journal.clear()  # compared, and far too much to keep
+        await self._store.apply(self._at, changes)
+        self._at = changes.position
+        self.found.events += len(batch)
+        self._tell(len(batch))
+
+    # --- the views' side ----------------------------------------------------------------------------------------
+
+    async def _misplaced(self, position: StoredPosition, end: int) -> str | None:
+        """What the stored position says otherwise than the log does."""
+        if self._at is None or self._at.sequence < position.sequence:
+            reached = self._at.sequence if self._at else 0
+            return f"The stored position, {position.sequence}, lies behind the log's end, {reached}."
+        for name, wanted in self._at._asdict().items():
+            found = getattr(position, name)
+            if name != "next_offset" and found != wanted:
+                return f"The stored position has {name} = {shown(found)}, and the log says {shown(wanted)}."
+        following = self._ahead[0].offset if await self._look_ahead() else end
+        if not position.kafka_offset < position.next_offset <= following:
+            return f"The stored position goes on at offset {position.next_offset}, not at the next event, {following}."
+        return None
+
+    async def _compare_journal(self, wanted: list[JournalRow]) -> None:
+        first, last = wanted[0].sequence, min(wanted[-1].sequence, self._journal_end)
+        stored = await self._connection.fetch(_SQL["journal"], self._shard, first, last)
+        self.found.rows += len(stored)
+        reached = [row for row in wanted if row.sequence <= last]
+        for breach in compare_journal(reached, [dict(row) for row in stored]):
+            self.found.breaches.add(breach)
+
+    async def _compare_tables(self) -> Breaches:
+        breaches = Breaches()
+        for table in TABLES:
+            rows = Rows(self._shard, table, table.folded(self._store))
+            async for stored in self._rows(table.name):
+                if breach := rows.compare(stored):
+                    breaches.add(breach)
+            for breach in rows.missing():
+                breaches.add(breach)
+        return breaches
+
+    async def _rows(self, table: str) -> AsyncIterator[Any]:
+        async for row in self._connection.cursor(_SQL[table], self._shard, self._shards, prefetch=ROWS_MAX):
+            self.found.rows += 1
+            yield row
+
+
+def _disagreement(position: StoredPosition | None, newest: Any) -> str | None:
+    """How the stored position and the newest journal row disagree."""
+    if position is None or newest is None:
+        if position is None and newest is None:
+            return None
+        return "There is a stored position without a journal." if position else "There is a journal without a position."
+    if position.sequence != newest["sequence"]:
+        return f"The stored position is at {position.sequence}, and its journal's newest row is {newest['sequence']}."
+    return None
+
+
+def _recorded(record: Record) -> Recorded:
+    raw = record.value or b""
+    try:
+        return Recorded(decode_event(raw), raw, record.offset)
+    except Permanent as error:
+        raise BrokenHistory(str(error)) from error

@@ -1,0 +1,126 @@
+"""The dispatcher's address over real connections, and the gateway's way of asking there."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from http import HTTPStatus
+
+import pytest
+
+from execution_ledger.dispatcher.answering import CONNECTIONS_MAX, HEAD_BYTES_MAX, Answering, Reply, listen, problem
+from execution_ledger.errors import BadSettings
+from execution_ledger.gateway import dispatcher
+from execution_ledger.gateway.catalog import Catalog
+from execution_ledger.gateway.dispatcher import ActiveDispatcher
+from execution_ledger.gateway.problems import Away, Problem
+from execution_ledger.lifecycle import end_tasks
+
+TOKEN = "a-token"
+AUTHORIZATION = f"Bearer {TOKEN}"
+
+
+@asynccontextmanager
+async def answering(answer: Callable[[str], Reply]) -> AsyncIterator[str]:
+    """The address of one that answers so."""
+    made = Answering(listen("127.0.0.1", 0), hashlib.sha256(TOKEN.encode()).hexdigest())
+    task = asyncio.get_running_loop().create_task(made.run(answer))
+    try:
+        yield made.address
+    finally:
+        await end_tasks([task])
+
+
+def echo(path: str) -> Reply:
+    return Reply(HTTPStatus.OK, path.encode())
+
+
+async def ask(address: str | None, path: str = "/queue", authorization: str = AUTHORIZATION) -> bytes | None:
+    catalog = Catalog()
+    catalog.dispatcher_address = address
+    return await ActiveDispatcher(catalog).ask(path, authorization)
+
+
+async def refused(address: str | None, authorization: str = AUTHORIZATION) -> Problem:
+    with pytest.raises(Away) as raised:
+        await ask(address, authorization=authorization)
+    problem = raised.value.problem
+    assert (problem.kind, problem.status, problem.headers) == ("dispatcher-away", 503, {"Retry-After": "2"})
+    return problem
+
+
+@asynccontextmanager
+async def connected(address: str) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    host, _, port = address.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+
+def head(path: str, more: str = "") -> bytes:
+    return f"GET {path} HTTP/1.1\r\nAuthorization: {AUTHORIZATION}\r\nX: {more}\r\n\r\n".encode()
+
+
+async def test_the_gateway_gets_what_was_answered_whatever_its_size() -> None:
+    async with answering(echo) as address:
+        assert await ask(address, "/explain/7") == b"/explain/7"
+    async with answering(lambda path: Reply(HTTPStatus.OK, b"x" * 3_000_000)) as address:
+        assert await ask(address) == b"x" * 3_000_000
+
+
+async def test_what_the_dispatcher_does_not_know_is_none() -> None:
+    async with answering(lambda path: problem(HTTPStatus.NOT_FOUND, "?")) as address:
+        assert await ask(address) is None
+
+
+async def test_no_dispatcher_none_that_listens_one_that_stands_by_and_a_wrong_token_are_all_told() -> None:
+    assert "serve dispatcher" in (await refused(None)).detail
+    async with answering(lambda path: problem(HTTPStatus.SERVICE_UNAVAILABLE, "?")) as address:
+        assert "take over" in (await refused(address)).detail
+        assert "TOKEN_SHA256" in (await refused(address, "Bearer wrong")).detail
+    assert address in (await refused(address)).detail
+
+
+async def test_an_answer_that_is_cut_off_is_no_answer() -> None:
+    async def cut_off(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
+        writer.close()
+
+    server = await asyncio.start_server(cut_off, "127.0.0.1", 0)
+    async with server:
+        host, port = server.sockets[0].getsockname()
+        assert "cut off" in (await refused(f"http://{host}:{port}")).detail
+
+
+async def test_one_that_is_silent_is_not_waited_for_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatcher, "ANSWER_S", 0.05)
+    with listen("127.0.0.1", 0) as silent:
+        host, port = silent.getsockname()
+        assert "has not answered within 0.05 s" in (await refused(f"http://{host}:{port}")).detail
+
+
+async def test_a_head_beyond_bounds_is_refused() -> None:
+    async with answering(echo) as address, connected(address) as (reader, writer):
+        writer.write(head("/queue", "x" * HEAD_BYTES_MAX))
+        assert (await reader.read()).startswith(b"HTTP/1.1 431 ")
+
+
+async def test_of_too_many_connections_those_that_came_first_are_served() -> None:
+    async with answering(echo) as address, AsyncExitStack() as connections:
+        silent = [await connections.enter_async_context(connected(address)) for _ in range(CONNECTIONS_MAX)]
+        await refused(address)
+        for reader, writer in silent:
+            writer.write(head("/queue"))
+            assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+        assert await ask(address) == b"/queue"
+
+
+def test_a_port_that_is_taken_is_named_with_the_setting() -> None:
+    with listen("127.0.0.1", 0) as taken, pytest.raises(BadSettings, match="EXLEDGER__DISPATCHER__PORT"):
+        listen("127.0.0.1", taken.getsockname()[1])

@@ -1,0 +1,49 @@
+"""Whatever the users' code does on a runner's loop or in threads, its process ends when it is told to."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from integration.lonely_runner import PIPELINES
+
+TESTS = Path(__file__).parent.parent
+END_S = 10.0  # a drain of 0.1 s, 2 s for what is deaf to it, 2 s for the end, and a busy machine
+
+
+def exit_code(pipeline: str, ends: str = "well") -> int:
+    """Of a process that was told to end while the pipeline ran."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "integration.lonely_runner", pipeline, ends],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(TESTS)},
+        text=True,
+    )
+    with process:
+        try:
+            assert process.stdout
+            assert "running\n" in iter(process.stdout.readline, "")
+            process.send_signal(signal.SIGTERM)
+            told = time.monotonic()
+            code = process.wait(END_S + 20.0)
+            assert time.monotonic() - told < END_S
+            return code
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("pipeline", [pipeline.name for pipeline in PIPELINES])
+def test_a_runner_ends_well_whatever_its_code_does(pipeline: str) -> None:
+    assert exit_code(pipeline) == 0
+
+
+@pytest.mark.parametrize("pipeline", ["is_deaf", "leaves_a_thread"])
+def test_a_runner_that_fails_ends_with_an_error_whatever_its_code_does(pipeline: str) -> None:
+    assert exit_code(pipeline, ends="badly") == 1

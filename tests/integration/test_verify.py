@@ -1,0 +1,230 @@
+"""The whole check against a real broker and a real Postgres: each damage to the views is named, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import subprocess
+import sys
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from execution_ledger.clock import SystemClock, World
+from execution_ledger.embedded.folder import DataFolder, ephemeral_folder
+from execution_ledger.embedded.kafka import EmbeddedKafka
+from execution_ledger.log.kafka import KafkaLog
+from execution_ledger.log.protocol import Lane, Log, Outgoing, Topic
+from execution_ledger.log.topics import create_topics
+from execution_ledger.projector.postgres import PostgresStore
+from execution_ledger.projector.service import ProjectorService
+from execution_ledger.settings import KafkaSettings, ProjectorSettings
+from execution_ledger.verify.views import ViewFindings, check_views
+from unit.test_deciding import Ledger
+from unit.verify_stage import LAST, ONE, THREE, TWO, Keeper, catalog, lives, named
+
+SHARDS = 4
+WAIT_S = 30.0
+
+
+@dataclass(frozen=True)
+class Ledgered:
+    """A log of two shards, and views that a projector has made of it."""
+
+    kafka: KafkaSettings
+    admin: str  # dsn
+    database: str
+
+    def dsn(self, database: str) -> str:
+        return f"{self.admin.rpartition('/')[0]}/{database}"
+
+
+async def write(log: Log, shard: int, ledger: Ledger, commands: Sequence[bytes]) -> None:
+    async with log.take_over(shard) as writer:
+        await writer.append([Outgoing(b"key", raw) for raw in ledger.raw[:5]])
+        await writer.append([Outgoing(b"key", raw) for raw in ledger.raw[5:]])
+    await log.send(Lane(Topic.COMMANDS, shard), [Outgoing(b"key", raw) for raw in commands])
+
+
+async def project(log: Log, dsn: str, ends: dict[int, int]) -> None:
+    service = ProjectorService(
+        log, PostgresStore(dsn), World(SystemClock(), random.Random(1)), ProjectorSettings(batch_events_max=3)
+    )
+    task = asyncio.create_task(service.run())
+    async with asyncio.timeout(WAIT_S):
+        await service.ready.wait()
+        views = await asyncpg.connect(dsn)
+        moved = asyncio.Event()
+        await views.add_listener("ledger_positions", lambda *_: moved.set())
+        while {row[0]: row[1] for row in await views.fetch("SELECT shard, sequence FROM ledger.positions")} != ends:
+            await moved.wait()
+            moved.clear()
+        await views.close()
+        service.stop()
+        await task
+
+
+@pytest.fixture(scope="module")
+async def ledgered(kafka: str, postgres: str) -> AsyncIterator[Ledgered]:
+    settings = KafkaSettings(bootstrap_servers=kafka, topic_prefix="verify.", shards=SHARDS)
+    await create_topics(settings)
+    made = Ledgered(settings, postgres, f"verify_{uuid.uuid4().hex}")
+    admin = await asyncpg.connect(postgres)
+    await admin.execute(f"create database {made.database}")
+    shards: dict[int, Keeper] = {0: catalog(limit=5), 1: lives()}
+    async with KafkaLog(settings, "tests") as log:
+        for shard, ledger in shards.items():
+            await write(log, shard, ledger, ledger.commands)
+        await project(log, made.dsn(made.database), {shard: len(ledger.raw) for shard, ledger in shards.items()})
+    yield made
+    await admin.execute(f"drop database {made.database} with (force)")
+    await admin.close()
+
+
+@pytest.fixture
+async def views(ledgered: Ledgered) -> AsyncIterator[str]:
+    """The dsn of a copy that may be damaged."""
+    name = f"copy_{uuid.uuid4().hex}"
+    admin = await asyncpg.connect(ledgered.admin)
+    await admin.execute(f"create database {name} template {ledgered.database}")
+    yield ledgered.dsn(name)
+    await admin.execute(f"drop database {name} with (force)")
+    await admin.close()
+
+
+async def checked(ledgered: Ledgered, dsn: str) -> list[ViewFindings]:
+    async with KafkaLog(ledgered.kafka, "tests") as log:
+        return [await check_views(log, dsn, shard, SHARDS, lambda _: None) for shard in range(SHARDS)]
+
+
+async def damaged(ledgered: Ledgered, dsn: str, sql: str) -> list[tuple[int, int, int | None, str | None]]:
+    connection = await asyncpg.connect(dsn)
+    assert not (await connection.execute(sql)).endswith(" 0"), "nothing was damaged"
+    await connection.close()
+    found = await checked(ledgered, dsn)
+    assert [each.stopped for each in found] == [None] * SHARDS
+    return [place for each in found for place in named(each.breaches.kept)]
+
+
+async def test_views_as_the_projector_made_them_are_the_fold_of_the_log(ledgered: Ledgered, views: str) -> None:
+    found = await checked(ledgered, views)
+    assert [each.breaches.kept for each in found] == [[]] * SHARDS
+    assert [each.events for each in found] == [6, LAST, 0, 0]
+    assert found[1].rows == LAST + 3 + 1 + 3 + 10  # journal, executions, live, attempts, commands by their ids
+
+
+DAMAGES: list[tuple[str, tuple[int, int, int | None, str | None]]] = [
+    (f"UPDATE ledger.executions SET status = 'failed' WHERE id = '{ONE}'", (7, 1, 7, ONE)),
+    (f"UPDATE ledger.executions SET outputs = '{{}}' WHERE id = '{ONE}'", (7, 1, 7, ONE)),
+    (f"UPDATE ledger.executions SET shard = 9 WHERE id = '{ONE}'", (7, 1, 7, ONE)),
+    (f"DELETE FROM ledger.executions WHERE id = '{TWO}'", (7, 1, 10, TWO)),
+    (f"UPDATE ledger.live_executions SET runner = 'x' WHERE id = '{THREE}'", (7, 1, None, THREE)),
+    (f"DELETE FROM ledger.live_executions WHERE id = '{THREE}'", (7, 1, None, THREE)),
+    (f"UPDATE ledger.attempts SET cause = 'lost' WHERE execution_id = '{THREE}' AND attempt = 1", (7, 1, None, THREE)),
+    (f"DELETE FROM ledger.attempts WHERE execution_id = '{THREE}' AND attempt = 1", (7, 1, None, THREE)),
+    (f"INSERT INTO ledger.attempts (execution_id, attempt, status) VALUES ('{TWO}', 1, 'lost')", (7, 1, None, TWO)),
+    (f"INSERT INTO ledger.warnings (execution_id, sequence, warning) VALUES ('{ONE}', 6, '')", (7, 1, 6, ONE)),
+    ("UPDATE ledger.pipelines SET digest = 'd2'", (7, 0, None, None)),
+    ("DELETE FROM ledger.commands WHERE command_id = 'abort-9'", (7, 1, 19, None)),
+    ("UPDATE ledger.commands SET sequence = 5 WHERE command_id = 'abort-9'", (7, 1, 19, None)),
+    ("UPDATE ledger.journal SET event = event || ' ' WHERE shard = 1 AND sequence = 5", (7, 1, 5, ONE)),
+    ("UPDATE ledger.journal SET kafka_offset = 99 WHERE shard = 1 AND sequence = 12", (7, 1, 12, None)),
+    ("DELETE FROM ledger.journal WHERE shard = 1 AND sequence = 12", (7, 1, 12, None)),
+    ("DELETE FROM ledger.journal WHERE shard = 1 AND sequence = 19", (8, 1, 19, None)),
+    ("DELETE FROM ledger.positions WHERE shard = 1", (8, 1, None, None)),
+    ("UPDATE ledger.positions SET sequence = 18 WHERE shard = 1", (8, 1, 18, None)),
+    ("UPDATE ledger.positions SET sequence = 25 WHERE shard = 1", (8, 1, 25, None)),
+    ("UPDATE ledger.positions SET digest = 'd' WHERE shard = 1", (8, 1, 19, None)),
+    ("UPDATE ledger.positions SET kafka_offset = 1 WHERE shard = 1", (8, 1, 19, None)),
+    ("UPDATE ledger.positions SET next_offset = 900 WHERE shard = 1", (8, 1, 19, None)),
+    ("UPDATE ledger.positions SET log_id = 'log-2' WHERE shard = 1", (8, 1, 19, None)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("sql", "place"), DAMAGES, ids=[sql[:70] for sql, _ in DAMAGES])
+async def test_one_damage_to_the_views_is_one_breach_and_is_named(
+    ledgered: Ledgered, views: str, sql: str, place: tuple[int, int, int | None, str | None]
+) -> None:
+    assert await damaged(ledgered, views, sql) == [place]
+
+
+async def test_a_postgres_without_views_has_none(ledgered: Ledgered, database: str) -> None:
+    assert [each.there for each in await checked(ledgered, database)] == [False] * SHARDS
+
+
+# --- the command ------------------------------------------------------------------------------------------------
+
+
+def exledger(kafka: KafkaSettings, dsn: str, *options: str) -> subprocess.CompletedProcess[str]:
+    named_by = {
+        "EXLEDGER__KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
+        "EXLEDGER__KAFKA__TOPIC_PREFIX": kafka.topic_prefix,
+        "EXLEDGER__POSTGRES__DSN": dsn,
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "execution_ledger", "verify", *options],
+        env=os.environ | named_by,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+async def test_the_command_says_what_it_checked(ledgered: Ledgered, views: str, tmp_path: Path) -> None:
+    answers = tmp_path / "answers.jsonl"
+    answers.write_text(json.dumps({"command_id": "submit-1", "execution_id": ONE, "status_code": 201}))
+    options = ["--json", "--answers", str(answers)]
+    done = await asyncio.to_thread(exledger, ledgered.kafka, views, *options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads(done.stdout)
+    assert (report["ok"], report["events"], report["executions"], report["shards"]) == (True, LAST + 6, 3, SHARDS)
+    assert [(part["name"], part["checked"]) for part in report["checked"]] == [
+        ("log", LAST + 6), ("commands", 12 + 4), ("views", 36 + 11), ("answers", 1),
+    ]  # fmt: skip
+    assert set(report["promises"].values()) == {"kept"}
+    answers.write_text(json.dumps({"execution_id": ONE, "status_code": 201, "status": "failed"}))
+    done = await asyncio.to_thread(exledger, ledgered.kafka, views, *options)
+    assert done.returncode == 1
+    assert [(it["promise"], it["execution"]) for it in json.loads(done.stdout)["breaches"]] == [(5, ONE)]
+
+
+async def test_the_command_names_a_breach_to_a_person(ledgered: Ledgered, views: str) -> None:
+    connection = await asyncpg.connect(views)
+    await connection.execute("UPDATE ledger.executions SET status = 'failed' WHERE id = $1", ONE)
+    await connection.close()
+    done = await asyncio.to_thread(exledger, ledgered.kafka, views)
+    assert done.returncode == 1, done.stderr
+    assert f"The row {ONE} of ledger.executions has status = failed, and the log makes it completed." in done.stdout
+    assert "1 breach: 25 events of 3 executions on 4 shards" in done.stdout
+
+
+async def test_out_of_reach_is_an_exit_code_of_its_own(ledgered: Ledgered, views: str, tmp_path: Path) -> None:
+    nobody = ledgered.kafka.model_copy(update={"bootstrap_servers": "127.0.0.1:1"})
+    done = await asyncio.to_thread(exledger, nobody, views)
+    assert (done.returncode, "Traceback" in done.stderr) == (3, False)
+    done = await asyncio.to_thread(exledger, ledgered.kafka, "postgresql://postgres@127.0.0.1:1/postgres")
+    assert done.returncode == 3, done.stdout
+    assert "The views were not checked" in done.stderr
+
+
+async def test_a_ledger_that_does_not_run_is_started_for_the_check_alone() -> None:
+    with ephemeral_folder() as folder:
+        async with EmbeddedKafka(folder / "kafka") as broker:
+            await create_topics(KafkaSettings(bootstrap_servers=broker.bootstrap_servers))
+        command = [sys.executable, "-m", "execution_ledger", "verify", "--json", "--data-dir", str(folder)]
+        done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False, timeout=90)
+        assert done.returncode == 0, done.stderr
+        report = json.loads(done.stdout)
+        assert (report["ok"], report["events"], report["shards"]) == (True, 0, SHARDS)
+        assert report["promises"]["7"] == "not checked"
+        assert "no projector has ever run" in report["notes"][0]
+        with DataFolder(folder).hold("nobody else has it"):
+            refused = await asyncio.to_thread(subprocess.run, command, capture_output=True, check=False, timeout=60)
+        assert (refused.returncode, b"in use" in refused.stderr) == (3, True)
