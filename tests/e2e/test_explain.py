@@ -13,7 +13,7 @@ from e2e.program import Dev, answer, exledger, services
 PIPELINES = """
 import asyncio
 from execution_ledger import Context, pipeline
-from execution_ledger.demo_pipelines import stamp
+from execution_ledger.demo.first_pipelines import stamp
 
 @pipeline(inputs={}, outputs={}, limit=1)
 async def one_at_a_time(ctx):

@@ -135,7 +135,7 @@ def test_latency_without_the_stamp_pipeline_says_where_it_is(ledger: FakeLedger)
     ledger.on("GET", "/v1/pipelines/stamp", {"detail": "No pipeline 'stamp' is registered."}, status=404)
     result = exledger("bench", "latency")
     assert result.exit_code == 2
-    assert "--app execution_ledger.demo_pipelines" in result.stderr
+    assert "--app execution_ledger.demo.first_pipelines" in result.stderr
 
 
 def test_a_ledger_that_does_not_run_it_is_exit_code_3(ledger: FakeLedger) -> None:

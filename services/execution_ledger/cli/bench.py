@@ -65,7 +65,7 @@ def _check_stamp(ledger: Client) -> None:
     except BadRequest as error:
         raise BadRequest(
             f"{error}\nThe pipeline {STAMP!r} is among those that `exledger dev` serves where there is no "
-            "./pipelines.py: exledger dev --app execution_ledger.demo_pipelines"
+            "./pipelines.py: exledger dev --app execution_ledger.demo.first_pipelines"
         ) from error
 
 

@@ -19,7 +19,7 @@ ORDER = ("projector", "ledger", "gateway", "dispatcher", "runner")
 DRAIN_S = 3.0  # nobody who pressed Ctrl-C wants to wait longer; what still runs then is given back
 LOG_BYTES_MAX = 10_000_000  # a longer log is put aside at the next start
 OWN_APP = Path("pipelines.py")
-DEMO_APP = "execution_ledger.demo_pipelines"
+DEMO_APP = "execution_ledger.demo.first_pipelines"
 
 
 @dataclass(frozen=True)
