@@ -9,28 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import httpx
-import pytest
 
 from e2e.program import Dev, descendants
 
 AWAY_S = 10.0
 BACK_WITHIN_S = 30.0
-
-
-@pytest.fixture(scope="module")
-def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
-    with Dev("--port", "0", "--ephemeral", cwd=tmp_path_factory.mktemp("elsewhere")) as started:
-        started.wait_for("Ctrl-C stops everything")
-        yield started
-        assert started.end(signal.SIGINT) == 0, started.printed
-
-
-@pytest.fixture
-def api(dev: Dev) -> Iterator[httpx.Client]:
-    token = (dev.folder / "token").read_text().strip()
-    headers = {"Authorization": f"Bearer {token}"}
-    with httpx.Client(base_url=dev.field("URL"), headers=headers, timeout=60) as client:
-        yield client
 
 
 @contextmanager

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import socket
-from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
@@ -28,16 +27,6 @@ from e2e.program import (
 from execution_ledger.embedded.folder import ephemeral_folder
 
 MEMORY_MB_MAX = 900
-
-
-@pytest.fixture(scope="module")
-def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
-    with Dev("--port", "0", "--ephemeral", cwd=tmp_path_factory.mktemp("elsewhere")) as started:
-        started.wait_for("Ready in")
-        started.wait_for("Ctrl-C stops everything")
-        yield started
-        assert started.end(signal.SIGINT) == 0, started.printed
-        assert not started.folder.exists()
 
 
 def test_a_pipeline_runs_and_its_outputs_come_back(dev: Dev) -> None:

@@ -26,24 +26,6 @@ from execution_ledger.verify.views import check_views
 ENDED_WITHIN_S = 120
 
 
-@pytest.fixture(scope="module")
-def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
-    with Dev("--port", "0", "--ephemeral", cwd=tmp_path_factory.mktemp("elsewhere")) as started:
-        started.wait_for("Ctrl-C stops everything")
-        yield started
-        assert started.end(signal.SIGINT) == 0, started.printed
-
-
-@pytest.fixture
-def api(dev: Dev) -> Iterator[httpx.Client]:
-    token = (dev.folder / "token").read_text().strip()
-    retrying = httpx.HTTPTransport(retries=20)
-    with httpx.Client(
-        base_url=dev.field("URL"), headers={"Authorization": f"Bearer {token}"}, timeout=60, transport=retrying
-    ) as client:
-        yield client
-
-
 def post_batch(api: httpx.Client, pipeline: str, inputs: list[dict[str, Any]], key: str) -> list[str]:
     answer = api.post(
         "/v1/batches",
