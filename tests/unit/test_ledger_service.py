@@ -18,7 +18,7 @@ from execution_ledger.log.memory import MemoryLog, MemoryReader
 from execution_ledger.log.protocol import Chunk, Lane, Outgoing, Topic
 from execution_ledger.messages.base import Message
 from execution_ledger.messages.events import Event, decode_event
-from execution_ledger.messages.heartbeats import LedgerTick
+from execution_ledger.messages.heartbeats import HEARTBEATS, LedgerTick
 from execution_ledger.messages.ids import make_id
 from execution_ledger.messages.reports import ReportStarted
 from execution_ledger.settings import LedgerSettings
@@ -297,6 +297,8 @@ def test_stopping_in_the_middle_of_a_replay_takes_a_moment_and_claims_nothing() 
         async with asyncio.timeout(2):
             await ledger.stop()
         assert await used.end(Lane(Topic.EVENTS, 1)) == before
+        ticks = [HEARTBEATS.validate_json(r.value or b"") for r in used.partition(Lane(Topic.HEARTBEATS, 0)).records]
+        assert all(tick.refused == [] for tick in ticks if isinstance(tick, LedgerTick)), "let go is not unable"
 
     in_virtual_time(scenario)
 

@@ -66,6 +66,8 @@ class ShardServer:
     async def serve(self, ready: Callable[[], None]) -> None:
         async with self._log.take_over(self._shard.number) as writer:
             state = await self._replay(writer.end)
+            if not self.wanted:
+                return  # half a replay tells nothing, neither to build upon nor to judge the log by
             log_id = await self._check_log(state)
             positions = await self._positions(cursor_of(state), state.recorded_ms)
             if self.wanted:
@@ -83,7 +85,7 @@ class ShardServer:
             )
         position = 0
         async with self._log.reader({lane: position}) as reader:
-            while position < end and self.wanted:  # half a replay is never built upon
+            while position < end and self.wanted:
                 for chunk in (await reader.read(READ_WAIT_S)).values():
                     position = chunk.position
                     for record in chunk.records:
