@@ -26,7 +26,7 @@ async def run_until(stopping: asyncio.Event, spawn: Spawn, *loops: tuple[str, Co
     Raises the first failure. Every loop has ended when this returns.
     """
     tasks = [spawn(work, name) for name, work in loops]
-    stop = spawn(_wait(stopping), "stop")
+    stop = spawn(until_set(stopping), "stop")
     try:
         await asyncio.wait([*tasks, stop], return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -44,5 +44,5 @@ async def end_tasks(tasks: list[asyncio.Task[None]]) -> None:
         await asyncio.wait(tasks)
 
 
-async def _wait(event: asyncio.Event) -> None:
+async def until_set(event: asyncio.Event) -> None:
     await event.wait()

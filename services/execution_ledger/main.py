@@ -13,7 +13,7 @@ import structlog
 
 from .clock import World, real_world
 from .errors import Unavailable
-from .lifecycle import Service, end_tasks
+from .lifecycle import Service, end_tasks, until_set
 from .log.kafka import KafkaLog
 from .log.topics import check_topics
 from .logs import configure_logs
@@ -73,7 +73,7 @@ async def _run(services: list[Service]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     tasks = [loop.create_task(service.run(), name=service.name) for service in services]
-    stopped = loop.create_task(_wait(stop), name="signals")
+    stopped = loop.create_task(until_set(stop), name="signals")
     try:
         await asyncio.wait([*tasks, stopped], return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -83,10 +83,6 @@ async def _run(services: list[Service]) -> None:
         await end_tasks([stopped])
     for task in tasks:
         task.result()
-
-
-async def _wait(event: asyncio.Event) -> None:
-    await event.wait()
 
 
 # --- how each service is made; imported here so that a process loads only what it runs --------------------------

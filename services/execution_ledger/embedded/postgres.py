@@ -65,11 +65,6 @@ class EmbeddedPostgres(Server):
         """Of the superuser, to the database `postgres`."""
         return f"postgresql://{USER}:{self._password}@{HOST}:{self._ports[0]}/postgres"
 
-    @property
-    def psql(self) -> str:
-        """The client that belongs to the server, for a person to run."""
-        return str(self._programs / "psql")
-
     def remove(self) -> None:
         """Deletes all data of a stopped server, also where it had to lie elsewhere."""
         shutil.rmtree(self._home(), ignore_errors=True)
