@@ -185,6 +185,16 @@ def test_a_ring_is_bounded_by_count_and_by_bytes(monkeypatch: pytest.MonkeyPatch
     assert [one.sequence for one in ring.after(5, 10)] == [6]
 
 
+def test_a_follower_gets_no_more_at_a_time_than_can_lie_unread_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rings, "PIECE_BYTES_MAX", 25)
+    ring = Ring()
+    for sequence, size in enumerate((10, 10, 10, 99), start=1):
+        ring.add(frame(sequence, size))
+    assert [one.sequence for one in ring.after(0, 10)] == [1, 2]
+    assert [one.sequence for one in ring.after(2, 10)] == [3]
+    assert [one.sequence for one in ring.after(3, 10)] == [4]
+
+
 class Stalling:
     """A reader of the stage's log that stands still every other time."""
 

@@ -6,12 +6,14 @@ Bounded by count and bytes; whoever has fallen behind it reads the journal until
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
 from collections import deque
-from itertools import islice
+from itertools import accumulate, islice
 from typing import NamedTuple
 
 RING_EVENTS_MAX = 4_000  # per shard
 RING_BYTES_MAX = 4_000_000  # per shard
+PIECE_BYTES_MAX = 256_000  # of a follower at a time, who may never read it
 
 
 class Frame(NamedTuple):
@@ -42,9 +44,11 @@ class Ring:
         return bool(self._frames) and self._frames[0].sequence <= sequence + 1
 
     def after(self, sequence: int, limit: int) -> list[Frame]:
-        """Only true where `covers(sequence)` is."""
+        """At least one where there is one, and few enough to be copied; only true where `covers(sequence)` is."""
         start = max(0, sequence + 1 - self._frames[0].sequence) if self._frames else 0
-        return list(islice(self._frames, start, start + limit))
+        frames = list(islice(self._frames, start, start + limit))
+        sizes = accumulate(len(frame.raw) for frame in frames)
+        return frames[: max(1, bisect_right(list(sizes), PIECE_BYTES_MAX))]
 
 
 class Signal:

@@ -17,10 +17,10 @@ from execution_ledger.log.protocol import Log
 from execution_ledger.settings import Settings
 
 from .app import create_app
+from .connections import Connection
 from .gateway import Gateway
 
 DRAIN_S = 5  # how long requests under way may take when it stops
-CONNECTIONS_MAX = 2_000
 BACKLOG = 1_024
 
 LOG = structlog.get_logger("gateway")
@@ -84,11 +84,11 @@ def _config(gateway: Gateway) -> uvicorn.Config:
     return uvicorn.Config(
         create_app(gateway),
         loop="none",
+        http=Connection,
         lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
-        limit_concurrency=CONNECTIONS_MAX,
         timeout_graceful_shutdown=DRAIN_S,
     )
 
