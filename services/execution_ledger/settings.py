@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
@@ -72,6 +73,10 @@ class GatewaySettings(Section):
     batch_executions_max: int = 10_000
     decide_wait_s: float = 5.0  # how long a POST waits for the ledger before it answers 202
     read_wait_s: float = 5.0  # how long a read waits for the position that it needs
+    submits_at_once_max: Annotated[int, Field(ge=1)] = 64  # requests for new executions under way; the next gets 429
+    views_behind_s_max: float = 30.0  # further behind, and nothing new is taken in
+    disk_folders: tuple[Path, ...] = ()  # whose disks are watched; none: this gateway cannot see them
+    disk_free_bytes_min: int = 500_000_000  # with less room, nothing new is taken in
 
 
 class Settings(BaseSettings):

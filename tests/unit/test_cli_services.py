@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from execution_ledger.cli.launch import tell_lack_of_room
 from execution_ledger.cli.screen import try_line
 from execution_ledger.cli.serve import kept, read_settings
 from execution_ledger.cli.services import (
@@ -46,6 +48,23 @@ def test_every_environment_makes_valid_settings(name: str, tmp_path: Path, monke
 def test_the_gateway_accepts_the_token_that_the_runner_has(tmp_path: Path) -> None:
     environment = service_environment("gateway", place(tmp_path))
     assert environment["EXLEDGER__GATEWAY__TOKEN_SHA256"] == hashlib.sha256(b"the-token").hexdigest()
+
+
+def test_dev_tells_the_gateway_which_disks_to_watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = replace(place(tmp_path), disk_folders=(tmp_path / "kafka", tmp_path / "postgres"))
+    for variable, value in service_environment("gateway", here).items():
+        monkeypatch.setenv(variable, value)
+    assert read_settings().gateway.disk_folders == here.disk_folders
+
+
+@pytest.mark.parametrize(("free_bytes_min", "warned"), [(0, False), (2**62, True)])
+def test_dev_says_at_its_start_that_there_is_too_little_room(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], free_bytes_min: int, warned: bool
+) -> None:
+    here = replace(place(tmp_path), disk_folders=(tmp_path, tmp_path))
+    tell_lack_of_room(here, Settings.model_validate({"gateway": {"disk_free_bytes_min": free_bytes_min}}))
+    shown = capsys.readouterr()
+    assert ("free some space" in shown.out + shown.err) == warned
 
 
 def test_a_service_keeps_its_own_log_and_a_long_one_is_put_aside(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ def test_lag_is_counted_from_when_a_goal_was_first_missed_and_ends_when_it_is_re
     assert lag.seconds(0.0, {1: 5}, {1: 5}) == 0
     assert lag.seconds(1.0, {1: 9}, {1: 5}) == 0
     assert lag.seconds(4.0, {1: 20}, {1: 8}) == 3
-    assert lag.seconds(5.0, {1: 20, 2: 1}, {1: 9}) == 0
-    assert lag.seconds(9.0, {1: 30, 2: 1}, {1: 19, 2: 1}) == 4
+    assert lag.seconds(5.0, {1: 20, 2: 1}, {1: 9}) == 1
+    assert lag.seconds(9.0, {1: 30, 2: 1}, {1: 20, 2: 0}) == 4
     assert lag.seconds(10.0, {1: 30}, {1: 30, 2: 1}) == 0
 
 

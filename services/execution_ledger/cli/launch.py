@@ -19,8 +19,10 @@ from ..embedded.rehearsal import rehearse
 from ..embedded.stack import Stack
 from ..embedded.supervisor import Supervisor, What
 from ..errors import LedgerError, Permanent
+from ..gateway.disks import lack_of_room
 from ..lifecycle import end_tasks
 from ..log.topics import create_topics
+from ..settings import Settings
 from .output import show_note
 from .readiness import registered_pipelines
 from .screen import Download, show_ready, show_service
@@ -91,16 +93,30 @@ async def live(plan: Plan) -> AsyncIterator[Live]:
         show_note(f"Starting in {folder.path} …")
         async with _stack(folder.path, plan.ephemeral) as stack:
             place = Place(
-                plan.host, plan.port, stack.bootstrap_servers, stack.dsn, folder.token(), plan.app, folder.path / "logs"
+                plan.host,
+                plan.port,
+                stack.bootstrap_servers,
+                stack.dsn,
+                folder.token(),
+                plan.app,
+                folder.path / "logs",
+                stack.data_folders,
             )
-            settings = read_settings().kafka.model_copy(update={"bootstrap_servers": place.kafka})
-            await create_topics(settings)
+            settings = read_settings()
+            tell_lack_of_room(place, settings)
+            await create_topics(settings.kafka.model_copy(update={"bootstrap_servers": place.kafka}))
             specs = service_specs(place)
             watch = Watch(specs)
             async with Supervisor(specs, watch.tell, GRACE_S) as services:
                 pipelines = await _ready(place, watch)
                 folder.announce(place.url, place.kafka, place.dsn)
                 yield Live(place, folder.path, pipelines, services)
+
+
+def tell_lack_of_room(place: Place, settings: Settings) -> None:
+    """Whoever has no room left may still want to look at what is there."""
+    for short in {lack_of_room(folder, settings.gateway.disk_free_bytes_min) for folder in place.disk_folders} - {None}:
+        show_note(f"Warning: {short}")
 
 
 @contextlib.asynccontextmanager

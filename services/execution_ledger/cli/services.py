@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import socket
 import sys
@@ -33,6 +34,7 @@ class Place:
     token: str
     app: str
     logs: Path
+    disk_folders: tuple[Path, ...] = ()  # what their disks lack is told, and refuses new executions
 
     @property
     def url(self) -> str:
@@ -77,6 +79,7 @@ def service_environment(name: str, place: Place) -> dict[str, str]:
             **dsn,
             "EXLEDGER__GATEWAY__HOST": place.host,
             "EXLEDGER__GATEWAY__PORT": str(place.port),
+            "EXLEDGER__GATEWAY__DISK_FOLDERS": json.dumps([str(folder) for folder in place.disk_folders]),
             **token_sha256,
         },
         "dispatcher": token_sha256,

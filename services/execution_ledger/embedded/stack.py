@@ -38,6 +38,11 @@ class Stack:
     def dsn(self) -> str:
         return self.postgres.dsn
 
+    @property
+    def data_folders(self) -> tuple[Path, ...]:
+        """Where the log and the views lie; not always on one disk."""
+        return self.kafka.folder, self.postgres.home()
+
     def pids(self) -> dict[str, int]:
         return {server.name: server.pid for server in (self.kafka, self.postgres) if server.pid is not None}
 

@@ -1,4 +1,7 @@
-"""The door: nobody gets past without a token, not even to have a body read; and everyone is counted."""
+"""The door: nobody gets past without a token, or for executions when there are too many; and everyone is counted.
+
+No body is read before that.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from execution_ledger.errors import LedgerError
 
+from .admission import SUBMITS
 from .auth import OPEN_PATHS
 from .gateway import Gateway
 from .http import problem_response
-from .problems import problem_of
+from .problems import Problem, problem_of
 
 STREAMS = frozenset({"/v1/events"})  # counted, not timed
 
@@ -44,14 +48,35 @@ class Door:
             try:
                 caller = self._gateway.tokens.caller(Headers(scope=scope).get("authorization", ""))
             except LedgerError as error:
-                await problem_response(problem_of(error))(scope, receive, send)
+                await self._refuse(problem_of(error), scope, receive, send)
                 return
             scope.setdefault("state", {})["caller"] = caller
-        await self._app(scope, receive, send)
+        if (scope["method"], scope["path"]) in SUBMITS:
+            await self._admit_submit(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _admit_submit(self, scope: Scope, receive: Receive, send: Send) -> None:
+        admission = self._gateway.admission
+        if problem := admission.refusal():
+            await self._refuse(problem, scope, receive, send)
+            return
+        admission.at_once += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            admission.at_once -= 1
+
+    async def _refuse(self, problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
+        scope.setdefault("state", {})["problem"] = problem.kind
+        await problem_response(problem)(scope, receive, send)
 
     def _count(self, scope: Scope, status: int, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", "none")
+        refused_here = scope["path"] if (scope["method"], scope["path"]) in SUBMITS else "none"
+        route = getattr(scope.get("route"), "path", refused_here)
         metrics = self._gateway.metrics
+        if problem := scope.get("state", {}).get("problem"):
+            metrics.problems.labels(problem).inc()
         metrics.requests.labels(scope["method"], route, status).inc()
         if route not in STREAMS:
             metrics.request_seconds.labels(scope["method"], route).observe(seconds)

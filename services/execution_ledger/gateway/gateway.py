@@ -11,12 +11,15 @@ from execution_ledger.messages.ids import CATALOG_SHARD
 from execution_ledger.messages.position import Position
 from execution_ledger.settings import Settings
 
+from .admission import Admission
 from .auth import Tokens
 from .commands import CommandSender
+from .disks import Disks
 from .dispatcher import ActiveDispatcher
 from .lag import Lag
 from .metrics import Metrics
 from .reading import Reading
+from .sending import undecided_everywhere
 from .tail import Tail
 from .views import Views
 
@@ -24,6 +27,7 @@ BATCHES_AT_ONCE = 2  # each may hold tens of megabytes while it is checked
 KAFKA_ANSWER_S = 2.0
 BEHIND_S_MAX = 5.0  # of views and of decisions, while this gateway counts as ready
 LOOK_S = 1.0  # between two looks at how far behind they are
+DISK_LOOKS = 5  # of these looks, one goes to the disks, too
 
 
 class Gateway:
@@ -42,6 +46,8 @@ class Gateway:
         self.commands = CommandSender(
             log, world, self.tail, settings.gateway.decide_wait_s, self.metrics.decide_seconds.observe, self.decided
         )
+        self.admission = Admission(settings.gateway, lambda: undecided_everywhere(self.tail))
+        self._disks = Disks(settings.gateway.disk_folders, settings.gateway.disk_free_bytes_min)
         self._views_lag = Lag()
         self._decisions_lag = Lag()
         self.batches = asyncio.Semaphore(BATCHES_AT_ONCE)
@@ -67,10 +73,12 @@ class Gateway:
         return reasons + self._behind()
 
     async def watch(self) -> None:
-        """Looks regularly how far behind the others are; only cancellation ends it."""
+        """Looks regularly how far behind the others are, and how full the disks; only cancellation ends it."""
         while True:
-            self._behind()
-            await asyncio.sleep(LOOK_S)
+            self.admission.full_disk = await self._disks.full()
+            for _ in range(DISK_LOOKS):
+                self._behind()
+                await asyncio.sleep(LOOK_S)
 
     def _behind(self) -> list[str]:
         now_s = self.world.clock.monotonic_s()
@@ -78,7 +86,8 @@ class Gateway:
         traces = self.tail.traces
         decisions_s = self._decisions_lag.seconds(now_s, traces.sent_ends, traces.decided_ends)
         reasons = []
-        if views_s > BEHIND_S_MAX and self.views.positions.known:
+        self.admission.views_behind_s = views_s if self.views.positions.known else 0.0
+        if self.admission.views_behind_s > BEHIND_S_MAX:
             reasons.append(f"the views are {views_s:.0f} s behind the events: is a projector running?")
         if decisions_s > BEHIND_S_MAX:
             reasons.append(f"a command of {decisions_s:.0f} s ago is not decided yet: is a ledger running?")
@@ -92,6 +101,8 @@ class Gateway:
     def measure(self) -> None:
         """Brings the gauges up to date."""
         self.metrics.followers.set(self.following)
+        self.metrics.views_behind.set(self.admission.views_behind_s)
+        self.metrics.submits_at_once.set(self.admission.at_once)
         views = self.views.positions.position
         for shard, sequence in self.tail.position.items():
             self.metrics.views_lag.labels(shard).set(max(0, sequence - views.get(shard, 0)))

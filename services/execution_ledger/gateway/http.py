@@ -51,15 +51,29 @@ class StrictRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def strictly(request: Request) -> Response:
-            return await handle(await _strict(request) if self.body_field else request)
+            if not self.body_field:
+                return await handle(request)
+            bytes_max = _bytes_max(request)
+            with gateway_of(request).admission.holding(min(_length(request, bytes_max), bytes_max)):
+                return await handle(await _strict(request, bytes_max))
 
         return strictly
 
 
-async def _strict(request: Request) -> StrictRequest:
+def _bytes_max(request: Request) -> int:
     settings = gateway_of(request).settings
-    is_batch = request.url.path == "/v1/batches"
-    raw = await _bounded(request, settings.batch_bytes_max if is_batch else settings.body_bytes_max)
+    return settings.batch_bytes_max if request.url.path == "/v1/batches" else settings.body_bytes_max
+
+
+def _length(request: Request, unknown: int) -> int:
+    """What the body is announced to have; uvicorn has seen to it that this is a number, and true."""
+    if "transfer-encoding" in request.headers:
+        return unknown
+    return int(request.headers.get("content-length", 0))
+
+
+async def _strict(request: Request, bytes_max: int) -> StrictRequest:
+    raw = await _bounded(request, bytes_max)
     if not raw:
         return StrictRequest(request, raw, None)
     if not _JSON_TYPE.match(request.headers.get("content-type", "")):
@@ -73,7 +87,7 @@ async def _strict(request: Request) -> StrictRequest:
 
 async def _bounded(request: Request, bytes_max: int) -> bytes:
     too_large = refused("body-too-large", f"At most {bytes_max:,} bytes are taken here. Send less at a time.")
-    if int(request.headers.get("content-length", 0)) > bytes_max:
+    if _length(request, 0) > bytes_max:
         raise too_large
     raw = bytearray()
     try:
@@ -138,7 +152,9 @@ def problem_response(problem: Problem) -> ProblemResponse:
 
 async def on_ledger_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, LedgerError)
-    return problem_response(problem_of(error))
+    problem = problem_of(error)
+    request.state.problem = problem.kind
+    return problem_response(problem)
 
 
 async def on_invalid(request: Request, error: Exception) -> Response:

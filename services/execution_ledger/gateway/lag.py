@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from execution_ledger.messages.position import Position, covers
 
+GOALS_MAX = 64
+APART_S = 0.5  # between two goals; sparser once there are too many
+
 
 class Lag:
-    """Remembers a goal and since when it stands; asked often, it is right within the time between two questions."""
+    """Remembers goals and since when they stand; asked often, it is right within the time between two questions.
+
+    All times are of the asker's own clock, so clocks cannot disagree. One that begins anew knows nothing of before.
+    """
 
     def __init__(self) -> None:
-        self._goal: Position = {}
-        self._since_s = 0.0
+        self._goals: list[tuple[float, Position]] = []  # oldest first; those that are not reached yet
 
     def seconds(self, now_s: float, goal: Position, reached: Position) -> float:
-        """How long what was the goal at some time has not been reached since; 0 where it has."""
-        if covers(reached, self._goal):
-            self._goal, self._since_s = dict(goal), now_s
-        return 0.0 if covers(reached, self._goal) else now_s - self._since_s
+        """How long what was the goal at some time has not been reached since; 0 where all is reached."""
+        self._goals = [(since_s, one) for since_s, one in self._goals if not covers(reached, one)]
+        if not covers(reached, goal) and (not self._goals or now_s - self._goals[-1][0] >= APART_S):
+            self._goals.append((now_s, dict(goal)))
+            if len(self._goals) > GOALS_MAX:
+                del self._goals[1::2]
+        return now_s - self._goals[0][0] if self._goals else 0.0

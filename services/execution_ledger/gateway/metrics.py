@@ -25,9 +25,23 @@ class Metrics:
             buckets=_SECONDS,
             registry=self._registry,
         )
+        self.problems = Counter(
+            "exledger_gateway_problems",
+            "Problems told, by their type: why requests were refused.",
+            ("problem",),
+            registry=self._registry,
+        )
         self.followers = Gauge("exledger_gateway_followers", "Open event streams.", registry=self._registry)
         self.undecided = Gauge(
             "exledger_gateway_undecided_commands", "Commands on their way.", ("shard",), registry=self._registry
+        )
+        self.views_behind = Gauge(
+            "exledger_gateway_views_behind_seconds",
+            "For how long the views have not included what this gateway had read; 0 without Postgres.",
+            registry=self._registry,
+        )
+        self.submits_at_once = Gauge(
+            "exledger_gateway_submits_at_once", "Requests for executions under way.", registry=self._registry
         )
         self.views_lag = Gauge(
             "exledger_gateway_views_lag_events",

@@ -138,6 +138,12 @@ class Sender:
                 self._tail.traces.acknowledged(waiter, offset)
 
 
+def undecided_everywhere(tail: Tail) -> int | None:
+    """How many commands wait for the shard with the fewest; None while one of them takes more."""
+    fewest = min((tail.traces.undecided(shard) for shard in range(1, tail.shards)), default=0)
+    return fewest if fewest >= UNDECIDED_MAX else None
+
+
 def accepted(answer: Answer) -> Answer:
     """The answer itself where the ledger did as asked, or has not decided; else its refusal, raised."""
     trace = answer.trace
