@@ -146,9 +146,9 @@ def _unacceptable_id(state: ShardState, command: Submit, appended_ms: int) -> Re
 
 def _register(state: ShardState, command: RegisterPipeline) -> Decision:
     newest = state.pipelines.get(command.pipeline)
-    facts = register(newest, command)
-    if facts or newest is None:
-        return facts
+    decision = register(newest, command)
+    if decision or newest is None:
+        return decision
     first = Outcome(sequence=newest.sequence, subject=command.subject, version=newest.version)
     return [events.CommandRepeated(command=command.type, same_body=True, first=first)]
 
