@@ -28,7 +28,7 @@ from execution_ledger.messages.commands import (
 from execution_ledger.messages.events import Event, decode_event, digest_of, encode_event
 from execution_ledger.messages.ids import child_id, make_id
 from execution_ledger.messages.parts import Origin
-from execution_ledger.messages.payload import Payload, json_payload
+from execution_ledger.messages.payload import json_payload
 from execution_ledger.messages.reports import ReportBase, ReportCompleted, ReportStarted
 from execution_ledger.settings import LedgerSettings
 from unit.spec import CLAIM, NOW_MS, OPTIONS, PIPELINE, RUNNER, submit
@@ -236,31 +236,6 @@ def test_a_pipeline_is_versioned_by_content() -> None:
     assert types([first, same, second, back])[1] == "command.repeated"
     assert same.data.first.version == 1
     assert (second.data.version, back.data.version) == (2, 3)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "{",
-        "null",
-        "[]",
-        "[" * 100_000,
-        "{}",
-        '{"name": "train"}',
-        '{"name": "other", "code": "c"}',
-        '{"name": "train", "code": "c", "limit": 2147483648}',
-        '{"name": "train", "code": "c", "limit": true}',
-    ],
-)
-def test_what_no_gateway_could_read_is_no_version(text: str) -> None:
-    """Every gateway reads the whole catalog at its start: one unreadable definition in it would stop them all."""
-    command = RegisterPipeline(
-        command_id="1", actor="r", pipeline="train", digest="a", definition=Payload(sha256="a", size=1, inline=text)
-    )
-    [event] = Ledger(shard=0).do(command)
-    assert isinstance(event.data, events.CommandRejected)
-    assert event.data.refusal.code == "invalid_definition"
 
 
 def test_shard_0_numbers_claims_and_the_others_take_only_newer_ones() -> None:
