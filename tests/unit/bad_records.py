@@ -32,9 +32,10 @@ _NO_MESSAGES = (
 )
 
 
-def bad_records(topic: Topic, key: bytes) -> list[Bare]:
-    """All under `key`, and some under none or a strange one."""
-    values = [*_NO_MESSAGES, *(bad for example in _examples(topic) for bad in _spoiled(example))]
+def bad_records(topic: Topic, key: bytes, every: int = 1) -> list[Bare]:
+    """All under `key`, and some under none or a strange one; of the spoiled examples every so many."""
+    spoiled = [bad for example in _examples(topic) for bad in _spoiled(example)]
+    values = [*_NO_MESSAGES, *spoiled[::every]]
     return [*((key, value) for value in values), (None, None), (None, b"{"), (b"", b"{"), (b"\xff" * 300, b"{")]
 
 
