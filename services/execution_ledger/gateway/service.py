@@ -18,6 +18,7 @@ from execution_ledger.settings import Settings
 
 from .app import create_app
 from .gateway import Gateway
+from .wire import Wire
 
 DRAIN_S = 5  # how long requests under way may take when it stops
 CONNECTIONS_MAX = 2_000
@@ -84,6 +85,8 @@ def _config(gateway: Gateway) -> uvicorn.Config:
     return uvicorn.Config(
         create_app(gateway),
         loop="none",
+        http=Wire,
+        ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
