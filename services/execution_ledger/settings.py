@@ -70,7 +70,6 @@ class GatewaySettings(Section):
     token: SecretStr = SecretStr("")  # for runners, which call the gateway
     body_bytes_max: int = 1_000_000
     batch_bytes_max: int = 32_000_000
-    batch_executions_max: int = 10_000
     decide_wait_s: float = 5.0  # how long a POST waits for the ledger before it answers 202
     read_wait_s: float = 5.0  # how long a read waits for the position that it needs
     submits_at_once_max: Annotated[int, Field(ge=1)] = 64  # requests for new executions under way; the next gets 429

@@ -75,3 +75,28 @@ async def make_by_hand(settings: KafkaSettings, topic: NewTopic) -> None:
         await admin.create_topics([topic])
     finally:
         await admin.close()
+
+
+@pytest.mark.parametrize("topic", Topic)
+@pytest.mark.parametrize(
+    ("partitions", "configs", "said"),
+    [
+        (5, {}, "has 5 partitions, settings say"),
+        (None, {"message.timestamp.type": "other"}, "has message.timestamp.type="),
+        (None, {"retention.ms": "1000"}, "has retention.ms=1000"),
+    ],
+)
+async def test_a_topic_that_was_made_anew_otherwise_is_refused_with_the_fix(
+    settings: KafkaSettings, topic: Topic, partitions: int | None, configs: dict[str, str], said: str
+) -> None:
+    count = partitions or {Topic.INBOX: settings.inbox_partitions, Topic.HEARTBEATS: 1}.get(topic, settings.shards)
+    stamp = "LogAppendTime" if topic is Topic.EVENTS else "CreateTime"
+    made = {key: stamp if value == "other" else value for key, value in configs.items()}
+    name = settings.topic_prefix + topic
+    await make_by_hand(settings, NewTopic(name, count, 1, topic_configs=made))
+    await create_topics(settings)
+    with pytest.raises(TopicContract) as refused:
+        await check_topics(settings)
+    text = str(refused.value)
+    assert f"{name} {said}" in text
+    assert any(fix in text for fix in ("kafka-configs.sh", "exledger init", "inbox_partitions"))

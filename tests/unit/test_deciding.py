@@ -225,7 +225,7 @@ def test_a_pipeline_is_versioned_by_content() -> None:
     ledger = Ledger(shard=0)
 
     def register(digest: str, command_id: str) -> RegisterPipeline:
-        definition = json_payload({"name": "train"})
+        definition = json_payload({"name": "train", "code": "c"})
         return RegisterPipeline(
             command_id=command_id, actor="r", pipeline="train", digest=digest, definition=definition
         )

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from execution_ledger.dispatcher.board import Token
-from execution_ledger.log.protocol import Topic
-from execution_ledger.messages.commands import RegisterPipeline
-from execution_ledger.messages.payload import Payload
 from unit.dispatcher_stage import Cluster, Dispatcher, Runner, acting
 
 
@@ -243,14 +240,3 @@ def test_a_dispatch_whose_answer_was_lost_is_decided_once() -> None:
     dispatcher.tick()
     assert dispatched(dispatcher) == [execution]
     assert dispatcher.desk.picture.slots.used_by("r1") == 1
-
-
-def test_a_definition_that_cannot_be_read_stops_nothing() -> None:
-    cluster, dispatcher, _ = on_stage()
-    broken = Payload(sha256="0", size=1, inline="[")
-    command = RegisterPipeline(command_id="r", actor="ada", pipeline="other", digest="d", definition=broken)
-    cluster.ledgers[0].receive(Topic.COMMANDS, command, cluster.now_ms)
-    cluster.decide()
-    execution = cluster.submit()
-    dispatcher.work()
-    assert dispatched(dispatcher) == [execution]

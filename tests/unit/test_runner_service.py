@@ -7,10 +7,11 @@ import threading
 
 import pytest
 
-from execution_ledger.errors import BadRequest, Unavailable, UnknownVersion
-from execution_ledger.log.protocol import Lane, Outgoing, Topic
+from execution_ledger.errors import BadRequest, Unavailable
+from execution_ledger.log.protocol import Lane, Topic
 from execution_ledger.messages.definition import Definition
 from execution_ledger.messages.inbox import Token
+from execution_ledger.messages.payload import Payload
 from execution_ledger.messages.reports import (
     ReportAborted,
     ReportCompleted,
@@ -20,7 +21,7 @@ from execution_ledger.messages.reports import (
 )
 from execution_ledger.sdk.context import Context
 from execution_ledger.sdk.pipeline import Pipeline, pipeline
-from unit.runner_stage import TIMEOUT_S, Stage, a_start, a_token
+from unit.runner_stage import Stage, a_start, a_token
 
 
 @pipeline(outputs={"n": "number"})
@@ -277,10 +278,12 @@ async def test_stopping_twice_is_safe() -> None:
     assert not stage.runner.ready.is_set()
 
 
-async def test_a_message_that_it_cannot_read_ends_this_life() -> None:
-    stage = Stage(double)
-    life = asyncio.create_task(stage.runner.run())
-    await stage.runner.ready.wait()
-    await stage.log.send(Lane(Topic.INBOX, 0), [Outgoing(stage.runner.process.encode(), b'{"type":"start.v9"}')])
-    with pytest.raises(UnknownVersion, match="cannot read"):
-        await asyncio.wait_for(life, TIMEOUT_S)
+@pytest.mark.parametrize("inputs", ["[", "[]", "null", '{"n": NaN}', "[" * 100_000])
+async def test_a_start_whose_inputs_cannot_be_read_is_passed_over(inputs: str) -> None:
+    """The ledger lets no such execution come to be; whoever forges a start must not end a runner."""
+    async with Stage(double).running() as stage:
+        start = a_start(a_token(), double, stage.runner.process, n=1)
+        await stage.tell(start.model_copy(update={"inputs": Payload(sha256="", size=0, inline=inputs)}))
+        await stage.tell(start)
+        completed = await stage.report(start.token, ReportCompleted)
+        assert completed.outputs.value() == {"n": 2}

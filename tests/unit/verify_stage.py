@@ -48,7 +48,7 @@ def catalog(limit: int | None = None) -> Keeper:
     ledger = Keeper(shard=0)
     for number in range(CLAIM):
         ledger.do(ClaimDispatch(command_id=f"claim-{number}", actor="d-1", dispatcher="d-1"))
-    definition = json_payload({"name": "train", "limit": limit})
+    definition = json_payload({"name": "train", "limit": limit, "code": "c"})
     ledger.do(RegisterPipeline(command_id="register", actor="r", pipeline="train", digest="d1", definition=definition))
     return ledger
 

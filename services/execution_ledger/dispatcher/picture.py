@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from execution_ledger.messages.events import Dispatched, Event, PipelineRegistered, Queued
 from execution_ledger.messages.heartbeats import HeldToken
-from execution_ledger.messages.payload import Payload
 
 from .board import Board, Change, Execution, Token
 from .fleet import Fleet
@@ -38,7 +37,7 @@ class Picture:
             case Queued(pipeline=pipeline):
                 self.limits.learn(pipeline.name, pipeline.version, pipeline.limit)
             case PipelineRegistered() as fact if fact.definition.inline is not None:
-                self.limits.learn(fact.pipeline, fact.version, _limit_in(fact.definition))
+                self.limits.learn(fact.pipeline, fact.version, fact.definition.value().get("limit"))
         if change := self.board.apply(event, offset):
             self._follow(change, event)
         return change
@@ -99,16 +98,6 @@ class Picture:
         for token, ended_ms in self.slots.held_by(runner).items():
             if self.fleet.has_lapsed(runner) or now_ms - ended_ms >= self.lease_ms:
                 self.slots.free(token)
-
-
-def _limit_in(definition: Payload) -> int | None:
-    """The gateway has checked every definition; one that cannot be read here says nothing, and stops nobody else's."""
-    try:
-        value = definition.value()
-    except ValueError:
-        return None
-    limit = value.get("limit") if isinstance(value, dict) else None
-    return limit if isinstance(limit, int) else None
 
 
 def _runs(held: HeldToken) -> bool:

@@ -158,7 +158,7 @@ class DispatcherService:
 
     def _event(self, record: Record) -> None:
         value = record.value or b""
-        event = decode_event(value)
+        event = decode_event(value, record)
         self._desk.event(event, record.offset)
         self._queued.follow(event, len(value))
 

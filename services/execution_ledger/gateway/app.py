@@ -36,6 +36,7 @@ def create_app(gateway: Gateway | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
+        redirect_slashes=False,
         responses=_PROBLEM,
         exception_handlers={
             LedgerError: on_ledger_error,

@@ -1,17 +1,20 @@
 """Connections, bounded: how many there are, how long a head may take and get, how long nobody may read an answer.
 
-uvicorn bounds none of these. Each would let memory or file descriptors grow without an end.
+uvicorn bounds none of these, and each would let memory or file descriptors grow without an end, before any token is
+seen. What is not even HTTP is told so as a problem like any other.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
+from http import HTTPStatus
 
 import structlog
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from .http import problem_response
+from .http import PROBLEM_JSON, problem_response
 from .problems import Problem
 
 CONNECTIONS_MAX = 2_000  # beyond it, requests are answered that there is no room …
@@ -43,11 +46,15 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self._in_head:
-            self._head_bytes += len(data)
-            self._due = self._due or self.loop.call_later(HEAD_S, self.transport.abort)
-            if self._head_bytes > HEAD_BYTES_MAX:
-                self.transport.abort()
+        if not self._in_head or self.transport.is_closing():
+            return
+        self._due = self._due or self.loop.call_later(HEAD_S, self.transport.abort)
+        self._head_bytes += len(data)
+        if self._head_bytes > HEAD_BYTES_MAX:
+            self._refuse(Problem("head-too-large", f"At most {HEAD_BYTES_MAX:,} bytes are taken. Send shorter ones."))
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(Problem("not-http", "Send a request as HTTP/1.1 has it (RFC 9112); this one cannot be read."))
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -65,6 +72,17 @@ class Connection(HttpToolsProtocol):
     def resume_writing(self) -> None:
         super().resume_writing()
         _cancel(self._reader_due)
+
+    def _refuse(self, problem: Problem) -> None:
+        body = json.dumps(problem.document()).encode()
+        head = (
+            f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}",
+            f"content-type: {PROBLEM_JSON}",
+            f"content-length: {len(body)}",
+            "connection: close",
+        )
+        self.transport.write("\r\n".join([*head, "", ""]).encode() + body)
+        self.transport.close()
 
     def _drop_reader(self) -> None:
         LOG.info("a client that does not read its answer is dropped", client=self.client)

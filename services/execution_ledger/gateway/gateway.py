@@ -42,7 +42,7 @@ class Gateway:
         self.tail = Tail(log)
         self.dispatcher = ActiveDispatcher(self.tail.catalog)
         self.views = Views(settings.postgres.dsn.get_secret_value())
-        self.reading = Reading(self.views.positions, settings.gateway.read_wait_s)
+        self.reading = Reading(self.views.positions, lambda: self.tail.position, settings.gateway.read_wait_s)
         self.commands = CommandSender(
             log, world, self.tail, settings.gateway.decide_wait_s, self.metrics.decide_seconds.observe, self.decided
         )

@@ -14,11 +14,13 @@ from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 
 from execution_ledger.errors import LedgerError
 
 from .auth import Caller
 from .gateway import Gateway
+from .parameters import declared
 from .problems import FieldError, Problem, invalid, problem_of, refused
 from .strict_json import parse
 
@@ -28,6 +30,7 @@ ERRORS_MAX = 100
 BODY_S = 60.0  # until a body is here; a batch takes one of few turns meanwhile
 
 _JSON_TYPE = re.compile(r"application/([\w.+-]+\+)?json\s*(;|$)", re.IGNORECASE)
+_OTHER_CHARSET = re.compile(r";\s*charset\s*=(?!\s*\"?utf-?8\"?\s*(;|$))", re.IGNORECASE)
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
@@ -49,8 +52,11 @@ class StrictRequest(Request):
 class StrictRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
+        parameters = declared(self.dependant)
 
         async def strictly(request: Request) -> Response:
+            if wrong := parameters.wrong(request):
+                raise invalid(*wrong[:ERRORS_MAX])
             if not self.body_field:
                 return await handle(request)
             bytes_max = _bytes_max(request)
@@ -66,22 +72,26 @@ def _bytes_max(request: Request) -> int:
 
 
 def _length(request: Request, unknown: int) -> int:
-    """What the body is announced to have; uvicorn has seen to it that this is a number, and true."""
+    """What the body is announced to have: uvicorn sees to it that this is true. No number is as good as the largest."""
+    announced = request.headers.get("content-length", "0")
     if "transfer-encoding" in request.headers:
         return unknown
-    return int(request.headers.get("content-length", 0))
+    return int(announced[:20]) if announced.isdecimal() else 10**20
 
 
 async def _strict(request: Request, bytes_max: int) -> StrictRequest:
     raw = await _bounded(request, bytes_max)
     if not raw:
         return StrictRequest(request, raw, None)
-    if not _JSON_TYPE.match(request.headers.get("content-type", "")):
-        raise refused("not-json", "Send the body as JSON, with `Content-Type: application/json`.")
+    media_type = request.headers.get("content-type", "")
+    if not _JSON_TYPE.match(media_type) or _OTHER_CHARSET.search(media_type):
+        raise refused("not-json", "Send the body as JSON in UTF-8, with `Content-Type: application/json`.")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise refused("not-json", "Send the body as it is, not compressed: leave `Content-Encoding` out.")
     try:
         value = parse(raw) if len(raw) < LARGE_BYTES else await asyncio.to_thread(parse, raw)
     except ValueError as error:
-        raise refused("invalid-json", f"The body is not JSON: {error}.") from error
+        raise refused("invalid-json", f"The body is not JSON: {error}. Correct this and send it again.") from error
     return StrictRequest(request, raw, value)
 
 
@@ -169,8 +179,18 @@ async def on_http_error(request: Request, error: Exception) -> Response:
     kinds = {404: "not-found", 405: "method-not-allowed"}
     next_step = f"{request.method} {request.url.path} is not part of this API; `/openapi.json` describes all of it."
     response = problem_response(Problem(kinds.get(error.status_code, "internal"), next_step))
-    response.headers.update(error.headers or {})
+    if error.status_code == 405:
+        response.headers["Allow"] = ", ".join(_allowed(request))
     return response
+
+
+def _allowed(request: Request) -> list[str]:
+    """The framework would name the methods of the first route alone."""
+    return [
+        method
+        for method in ("GET", "POST", "PUT")
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in request.app.routes)
+    ]
 
 
 async def on_crash(request: Request, error: Exception) -> Response:
@@ -185,4 +205,4 @@ def _path(loc: tuple[int | str, ...]) -> str:
     path = ""
     for part in loc[1:] if loc[:1] in (("body",), ("query",), ("header",), ("path",)) else loc:
         path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
-    return path
+    return path or "body"

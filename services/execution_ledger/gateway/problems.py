@@ -21,6 +21,7 @@ class Kind(NamedTuple):
 
 
 KINDS: Mapping[str, Kind] = {
+    "not-http": Kind(400, "This is not HTTP"),
     "unauthorized": Kind(401, "A valid token is needed"),
     "not-found": Kind(404, "Nothing is here"),
     "unknown-execution": Kind(404, "No such execution"),
@@ -35,6 +36,7 @@ KINDS: Mapping[str, Kind] = {
     "invalid-json": Kind(422, "The body is not valid JSON"),
     "invalid-request": Kind(422, "The request is not valid"),
     "key-reused": Kind(422, "This key was used for another request"),
+    "head-too-large": Kind(431, "The request line and headers are too large"),
     "too-busy": Kind(429, "Too much is waiting"),
     "views-too-far-behind": Kind(429, "The views have to catch up first"),
     "internal": Kind(500, "Something is wrong here"),

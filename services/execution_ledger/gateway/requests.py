@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, FailFast, Field
 
 from execution_ledger.messages.base import Message
 from execution_ledger.messages.ids import PipelineName
@@ -21,7 +21,16 @@ _MODE_OPTIONS = {
 }
 
 
-class OptionsRequest(Message):
+EXECUTIONS_MAX = 10_000  # in one batch
+
+
+class Asked(Message):
+    """What is asked for is taken as it is written: "3" is no number, and true is none either."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class OptionsRequest(Asked):
     """Rights of the run (their defaults come from the mode), then its policy."""
 
     train: bool | None = None
@@ -38,7 +47,7 @@ class OptionsRequest(Message):
     pool: Annotated[Text, Field(description="Only `default` yet")] | None = None
 
 
-class ExecutionRequest(Message):
+class ExecutionRequest(Asked):
     """One execution to run; `inputs` are checked against what the pipeline's newest version declares."""
 
     pipeline: PipelineName
@@ -51,11 +60,13 @@ class ExecutionRequest(Message):
     priority: Annotated[int, Field(ge=-100, le=100)] = 0
 
 
-class BatchRequest(Message):
-    executions: Annotated[list[ExecutionRequest], Field(min_length=1)]
+class BatchRequest(Asked):
+    """Reading stops at the first that cannot be read: millions of them would take minutes to report."""
+
+    executions: Annotated[list[ExecutionRequest], Field(min_length=1, max_length=EXECUTIONS_MAX), FailFast()]
 
 
-class AbortRequest(Message):
+class AbortRequest(Asked):
     """Why, for those who read the record later; of control characters only line breaks and tabs."""
 
     reason: Annotated[Reason, Field(pattern=r"^[^\x00-\x08\x0b-\x1f\x7f]*$")] | None = None

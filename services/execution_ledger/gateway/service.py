@@ -85,6 +85,7 @@ def _config(gateway: Gateway) -> uvicorn.Config:
         create_app(gateway),
         loop="none",
         http=Connection,
+        ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,

@@ -127,7 +127,7 @@ class Tail:
 
     def _fold(self, record: Record) -> None:
         raw = record.value or b""
-        event = decode_event(raw)
+        event = decode_event(raw, record)
         self._check_dense(event)
         self._sequences[event.shard] = event.sequence
         self.rings[event.shard].add(Frame(event.shard, event.sequence, event.type, event.subject, raw))

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from execution_ledger.domain.batch import BATCH_AGE_MAX_MS, open_batch
 from execution_ledger.domain.catalog import register
 from execution_ledger.domain.execution import Circumstances, Decision, decide, decide_report
+from execution_ledger.errors import BadRequest
 from execution_ledger.log.protocol import Record, Topic
 from execution_ledger.messages import events
 from execution_ledger.messages.commands import (
@@ -29,7 +30,8 @@ from execution_ledger.messages.commands import (
 from execution_ledger.messages.events import Fact, digest_of
 from execution_ledger.messages.ids import CATALOG_SHARD, number_of, shard_of, time_ms_of
 from execution_ledger.messages.parts import Failure, Outcome, Refusal
-from execution_ledger.messages.reports import REPORTS, AnyReport
+from execution_ledger.messages.payload import unreadable
+from execution_ledger.messages.reports import REPORTS, AnyReport, ReportCompleted
 
 from .recording import Cause, Cursor, Decided, append
 from .shard import ID_AGE_MAX_MS, ID_AHEAD_MAX_MS, ShardState
@@ -69,6 +71,8 @@ def _decide_message(decided: Decided, record: Record, message: AnyCommand | AnyR
 
 
 def _decide_report(decided: Decided, record: Record, report: AnyReport) -> Decided:
+    if isinstance(report, ReportCompleted) and (wrong := unreadable(report.outputs)):
+        raise BadRequest(f"The text of the outputs {wrong}. Runners of this release send none like that.")
     tracked = decided.state.tracked(report.execution_id)
     facts = decide_report(tracked.execution if tracked else None, report)
     if not facts:
@@ -100,6 +104,8 @@ def _decision(state: ShardState, command: AnyCommand, appended_ms: int) -> Decis
             return _claim(state, command)
         case OpenBatch():
             return open_batch(command)
+        case Submit() if wrong := unreadable(command.inputs) or unreadable(command.properties):
+            return Refusal(code="invalid_payload", detail=f"The text of its inputs or properties {wrong}."[:2_000])
         case Submit() if refusal := _unacceptable_id(state, command, appended_ms):
             return refusal
         case _:
@@ -146,9 +152,9 @@ def _unacceptable_id(state: ShardState, command: Submit, appended_ms: int) -> Re
 
 def _register(state: ShardState, command: RegisterPipeline) -> Decision:
     newest = state.pipelines.get(command.pipeline)
-    facts = register(newest, command)
-    if facts or newest is None:
-        return facts
+    decision = register(newest, command)
+    if decision or newest is None:
+        return decision
     first = Outcome(sequence=newest.sequence, subject=command.subject, version=newest.version)
     return [events.CommandRepeated(command=command.type, same_body=True, first=first)]
 

@@ -90,7 +90,7 @@ class ShardServer:
                     position = chunk.position
                     for record in chunk.records:
                         raw = record.value or b""
-                        state = fold(state, decode_event(raw), digest_of(raw))
+                        state = fold(state, decode_event(raw, record), digest_of(raw))
         return state
 
     async def _check_log(self, state: ShardState) -> str:
@@ -110,7 +110,7 @@ class ShardServer:
             while self.wanted:
                 chunk = (await reader.read(READ_WAIT_S)).get(lane)
                 if chunk is not None and chunk.records:
-                    created = decode_event(chunk.records[0].value or b"").data
+                    created = decode_event(chunk.records[0].value or b"", chunk.records[0]).data
                     assert isinstance(created, events.ShardCreated)
                     return created
         raise Unavailable("Shard 0 has no first event yet, so this log has no id. Start a ledger for shard 0, too.")

@@ -36,6 +36,9 @@ class Record:
     key: bytes | None
     value: bytes | None
 
+    def __str__(self) -> str:
+        return f"offset {self.offset} of {self.lane.topic}, partition {self.lane.partition}"
+
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:

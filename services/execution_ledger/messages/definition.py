@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from .base import Message
 from .ids import PipelineName
-from .parts import Reason, Text
+from .parts import Count, Reason, Text
 from .payload import DEPTH_MAX, json_text, too_deep
 
 PortType = Literal["string", "number", "boolean", "json", "array"]
 PortName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
 
 
-class Port(Message):
+class Declared(Message):
+    """What people write is taken as it is written: true is no number of runs at once."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class Port(Declared):
     """One input or output. An input without a default is required; `null` is a value only for `json`."""
 
     type: PortType
@@ -24,12 +30,12 @@ class Port(Message):
     description: Reason | None = None
 
 
-class Definition(Message):
+class Definition(Declared):
     name: PipelineName
     inputs: Annotated[dict[PortName, Port], Field(max_length=200)] = Field(default_factory=dict)
     outputs: Annotated[dict[PortName, Port], Field(max_length=200)] = Field(default_factory=dict)
     any_outputs: bool = False  # nothing tells what it returns: any dict will do
-    limit: Annotated[int, Field(ge=1)] | None = None  # how many of it may run at once
+    limit: Count | None = None  # how many of it may run at once
     description: Reason | None = None
     code: Text  # sha256 of the source, so that a changed body is a new version
 

@@ -337,17 +337,28 @@ def encode_event(event: Event) -> bytes:
     return event.model_dump_json(exclude_none=True).encode()
 
 
-def decode_event(raw: bytes) -> Event:
-    """Raises UnknownVersion: a reader that cannot understand an event must stop before it, never skip it."""
+def decode_event(raw: bytes, place: object = "") -> Event:
+    """Raises UnknownVersion or BrokenHistory: a reader that cannot understand an event stops, never skips it.
+
+    `place` says where it lies, for those who have to look at it.
+    """
     try:
         return EVENTS.validate_json(raw)
     except ValidationError as error:
-        kinds = {problem["type"] for problem in error.errors(include_input=False, include_url=False)}
-        if "union_tag_invalid" in kinds:
+        problem = error.errors(include_input=False, include_url=False)[0]
+        if problem["type"] == "union_tag_invalid":
             raise UnknownVersion(
-                f"This code does not know the event {raw[:200]!r}. A newer release wrote it: run that release here."
+                f"This code does not know the event {raw[:200]!r}{_at(place)}. A newer release wrote it: run that "
+                "release here."
             ) from error
-        raise BrokenHistory(f"This is not an event of ours: {raw[:200]!r} ({error})") from error
+        raise BrokenHistory(
+            f"This is not an event of ours: {raw[:200]!r}{_at(place)} ({problem['msg']}). Nothing behind it is read. "
+            "Restore the topic from a copy without it, and let nobody but ledgers write there."
+        ) from error
+
+
+def _at(place: object) -> str:
+    return f" at {place}" if place else ""
 
 
 def digest_of(raw: bytes) -> str:

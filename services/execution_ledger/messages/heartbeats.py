@@ -8,7 +8,7 @@ from pydantic import Field, TypeAdapter
 
 from .base import Message
 from .ids import ExecutionId, PipelineName
-from .parts import Text
+from .parts import Count, Text, Whole
 
 # waiting: told to start, code not entered · running: code entered · ended: the last report is sent, not yet closed
 TokenPhase = Literal["waiting", "running", "ended"]
@@ -16,7 +16,7 @@ TokenPhase = Literal["waiting", "running", "ended"]
 
 class HeldToken(Message):
     execution_id: ExecutionId
-    attempt: int
+    attempt: Count
     phase: TokenPhase
 
 
@@ -26,9 +26,9 @@ class RunnerBeat(Message):
     type: Literal["runner.v1"] = "runner.v1"
     process: Text
     pool: Text = "default"
-    inbox: int
-    inbox_offset: int
-    slots: int
+    inbox: Whole
+    inbox_offset: Annotated[int, Field(ge=0, le=2**63 - 1)]
+    slots: Whole
     tokens: list[HeldToken]
     offers: dict[PipelineName, str]  # pipeline -> digest of the version that it holds
     draining: bool = False
@@ -40,13 +40,13 @@ class LedgerTick(Message):
     type: Literal["ledger.v1"] = "ledger.v1"
     process: Text
     leaving: bool = False
-    refused: list[int] = Field(default_factory=list)  # shards that this process cannot serve and has let go
+    refused: list[Whole] = Field(default_factory=list)  # shards that this process cannot serve and has let go
 
 
 class DispatcherTick(Message):
     type: Literal["dispatcher.v1"] = "dispatcher.v1"
     process: Text
-    claim: int | None = None  # None: a standby
+    claim: Whole | None = None  # None: a standby
     leaving: bool = False
 
 

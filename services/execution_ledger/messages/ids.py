@@ -75,8 +75,8 @@ def name_of(pipeline: str, number: int) -> str:
 
 def number_of_name(name: str) -> int | None:
     """The number inside a name, or None where the text cannot be a name."""
-    _, dash, digits = name.rpartition("-")
-    if not dash or not digits or len(digits) > 13 or any(digit not in _BASE32 for digit in digits):
+    pipeline, _, digits = name.rpartition("-")
+    if not pipeline or not digits or len(digits) > 13 or any(digit not in _BASE32 for digit in digits):
         return None
     number = 0
     for digit in digits:

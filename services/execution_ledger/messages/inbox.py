@@ -8,7 +8,7 @@ from pydantic import Field, TypeAdapter
 
 from .base import Message
 from .ids import ExecutionId
-from .parts import Mode, Options, PipelineRef, Reason, Text
+from .parts import Count, Mode, Options, PipelineRef, Reason, Text, Whole
 from .payload import Payload
 
 
@@ -16,12 +16,12 @@ class InboxMessage(Message):
     """`claim` is the sending dispatcher's: a runner drops what bears a lower one than it has seen."""
 
     runner: Text
-    claim: int
+    claim: Whole
 
 
 class Token(Message):
     execution_id: ExecutionId
-    attempt: Annotated[int, Field(ge=1)]
+    attempt: Count
 
 
 class Start(InboxMessage):

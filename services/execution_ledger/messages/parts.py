@@ -17,6 +17,7 @@ LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./-
 Labels = Annotated[dict[LabelKey, Text], Field(max_length=32)]
 # From 1, and within the integers of Postgres: one that is too large must be refused before it is written down.
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Whole = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Mode = Literal["experiment", "production"]
 
 MESSAGE_BYTES_MAX = 900_000  # below Kafka's default max.message.bytes (1,048,588), with room for headers

@@ -42,6 +42,21 @@ def json_text(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
+def unreadable(payload: Payload | None) -> str | None:
+    """What keeps others from reading its text as an object of JSON; None where it can be read, or is not here."""
+    if payload is None or payload.inline is None:
+        return None
+    try:
+        value = json.loads(payload.inline, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        return f"is no JSON ({error})"
+    return None if isinstance(value, dict) else "is no object of JSON"
+
+
+def _no_constant(text: str) -> None:
+    raise ValueError(f"{text} is not JSON")
+
+
 def json_payload(value: Any) -> Payload:
     text = json_text(value)
     raw = text.encode()

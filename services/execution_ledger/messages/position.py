@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from execution_ledger.errors import BadRequest
 
+_POSITION = re.compile(r"[0-9]{1,4}\.[0-9]{1,18}(-[0-9]{1,4}\.[0-9]{1,18})*")
 Position = Mapping[int, int]  # shard -> the last sequence that is included; a shard without any is left out
 
 
@@ -15,13 +17,10 @@ def position_text(position: Position) -> str:
 
 def parse_position(text: str) -> Position:
     """Raises BadRequest for what `position_text` cannot have made."""
-    try:
-        pairs = [part.split(".") for part in text.split("-") if part]
-        position = {int(shard): int(sequence) for shard, sequence in pairs}
-    except ValueError:
-        position = {-1: 0}
-    if any(shard < 0 or sequence < 0 for shard, sequence in position.items()):
-        raise BadRequest(f"{text!r} is not a position. Pass one that an answer gave you, unchanged.")
+    pairs = [part.split(".") for part in text.split("-")] if _POSITION.fullmatch(text) else []
+    position = {int(shard): int(sequence) for shard, sequence in pairs}
+    if len(position) != len(pairs) or (text and not pairs):
+        raise BadRequest(f"{text[:200]!r} is not a position. Pass one that an answer gave you, unchanged.")
     return position
 
 

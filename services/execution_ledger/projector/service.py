@@ -164,4 +164,4 @@ def _other_log(shard: int, at: StoredPosition) -> BrokenHistory:
 
 def _recorded(record: Record) -> Recorded:
     raw = record.value or b""
-    return Recorded(decode_event(raw), raw, record.offset)
+    return Recorded(decode_event(raw, record), raw, record.offset)

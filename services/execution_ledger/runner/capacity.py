@@ -8,12 +8,13 @@ from execution_ledger.errors import BadSettings
 from execution_ledger.messages.heartbeats import HeldToken, RunnerBeat
 from execution_ledger.messages.parts import MESSAGE_BYTES_MAX
 
-_INTEGER_MAX = 2**63 - 1
+_OFFSET_MAX = 2**63 - 1
+_COUNT_MAX = 2**31 - 1
 _ID_LENGTH = 36
 _BEAT = RunnerBeat(
-    process="x" * 255, inbox=_INTEGER_MAX, inbox_offset=_INTEGER_MAX, slots=_INTEGER_MAX, tokens=[], offers={}
+    process="x" * 255, inbox=_COUNT_MAX, inbox_offset=_OFFSET_MAX, slots=_COUNT_MAX, tokens=[], offers={}
 )
-_TOKEN = HeldToken.model_construct(execution_id="x" * _ID_LENGTH, attempt=_INTEGER_MAX, phase="running")
+_TOKEN = HeldToken.model_construct(execution_id="x" * _ID_LENGTH, attempt=_COUNT_MAX, phase="running")
 
 
 def held_max(slots: int, offers: Mapping[str, str]) -> int:

@@ -13,14 +13,13 @@ from functools import partial
 from typing import NoReturn
 
 import structlog
-from pydantic import ValidationError
 
 from execution_ledger.clock import World
-from execution_ledger.errors import UnknownVersion
 from execution_ledger.lifecycle import run_until
 from execution_ledger.log.protocol import Lane, Log, Record, Topic
 from execution_ledger.messages.heartbeats import RunnerBeat
-from execution_ledger.messages.inbox import INBOX, Start, Token
+from execution_ledger.messages.inbox import INBOX, AnyInboxMessage, Start, Token
+from execution_ledger.messages.payload import unreadable
 from execution_ledger.sdk.pipeline import Pipeline
 from execution_ledger.settings import RunnerSettings
 
@@ -130,11 +129,10 @@ class RunnerService:
         if record.key != self.process.encode() or record.value is None:
             return
         try:
-            message = INBOX.validate_json(record.value)
-        except ValidationError as error:
-            raise UnknownVersion(
-                f"Inbox offset {record.offset} holds a message that this runner cannot read."
-            ) from error
+            message = _message(record.value)
+        except ValueError as error:
+            _log.error("an inbox message cannot be read", lane=record.lane, offset=record.offset, error=str(error))
+            return
         if not (isinstance(message, Start) and self._outbox.full):  # else the dispatcher sends it again
             self._perform(self._attempts.receive(message, self._world.clock.now_ms()))
 
@@ -197,6 +195,14 @@ class RunnerService:
         await _within(FLUSH_S, self._outbox.flush())
         await _within(LAST_BEAT_S, self._heart.once())
         self._drained.set()
+
+
+def _message(raw: bytes) -> AnyInboxMessage:
+    """Raises ValueError. Passing one over loses nothing: what the dispatcher meant, it says again after a heartbeat."""
+    message = INBOX.validate_json(raw)
+    if isinstance(message, Start) and (wrong := unreadable(message.inputs) or unreadable(message.properties)):
+        raise ValueError(f"the text of a payload {wrong}")
+    return message
 
 
 def inbox_of(process: str, inbox_partitions: int) -> int:

@@ -177,4 +177,5 @@ def is_trace_of(trace: int, value: bytes | None) -> bool:
         identity = command.get("command_id") if isinstance(command, dict) else None
     except ValueError:
         identity = None
-    return trace in (mark_of(identity or ""), mark_of(digest_of(raw)))
+    named = identity if isinstance(identity, str) else ""
+    return trace in (mark_of(named), mark_of(digest_of(raw)))

@@ -191,6 +191,6 @@ def _disagreement(position: StoredPosition | None, newest: Any) -> str | None:
 def _recorded(record: Record) -> Recorded:
     raw = record.value or b""
     try:
-        return Recorded(decode_event(raw), raw, record.offset)
+        return Recorded(decode_event(raw, record), raw, record.offset)
     except Permanent as error:
         raise BrokenHistory(str(error)) from error

@@ -13,7 +13,7 @@ from ..answers import BatchAnswerBody, ChildAnswer, ReceivedAnswer
 from ..batches import ID_TOO_OLD, BatchAnswer, Child
 from ..gateway import Gateway
 from ..http import IdempotencyKey, StrictRoute, TheCaller, TheGateway, Traceparent, gateway_of
-from ..problems import Away, FieldError, away, invalid
+from ..problems import Away, away
 from ..requests import BatchRequest
 from ..views import Row
 
@@ -55,9 +55,6 @@ async def open_batch(
     key: IdempotencyKey = None,
 ) -> BatchAnswerBody | ReceivedAnswer:
     """Checked whole before anything exists. Not atomic after that: the same key completes an interrupted batch."""
-    count_max = gateway.settings.batch_executions_max
-    if len(body.executions) > count_max:
-        raise invalid(FieldError("executions", f"are {len(body.executions):,}; send at most {count_max:,} at a time"))
     answer = await gateway.commands.open_batch(body.executions, caller.actor, key, traceparent)
     if answer.opened.trace is None:
         return received(answer.opened, response)

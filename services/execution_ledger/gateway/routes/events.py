@@ -9,12 +9,13 @@ from fastapi import APIRouter, Header, Query
 from fastapi.responses import StreamingResponse
 
 from execution_ledger.messages.ids import shard_of
-from execution_ledger.messages.position import Position, covers, parse_position, position_text
+from execution_ledger.messages.position import Position, covers, parse_position
 
 from ..following import FOLLOWERS_MAX, Follower
 from ..gateway import Gateway
 from ..http import StrictRoute, TheCaller, TheGateway
-from ..problems import away, refused
+from ..problems import away
+from ..reading import position_ahead
 from ..references import execution_id
 
 router = APIRouter(prefix="/v1/events", tags=["events"], route_class=StrictRoute)
@@ -62,6 +63,5 @@ async def _start(gateway: Gateway, text: str | None) -> Position:
             while not covers(tail.position, position):
                 await tail.moved.wait()
     except TimeoutError as late:
-        reached = position_text(tail.position)
-        raise refused("position-ahead", f"The log is at {reached}: {text} is of another log, or not yet.") from late
+        raise position_ahead(tail.position, position) from late
     return position

@@ -8,7 +8,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import AwareDatetime, StringConstraints
+from pydantic import AwareDatetime, BeforeValidator, StringConstraints
 
 from execution_ledger.messages.ids import PipelineName, shard_of
 from execution_ledger.messages.parts import TERMINAL, Mode, Status, Text
@@ -27,6 +27,8 @@ from ..views import Filters
 router = APIRouter(prefix="/v1/executions", tags=["executions"], route_class=StrictRoute)
 
 Label = Annotated[str, StringConstraints(pattern=r"^[^=\x00]{1,63}=[^\x00]{0,255}$")]
+# A bare number would be taken for seconds since 1970.
+Moment = Annotated[AwareDatetime, BeforeValidator(lambda text: text if "T" in text.upper() else "")]
 EndWait = Annotated[float, Query(ge=0, le=60, description="Seconds to wait for its end")]
 
 
@@ -74,8 +76,8 @@ async def list_executions(
     mode: Mode | None = None,
     twin: Text | None = None,
     label: Annotated[list[Label] | None, Query(description="key=value; all that are given must hold")] = None,
-    created_after: AwareDatetime | None = None,
-    created_before: AwareDatetime | None = None,
+    created_after: Moment | None = None,
+    created_before: Moment | None = None,
     batch: UUID | None = None,
     cursor: PageCursor = None,
     limit: Limit = 50,

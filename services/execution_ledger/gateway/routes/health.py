@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter
+from fastapi.responses import PlainTextResponse
 
 from execution_ledger.messages.position import position_text
 
@@ -30,8 +31,8 @@ async def readyz(gateway: TheGateway) -> dict[str, Any]:
     return {"status": "ready", "position": position_text(gateway.tail.position), "views": position_text(views)}
 
 
-@router.get("/metrics")
-async def metrics(gateway: TheGateway) -> Response:
+@router.get("/metrics", response_class=PlainTextResponse)
+async def metrics(gateway: TheGateway) -> PlainTextResponse:
     """For Prometheus."""
     gateway.measure()
-    return Response(gateway.metrics.page(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    return PlainTextResponse(gateway.metrics.page(), media_type="text/plain; version=0.0.4; charset=utf-8")
