@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import os
 import sys
@@ -11,12 +13,21 @@ import structlog
 STDERR = 2
 
 
+class Lossy(io.TextIOWrapper):
+    """A line that cannot be written, on a full disk, is lost: a service can do without it, and not without its work."""
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            super().write(text)
+        return len(text)
+
+
 def configure_logs(service: str, *, as_json: bool) -> None:
     """Everything to standard error, with the service's name in every line; aiokafka's and asyncio's warnings too.
 
     Through a stream of our own: what closes or replaces `sys.stderr`, as code of users may, leaves the logs alone.
     """
-    stderr = os.fdopen(os.dup(STDERR), "w", buffering=1, encoding="utf-8", errors="backslashreplace")
+    stderr = Lossy(os.fdopen(os.dup(STDERR), "wb", buffering=0), "utf-8", "backslashreplace", write_through=True)
     renderer = (
         structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )

@@ -25,13 +25,13 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.sta
 class Program:
     """A running `exledger …`; what it prints is read line by line, within bounds."""
 
-    def __init__(self, *arguments: str, cwd: Path | None = None) -> None:
+    def __init__(self, *arguments: str, cwd: Path | None = None, settings: Mapping[str, str] | None = None) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "execution_ledger", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env=ENVIRONMENT,
+            env={**ENVIRONMENT, **(settings or {})},
             cwd=cwd,
         )
         self.pid = self._process.pid
@@ -55,6 +55,11 @@ class Program:
                     return
             assert self._more(deadline), f"{text!r} was not printed:\n{self.printed}"
 
+    def printed_by_now(self) -> str:
+        while self._more(time.monotonic()):
+            pass
+        return self.printed
+
     def end(self, number: signal.Signals) -> int:
         """Sends the signal and returns the exit code; what was printed meanwhile can be read after."""
         if self._process.poll() is None:
@@ -72,8 +77,8 @@ class Program:
 
 
 class Dev(Program):
-    def __init__(self, *options: str, cwd: Path | None = None) -> None:
-        super().__init__("dev", *options, cwd=cwd)
+    def __init__(self, *options: str, cwd: Path | None = None, settings: Mapping[str, str] | None = None) -> None:
+        super().__init__("dev", *options, cwd=cwd, settings=settings)
 
     @property
     def folder(self) -> Path:
@@ -84,9 +89,11 @@ class Dev(Program):
         return next(line for line in self.printed.splitlines() if line.startswith(f"  {name} ")).split(maxsplit=1)[1]
 
 
-def run_to_end(*arguments: str) -> subprocess.CompletedProcess[str]:
+def run_to_end(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "execution_ledger", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_S, env=ENVIRONMENT, check=False)
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=COMMAND_S, env=ENVIRONMENT, check=False, cwd=cwd
+    )
 
 
 def exledger(dev: Dev, *arguments: str) -> subprocess.CompletedProcess[str]:

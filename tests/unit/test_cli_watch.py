@@ -41,7 +41,9 @@ def log(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def watch(log: Path) -> Watch:
-    return Watch([ChildSpec("runner", ["runner"], log_path=log)])
+    made = Watch(log.parent)
+    made.follow([ChildSpec("runner", ["runner"], log_path=log)])
+    return made
 
 
 def dies(watch: Watch, log: Path, words: str, code: int = 1) -> None:
@@ -76,3 +78,11 @@ def test_the_same_last_words_are_repeated_now_and_then(
     assert shown.count("it is \\x1b[2J wrong") == 2
     assert shown.count("something else") == 1
     assert shown.count("runner died") == WORDS_AGAIN + 2
+
+
+def test_a_full_disk_is_named_instead_of_what_comes_of_it(
+    watch: Watch, log: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("execution_ledger.cli.watch.DISK_FULL_BYTES", 10**18)
+    watch.tell("kafka", "died", "exit code 1")
+    assert f"The disk of {log.parent} is full. Free some space" in capsys.readouterr().err

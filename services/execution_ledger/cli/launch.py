@@ -24,7 +24,7 @@ from ..log.topics import create_topics
 from ..settings import Settings
 from .output import show_note
 from .readiness import registered_pipelines
-from .screen import Download, show_ready, show_service
+from .screen import Download, show_ready
 from .serve import read_settings
 from .services import Place, service_specs, url_of, usable_port
 from .watch import NotReady, Watch
@@ -86,7 +86,8 @@ async def live(plan: Plan) -> AsyncIterator[Live]:
     with DataFolder(plan.folder).hold(url_of(plan.host, plan.port)) as folder:
         usable_port(plan.host, plan.port)
         show_note(f"Starting in {folder.path} …")
-        async with _stack(folder.path, plan.ephemeral) as stack:
+        watch = Watch(folder.path)
+        async with _stack(folder.path, plan.ephemeral, watch) as stack:
             place = Place(
                 plan.host,
                 plan.port,
@@ -101,7 +102,7 @@ async def live(plan: Plan) -> AsyncIterator[Live]:
             tell_lack_of_room(place, settings)
             await create_topics(settings.kafka.model_copy(update={"bootstrap_servers": place.kafka}))
             specs = service_specs(place)
-            watch = Watch(specs)
+            watch.follow(specs)
             async with Supervisor(specs, watch.tell, GRACE_S) as services:
                 pipelines = await _ready(place, watch)
                 folder.announce(place.url, place.kafka, place.dsn)
@@ -115,9 +116,9 @@ def tell_lack_of_room(place: Place, settings: Settings) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _stack(folder: Path, ephemeral: bool) -> AsyncIterator[Stack]:
+async def _stack(folder: Path, ephemeral: bool, watch: Watch) -> AsyncIterator[Stack]:
     with Download() as download:
-        stack = Stack(folder, progress=download.tell, on_event=show_service)
+        stack = Stack(folder, progress=download.tell, on_event=watch.tell)
         try:
             async with stack:
                 download.close()

@@ -1,8 +1,10 @@
-"""What befalls the services of a `dev`: told as it happens, with each dead one's last words."""
+"""What befalls the servers and services of a `dev`: told as it happens, with the reason as far as it is known."""
 
 from __future__ import annotations
 
 import json
+import shutil
+from collections import Counter
 from pathlib import Path
 
 from ..embedded.process import ChildSpec, last_lines
@@ -15,6 +17,7 @@ DEATHS_MAX = 3  # of one service before the start counts as failed
 WORDS_AGAIN = 12  # deaths with the same last words until they are shown again: about a minute
 WORDS_CHARS_MAX = 2_000
 LOG_BYTES_MAX = 64_000  # the end of a log in which they are looked for
+DISK_FULL_BYTES = 1_000_000  # no server can work with less
 ERROR = "Error: "  # how every command begins what went wrong
 
 
@@ -23,22 +26,28 @@ class NotReady(Permanent):
 
 
 class Watch:
-    """Shows what befalls the services, and counts deaths until the start is over."""
+    """Shows what befalls servers and services, and counts the services' deaths until the start is over."""
 
-    def __init__(self, specs: list[ChildSpec]) -> None:
-        self._deaths = dict.fromkeys((spec.name for spec in specs), 0)
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._logs: dict[str, Path] = {}
+        self._read: dict[str, int] = {}
+        self._deaths = Counter[str]()
+        self._words: dict[str, str] = {}
+        self._same = Counter[str]()
+        self._hopeless: str | None = None
+
+    def follow(self, specs: list[ChildSpec]) -> None:
+        """From now on, what these write into their logs."""
         self._logs = {spec.name: spec.log_path for spec in specs if spec.log_path}
         self._read = {name: _size(log) for name, log in self._logs.items()}
-        self._words = dict.fromkeys(self._deaths, "")
-        self._same = dict.fromkeys(self._deaths, 0)
-        self._hopeless: str | None = None
 
     def tell(self, name: str, what: What, detail: str) -> None:
         show_service(name, what, detail)
-        if what == "died" and name in self._logs:
+        if what == "died":
             self._deaths[name] += 1
-            self._tell_last_words(name)
-            if detail == ended(CANNOT_BE_DONE):
+            self._show(name, self._full_disk() or self._last_words(name))
+            if name in self._logs and detail == ended(CANNOT_BE_DONE):
                 self._hopeless = name
 
     def check(self) -> None:
@@ -49,15 +58,25 @@ class Watch:
             if self._deaths[name] >= DEATHS_MAX:
                 raise NotReady(f"The {name} dies again and again. The end of {log}:\n{last_lines(log)}")
 
-    def _tell_last_words(self, name: str) -> None:
+    def _show(self, name: str, words: str) -> None:
         """Not each time while it dies of the same again and again."""
-        log, begin = self._logs[name], self._read[name]
-        self._read[name] = _size(log)
-        words = last_words(log, begin)
-        self._same[name] = self._same[name] + 1 if words == self._words[name] else 0
+        self._same[name] = self._same[name] + 1 if words == self._words.get(name) else 0
         self._words[name] = words
         if words and self._same[name] % WORDS_AGAIN == 0:
             show_note(words)
+
+    def _last_words(self, name: str) -> str:
+        if (log := self._logs.get(name)) is None:
+            return ""
+        begin, self._read[name] = self._read[name], _size(log)
+        return last_words(log, begin)
+
+    def _full_disk(self) -> str:
+        if shutil.disk_usage(self._folder).free > DISK_FULL_BYTES:
+            return ""
+        return (
+            f"The disk of {self._folder} is full. Free some space: what stopped goes on by itself, and nothing is lost."
+        )
 
 
 def last_words(log: Path, begin: int) -> str:
