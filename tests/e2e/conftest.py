@@ -36,8 +36,5 @@ def dev(app_folder: Path, dev_settings: dict[str, str]) -> Iterator[Dev]:
 
 @pytest.fixture
 def api(dev: Dev) -> Iterator[httpx.Client]:
-    """Connects again while a killed gateway starts anew."""
-    headers = {"Authorization": f"Bearer {(dev.folder / 'token').read_text().strip()}"}
-    transport = httpx.HTTPTransport(retries=20)
-    with httpx.Client(base_url=dev.field("URL"), headers=headers, timeout=60, transport=transport) as client:
+    with dev.client() as client:
         yield client

@@ -14,6 +14,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
+import httpx
+
 START_S = 90.0  # a machine that is busy with other things
 COMMAND_S = 60.0
 END_S = 60.0
@@ -87,6 +89,12 @@ class Dev(Program):
     def field(self, name: str) -> str:
         """What the final summary says of one thing."""
         return next(line for line in self.printed.splitlines() if line.startswith(f"  {name} ")).split(maxsplit=1)[1]
+
+    def client(self, retries: int = 20) -> httpx.Client:
+        """Connects again while a killed gateway starts anew; each time it waits twice as long, from half a second on."""
+        headers = {"Authorization": f"Bearer {(self.folder / 'token').read_text().strip()}"}
+        transport = httpx.HTTPTransport(retries=retries)
+        return httpx.Client(base_url=self.field("URL"), headers=headers, timeout=60, transport=transport)
 
 
 def run_to_end(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

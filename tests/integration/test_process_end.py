@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from execution_ledger.embedded.process import ChildSpec, spawn
 from integration.lonely_runner import LEASE_S, PIPELINES, STAND_STILL
 
 TESTS = Path(__file__).parent.parent
@@ -66,3 +67,13 @@ def test_a_runner_whose_loop_is_held_up_ends_and_names_the_line(pipeline: str) -
     if pipeline == "blocks_the_loop":
         assert "pipeline blocks_the_loop-1, line" in printed
         assert "Await what takes long" in printed
+
+
+async def test_a_child_that_ignores_its_signal_is_killed_after_the_grace() -> None:
+    """As a runner is whose code has replaced its signal handlers. What is ignored at the start is inherited."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        child = await spawn(ChildSpec("deaf", ["sleep", "600"]))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert await child.stop(grace_s=0.1) == -signal.SIGKILL
