@@ -5,6 +5,7 @@ The limit holds for this process and all that descend from it, so that it outliv
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import subprocess
@@ -61,7 +62,10 @@ class Limited:
     def _limit(self, size: int) -> None:
         _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         for pid in [os.getpid(), *descendants(os.getpid())]:
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, hard))
+            with contextlib.suppress(
+                PermissionError, ProcessLookupError
+            ):  # of another account, as root's Postgres; gone
+                resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, hard))
 
 
 @contextmanager
