@@ -91,7 +91,7 @@ class Dev(Program):
         return next(line for line in self.printed.splitlines() if line.startswith(f"  {name} ")).split(maxsplit=1)[1]
 
     def client(self, retries: int = 20) -> httpx.Client:
-        """Connects again while a killed gateway starts anew; each time it waits twice as long, from half a second on."""
+        """Connects again while a killed gateway starts anew, with pauses that double from half a second on."""
         headers = {"Authorization": f"Bearer {(self.folder / 'token').read_text().strip()}"}
         transport = httpx.HTTPTransport(retries=retries)
         return httpx.Client(base_url=self.field("URL"), headers=headers, timeout=60, transport=transport)
@@ -123,10 +123,18 @@ def lines(dev: Dev, *arguments: str) -> list[dict[str, Any]]:
 def descendants(pid: int) -> dict[int, str]:
     """All living processes that this one started, and those that they started, with their command lines."""
     found: dict[int, str] = {}
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        found[int(child)] = Path(f"/proc/{child}/cmdline").read_text().replace("\0", " ")
+    for child in _of_process(f"{pid}/task/{pid}/children").split():
+        found[int(child)] = _of_process(f"{child}/cmdline").replace("\0", " ")
         found |= descendants(int(child))
     return found
+
+
+def _of_process(path: str) -> str:
+    """Nothing of one that ended a moment ago."""
+    try:
+        return Path("/proc", path).read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def services(dev: Dev) -> dict[str, int]:
