@@ -18,6 +18,7 @@ from execution_ledger.embedded.folder import ephemeral_folder
 
 ACKNOWLEDGED = {200, 201, 202}
 TRIES = 200
+NO_WATERMARK = {"EXLEDGER__GATEWAY__DISK_FREE_BYTES_MIN": "0"}  # it would refuse before the disk is full
 BACK_WITHIN_S = 60.0
 
 
@@ -71,7 +72,8 @@ def test_what_was_acknowledged_before_the_disk_was_full_is_there_when_it_has_roo
     disk.fill()
     check_refused(disk.folder / "ledger", disk.full_words)
     disk.free()
-    with Dev("--port", "0", "--data-dir", str(disk.folder / "ledger"), cwd=disk.folder) as dev:
+    options = ("--port", "0", "--data-dir", str(disk.folder / "ledger"))
+    with Dev(*options, cwd=disk.folder, settings=NO_WATERMARK) as dev:
         dev.wait_for("Ctrl-C stops everything")
         with dev.client(retries=2) as api:
             keys = [f"before-{number}" for number in range(20)]
