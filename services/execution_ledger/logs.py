@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
+import os
 import sys
 
 import structlog
 
+STDERR = 2
+
+
+class Lossy(io.TextIOWrapper):
+    """A line that cannot be written, on a full disk, is lost: a service can do without it, and not without its work."""
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            super().write(text)
+        return len(text)
+
 
 def configure_logs(service: str, *, as_json: bool) -> None:
-    """Everything to standard error, with the service's name in every line; aiokafka's and asyncio's warnings too."""
+    """Everything to standard error, with the service's name in every line; aiokafka's and asyncio's warnings too.
+
+    Through a stream of our own: what closes or replaces `sys.stderr`, as code of users may, leaves the logs alone.
+    """
+    stderr = Lossy(os.fdopen(os.dup(STDERR), "wb", buffering=0), "utf-8", "backslashreplace", write_through=True)
     renderer = (
         structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
@@ -22,11 +40,11 @@ def configure_logs(service: str, *, as_json: bool) -> None:
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=stderr),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(service=service)
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stderr)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=shared))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     # It logs a traceback for every failed commit, which our own errors already tell.

@@ -47,6 +47,8 @@ async def _serve(names: list[str], settings: Settings) -> None:
         world = real_world()
         shards = await log.shards()
         services = [await _BUILDERS[name](log, world, settings, shards) for name in names]
+        if "runner" in names:
+            services.append(_stillness(settings))
         gc.freeze()  # what was loaded stays: full collections need not walk it again and again
         await _run(services)
 
@@ -113,6 +115,12 @@ async def _runner(log: KafkaLog, world: World, settings: Settings, shards: int) 
     pipelines = collect(load_app(settings.runner.app))
     register = register_over_http(settings.gateway.url, settings.gateway.token.get_secret_value())
     return RunnerService(log, world, settings.runner, pipelines, register, settings.kafka.inbox_partitions)
+
+
+def _stillness(settings: Settings) -> Service:
+    from .runner.stillness import Stillness
+
+    return Stillness(settings.runner)
 
 
 async def _projector(log: KafkaLog, world: World, settings: Settings, shards: int) -> Service:

@@ -7,6 +7,7 @@ in any task stops the loop of all.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 import threading
@@ -77,8 +78,9 @@ def _exit_soon(code: int) -> None:
     """The interpreter waits for threads that are no daemons, without a bound."""
 
     def exit_now() -> None:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):  # the users' code may have closed it
+                stream.flush()
         os._exit(code)
 
     timer = threading.Timer(EXIT_S, exit_now)

@@ -19,8 +19,14 @@ def app_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def dev(app_folder: Path) -> Iterator[Dev]:
-    with Dev("--port", "0", "--ephemeral", cwd=app_folder) as started:
+def dev_settings() -> dict[str, str]:
+    """Settings of the services, as variables of the environment."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def dev(app_folder: Path, dev_settings: dict[str, str]) -> Iterator[Dev]:
+    with Dev("--port", "0", "--ephemeral", cwd=app_folder, settings=dev_settings) as started:
         started.wait_for("Ready in")
         started.wait_for("Ctrl-C stops everything")
         yield started
@@ -30,8 +36,5 @@ def dev(app_folder: Path) -> Iterator[Dev]:
 
 @pytest.fixture
 def api(dev: Dev) -> Iterator[httpx.Client]:
-    """Connects again while a killed gateway starts anew."""
-    headers = {"Authorization": f"Bearer {(dev.folder / 'token').read_text().strip()}"}
-    transport = httpx.HTTPTransport(retries=20)
-    with httpx.Client(base_url=dev.field("URL"), headers=headers, timeout=60, transport=transport) as client:
+    with dev.client() as client:
         yield client

@@ -14,6 +14,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
+import httpx
+
 START_S = 90.0  # a machine that is busy with other things
 COMMAND_S = 60.0
 END_S = 60.0
@@ -25,13 +27,13 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.sta
 class Program:
     """A running `exledger …`; what it prints is read line by line, within bounds."""
 
-    def __init__(self, *arguments: str, cwd: Path | None = None) -> None:
+    def __init__(self, *arguments: str, cwd: Path | None = None, settings: Mapping[str, str] | None = None) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "execution_ledger", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env=ENVIRONMENT,
+            env={**ENVIRONMENT, **(settings or {})},
             cwd=cwd,
         )
         self.pid = self._process.pid
@@ -55,6 +57,11 @@ class Program:
                     return
             assert self._more(deadline), f"{text!r} was not printed:\n{self.printed}"
 
+    def printed_by_now(self) -> str:
+        while self._more(time.monotonic()):
+            pass
+        return self.printed
+
     def end(self, number: signal.Signals) -> int:
         """Sends the signal and returns the exit code; what was printed meanwhile can be read after."""
         if self._process.poll() is None:
@@ -72,8 +79,8 @@ class Program:
 
 
 class Dev(Program):
-    def __init__(self, *options: str, cwd: Path | None = None) -> None:
-        super().__init__("dev", *options, cwd=cwd)
+    def __init__(self, *options: str, cwd: Path | None = None, settings: Mapping[str, str] | None = None) -> None:
+        super().__init__("dev", *options, cwd=cwd, settings=settings)
 
     @property
     def folder(self) -> Path:
@@ -83,10 +90,18 @@ class Dev(Program):
         """What the final summary says of one thing."""
         return next(line for line in self.printed.splitlines() if line.startswith(f"  {name} ")).split(maxsplit=1)[1]
 
+    def client(self, retries: int = 20) -> httpx.Client:
+        """Connects again while a killed gateway starts anew, with pauses that double from half a second on."""
+        headers = {"Authorization": f"Bearer {(self.folder / 'token').read_text().strip()}"}
+        transport = httpx.HTTPTransport(retries=retries)
+        return httpx.Client(base_url=self.field("URL"), headers=headers, timeout=60, transport=transport)
 
-def run_to_end(*arguments: str) -> subprocess.CompletedProcess[str]:
+
+def run_to_end(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "execution_ledger", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_S, env=ENVIRONMENT, check=False)
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=COMMAND_S, env=ENVIRONMENT, check=False, cwd=cwd
+    )
 
 
 def exledger(dev: Dev, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -108,10 +123,18 @@ def lines(dev: Dev, *arguments: str) -> list[dict[str, Any]]:
 def descendants(pid: int) -> dict[int, str]:
     """All living processes that this one started, and those that they started, with their command lines."""
     found: dict[int, str] = {}
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        found[int(child)] = Path(f"/proc/{child}/cmdline").read_text().replace("\0", " ")
+    for child in _of_process(f"{pid}/task/{pid}/children").split():
+        found[int(child)] = _of_process(f"{child}/cmdline").replace("\0", " ")
         found |= descendants(int(child))
     return found
+
+
+def _of_process(path: str) -> str:
+    """Nothing of one that ended a moment ago."""
+    try:
+        return Path("/proc", path).read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def services(dev: Dev) -> dict[str, int]:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -61,3 +62,24 @@ def test_a_setting_that_cannot_be_used_is_named() -> None:
     refused = exledger({"EXLEDGER__KAFKA__SHARDS": "one"}, "serve", "ledger")
     assert refused.returncode == 2
     assert "EXLEDGER__KAFKA__SHARDS" in refused.stderr
+
+
+BROKEN_APPS = {
+    "exits": ("import sys\nsys.exit(7)", "SystemExit: 7\n  {app}, line 2: sys.exit(7)"),
+    "has_twins": (
+        "from execution_ledger import pipeline\n"
+        "@pipeline('a')\ndef one(context): ...\n@pipeline('a')\ndef two(context): ...",
+        "has two pipelines named 'a': one in {app}, line 2, one (two) in {app}, line 4.",
+    ),
+}
+
+
+def test_a_runner_whose_app_cannot_be_used_says_file_line_and_error(settings: dict[str, str], tmp_path: Path) -> None:
+    assert exledger(settings, "init").returncode == 0
+    for name, (code, words) in BROKEN_APPS.items():
+        app = tmp_path / f"{name}.py"
+        app.write_text(code)
+        refused = exledger(settings, "serve", "runner", "--app", str(app))
+        assert refused.returncode == 2
+        assert words.format(app=app) in refused.stderr
+        assert "Traceback" not in refused.stderr

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import sys
 import threading
 
 from execution_ledger.errors import UnknownVersion
+from execution_ledger.logs import configure_logs
 from execution_ledger.main import _new_loop, _run
 from execution_ledger.mainloop import run_to_end
+from execution_ledger.runner.stillness import Stillness
 from execution_ledger.sdk.context import Context
 from execution_ledger.sdk.pipeline import pipeline
+from execution_ledger.settings import RunnerSettings
 from unit.runner_stage import Stage
 
 
@@ -72,6 +76,29 @@ async def leaves_a_busy_executor(context: Context) -> None:
     await asyncio.to_thread(threading.Event().wait)
 
 
+@pipeline
+def closes_its_streams(context: Context) -> None:
+    threading.Thread(target=threading.Event().wait, daemon=False).start()
+    say("running")
+    sys.stdout.close()
+    sys.stderr.close()
+
+
+@pipeline
+async def blocks_the_loop(context: Context) -> None:
+    threading.Event().wait()
+
+
+@pipeline
+async def blocks_the_loop_in_a_task(context: Context) -> None:
+    await asyncio.gather(asyncio.to_thread(threading.Event().wait), blocks_the_loop.function(context))
+
+
+@pipeline
+def keeps_the_interpreter(context: Context) -> None:
+    re.fullmatch("(a+)+b", "a" * 100)
+
+
 PIPELINES = [
     is_deaf,
     has_deaf_tasks,
@@ -79,12 +106,17 @@ PIPELINES = [
     exits_when_cancelled,
     leaves_a_thread,
     leaves_a_busy_executor,
+    closes_its_streams,
 ]
+STAND_STILL = [blocks_the_loop, blocks_the_loop_in_a_task, keeps_the_interpreter]
+LEASE_S = 2.0
 
 
 async def main(name: str, ends: str) -> None:
-    stage = Stage(*(pipeline for pipeline in PIPELINES if pipeline.name == name), drain_s=0.1)
-    serving = asyncio.create_task(_run([stage.runner]))
+    chosen = [pipeline for pipeline in PIPELINES + STAND_STILL if pipeline.name == name]
+    stage = Stage(*chosen, drain_s=0.1, lease_s=LEASE_S)
+    stillness = Stillness(RunnerSettings(lease_s=LEASE_S, heartbeat_s=0.05))
+    serving = asyncio.create_task(_run([stage.runner, stillness]))
     await stage.runner.ready.wait()
     await stage.start()
     await serving
@@ -93,4 +125,5 @@ async def main(name: str, ends: str) -> None:
 
 
 if __name__ == "__main__":
+    configure_logs("runner", as_json=True)
     run_to_end(main(sys.argv[1], sys.argv[2]), _new_loop)

@@ -19,6 +19,17 @@ from execution_ledger.sdk.context import Aborted, Context
 from execution_ledger.sdk.pipeline import pipeline
 from unit.runner_stage import TIMEOUT_S, Stage
 
+ERRORS = [
+    ValueError,
+    SystemExit,
+    KeyboardInterrupt,
+    asyncio.CancelledError,
+    Aborted,
+    GeneratorExit,
+    MemoryError,
+    RecursionError,
+]
+
 
 async def test_an_abort_cancels_async_code() -> None:
     cleaned_up: list[bool] = []
@@ -86,6 +97,31 @@ async def test_a_pipeline_aborts_itself_even_through_a_broad_except() -> None:
         assert (aborted.entered, aborted.reason) == (True, "nothing to do")
 
 
+async def test_a_group_that_is_too_deep_to_be_searched_is_a_failure() -> None:
+    @pipeline
+    async def deep(context: Context) -> None:
+        error: Exception = ValueError("the innermost")
+        for _ in range(10_000):
+            error = ExceptionGroup("group", [error])
+        raise error
+
+    async with Stage(deep).running() as stage:
+        failed = await stage.report(await stage.start(), ReportFailed)
+        assert failed.failure.message.startswith("ExceptionGroup: group")
+
+
+async def test_words_that_are_no_text_are_made_text() -> None:
+    @pipeline
+    async def numeric(context: Context) -> None:
+        await asyncio.to_thread(context.warn, 7)  # type: ignore[arg-type]
+        context.abort(8)  # type: ignore[arg-type]
+
+    async with Stage(numeric).running() as stage:
+        token = await stage.start()
+        assert (await stage.report(token, ReportWarning)).message == "7"
+        assert (await stage.report(token, ReportAborted)).reason == "8"
+
+
 async def test_an_abort_inside_a_task_group_is_an_abort() -> None:
     async def child(context: Context) -> None:
         context.abort("from a child")
@@ -99,7 +135,7 @@ async def test_an_abort_inside_a_task_group_is_an_abort() -> None:
         assert (await stage.report(await stage.start(), ReportAborted)).reason == "from a child"
 
 
-@pytest.mark.parametrize("error", [ValueError, SystemExit, KeyboardInterrupt, asyncio.CancelledError, Aborted])
+@pytest.mark.parametrize("error", ERRORS)
 @pytest.mark.parametrize("is_async", [True, False])
 async def test_whatever_code_raises_is_its_failure_and_does_not_harm_the_runner(
     error: type[BaseException], is_async: bool

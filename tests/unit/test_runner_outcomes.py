@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -74,6 +74,54 @@ def test_outputs_that_do_not_fit_fail_in_clear_words(definition: Definition, val
     assert complaint in message
 
 
+def yields() -> Iterator[int]:
+    yield 1
+
+
+async def awaits() -> None: ...
+
+
+class Rubbish(dict[str, Any]):
+    """A value whose code is the user's."""
+
+    def items(self) -> Any:
+        raise Unreadable
+
+
+@pytest.mark.parametrize("value", [b"bytes", yields(), {1, 2}, [1], "text", True, ValueError("returned"), Int64])
+def test_what_is_no_dict_is_named(value: Any) -> None:
+    kind, message = failure_of(OPEN, value)
+    assert kind == "user"
+    assert "a pipeline returns a dict of its outputs, not a" in message
+
+
+def test_a_coroutine_that_nobody_awaited_is_named() -> None:
+    forgotten = awaits()
+    assert "not a Python coroutine" in failure_of(OPEN, forgotten)[1]
+    forgotten.close()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param(10**5_000, id="more digits than Python writes"),
+        b"x",
+        {1},
+        yields(),
+        {(1, 2): 3},
+        float("inf"),
+        Int64,
+        1j,
+        Rubbish(n=1),
+        {float("nan"): 1},
+    ],
+)
+def test_what_json_cannot_hold_fails_in_words(value: Any) -> None:
+    kind, message = failure_of(OPEN, {"x": value})
+    assert kind == "user"
+    assert message.startswith("its outputs cannot be written as JSON: ")
+
+
 def test_endless_outputs_fail_instead_of_overflowing() -> None:
     endless: list[Any] = []
     endless.append(endless)
@@ -118,6 +166,45 @@ def test_a_long_traceback_keeps_its_end() -> None:
 class Spiteful(Exception):
     def __str__(self) -> str:
         raise RuntimeError("no words")
+
+
+class Unreadable(Exception):
+    def __getattribute__(self, name: str) -> Any:
+        if name == "__traceback__":
+            raise RuntimeError(name)
+        return super().__getattribute__(name)
+
+
+class Leaving(Exception):
+    def __str__(self) -> str:
+        raise SystemExit(3)
+
+
+def a_deep_group() -> Exception:
+    error: Exception = ValueError("the innermost")
+    for _ in range(10_000):
+        error = ExceptionGroup("group", [error])
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (Unreadable(), "it raised an error that cannot be read, of <class '"),
+        (SyntaxError("no", ("file", 1, 7, b"7")), "it raised an error that cannot be read"),  # type: ignore[arg-type]
+        (Leaving(), "Leaving: "),
+        (ValueError("x" * 10_000_000), "ValueError: xxx"),
+        (ExceptionGroup("many", [ValueError("x" * 1_000_000)] * 3), "ExceptionGroup: many (3 sub-exceptions)"),
+        (a_deep_group(), "ExceptionGroup: group"),
+        (MemoryError(), "MemoryError: "),
+        (GeneratorExit(), "GeneratorExit: "),
+    ],
+)
+def test_whatever_is_raised_becomes_words_that_fit(error: BaseException, words: str) -> None:
+    failure = of_error(error, ours=__file__).failure
+    assert (failure.kind, failure.message[: len(words)]) == ("user", words)
+    assert len(failure.message) <= 4_000
+    assert len(failure.traceback or "") <= 16_000
 
 
 def test_errors_without_readable_words_are_failures_too() -> None:

@@ -64,20 +64,21 @@ def test_a_file_named_like_a_loaded_module_leaves_that_alone(app: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "last_line"),
+    ("code", "error"),
     [
         ("raise ValueError('no')", "ValueError: no"),
         ("import nowhere_at_all", "ModuleNotFoundError: No module named 'nowhere_at_all'"),
         ("raise SystemExit(2)", "SystemExit: 2"),
+        ("raise GeneratorExit", "GeneratorExit"),
         ("def (", "SyntaxError: invalid syntax"),
     ],
 )
-def test_an_app_that_fails_to_import_says_why(tmp_path: Path, code: str, last_line: str) -> None:
+def test_an_app_that_fails_to_import_says_why_and_where(tmp_path: Path, code: str, error: str) -> None:
     path = tmp_path / "broken_app.py"
-    path.write_text(code)
+    path.write_text(f"\n{code}")
     with pytest.raises(BadSettings) as refused:
         load_app(str(path))
-    assert str(refused.value).endswith(last_line)
+    assert str(refused.value).endswith(f"cannot be imported: {error}\n  {path}, line 2: {code}")
     assert "broken_app" not in sys.modules
 
 
@@ -96,5 +97,10 @@ def test_two_pipelines_may_not_share_a_name() -> None:
 
     module = ModuleType("an_app")
     vars(module).update(first=first, second=second)
-    with pytest.raises(BadRequest, match="two pipelines named 'train'"):
+    with pytest.raises(BadRequest, match=r"two pipelines named 'train': one in .*line .*, one .second. in .*line"):
         collect(module)
+
+
+def test_an_app_without_pipelines_is_refused_at_once() -> None:
+    with pytest.raises(BadSettings, match="has no pipeline: put @pipeline on a function"):
+        collect(ModuleType("an_app"))

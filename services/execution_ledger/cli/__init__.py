@@ -30,9 +30,7 @@ from . import (
     verify,
 )
 from .examples import examples
-from .output import show_error
-
-BROKEN, CANNOT_BE_DONE, OUT_OF_REACH = 1, 2, 3
+from .output import BROKEN, CANNOT_BE_DONE, OUT_OF_REACH, show_error
 
 
 class Commands(TyperGroup):

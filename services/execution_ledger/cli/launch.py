@@ -14,29 +14,24 @@ from typing import Any
 
 from ..clock import spawn_task
 from ..embedded.folder import DataFolder
-from ..embedded.process import ChildSpec, last_lines
 from ..embedded.rehearsal import rehearse
 from ..embedded.stack import Stack
-from ..embedded.supervisor import Supervisor, What
-from ..errors import LedgerError, Permanent
+from ..embedded.supervisor import Supervisor
+from ..errors import LedgerError
 from ..gateway.disks import lack_of_room
 from ..lifecycle import end_tasks
 from ..log.topics import create_topics
 from ..settings import Settings
 from .output import show_note
 from .readiness import registered_pipelines
-from .screen import Download, show_ready, show_service
+from .screen import Download, show_ready
 from .serve import read_settings
 from .services import Place, service_specs, url_of, usable_port
+from .watch import NotReady, Watch
 
 GRACE_S = 8.0  # per service; more than a runner's drain
 READY_S = 90.0  # a slow machine, with a log to replay
 POLL_S = 0.05
-DEATHS_MAX = 3  # of one service before the start counts as failed
-
-
-class NotReady(Permanent):
-    """The services did not come up."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +86,8 @@ async def live(plan: Plan) -> AsyncIterator[Live]:
     with DataFolder(plan.folder).hold(url_of(plan.host, plan.port)) as folder:
         usable_port(plan.host, plan.port)
         show_note(f"Starting in {folder.path} …")
-        async with _stack(folder.path, plan.ephemeral) as stack:
+        watch = Watch(folder.path)
+        async with _stack(folder.path, plan.ephemeral, watch) as stack:
             place = Place(
                 plan.host,
                 plan.port,
@@ -106,7 +102,7 @@ async def live(plan: Plan) -> AsyncIterator[Live]:
             tell_lack_of_room(place, settings)
             await create_topics(settings.kafka.model_copy(update={"bootstrap_servers": place.kafka}))
             specs = service_specs(place)
-            watch = Watch(specs)
+            watch.follow(specs)
             async with Supervisor(specs, watch.tell, GRACE_S) as services:
                 pipelines = await _ready(place, watch)
                 folder.announce(place.url, place.kafka, place.dsn)
@@ -120,9 +116,9 @@ def tell_lack_of_room(place: Place, settings: Settings) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _stack(folder: Path, ephemeral: bool) -> AsyncIterator[Stack]:
+async def _stack(folder: Path, ephemeral: bool, watch: Watch) -> AsyncIterator[Stack]:
     with Download() as download:
-        stack = Stack(folder, progress=download.tell, on_event=show_service)
+        stack = Stack(folder, progress=download.tell, on_event=watch.tell)
         try:
             async with stack:
                 download.close()
@@ -147,25 +143,6 @@ async def _rehearse() -> None:
         await rehearse()
     except LedgerError as error:
         show_note(str(error))
-
-
-class Watch:
-    """Shows what befalls the services, and counts deaths until the start is over."""
-
-    def __init__(self, specs: list[ChildSpec]) -> None:
-        self._logs = {spec.name: spec.log_path for spec in specs}
-        self._deaths = dict.fromkeys(self._logs, 0)
-
-    def tell(self, name: str, what: What, detail: str) -> None:
-        if what == "died":
-            self._deaths[name] += 1
-        show_service(name, what, detail)
-
-    def check(self) -> None:
-        """Raises NotReady when a service dies again and again."""
-        for name, log in self._logs.items():
-            if self._deaths[name] >= DEATHS_MAX and log:
-                raise NotReady(f"The {name} dies again and again. The end of {log}:\n{last_lines(log)}")
 
 
 async def _ready(place: Place, watch: Watch) -> list[dict[str, Any]]:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
+BROKEN, CANNOT_BE_DONE, OUT_OF_REACH = 1, 2, 3  # exit codes
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print plain JSON.")]
 
 PIPED_WIDTH = 1_000  # a table that goes into a file is as wide as it needs to be

@@ -15,14 +15,13 @@ import typer
 from ..embedded.folder import DataFolder, FolderInUse
 from ..errors import BadRequest, Unavailable
 from .connection import DEFAULT_FOLDER, DataDir
-from .output import AsJson, console, duration, show_json, show_note, show_table
+from .output import BROKEN, OUT_OF_REACH, AsJson, console, duration, show_json, show_note, show_table
 from .serve import read_settings
 
 if TYPE_CHECKING:
     from ..verify.answers import Answer
     from ..verify.verification import OnProgress, Place, Report
 
-BROKEN, OUT_OF_REACH = 1, 3
 NAMED_KAFKA = "EXLEDGER__KAFKA__BOOTSTRAP_SERVERS"
 NAMED_POSTGRES = "EXLEDGER__POSTGRES__DSN"
 EPILOG = """\b

@@ -264,8 +264,16 @@ def _after_loss(execution: Execution, command: ExpireAttempt) -> Decision:
     again = execution.losses < execution.policy.losses_max
     if again and not (entered and execution.policy.delivery == "at_most_once"):
         return [events.Requeued(attempt=execution.attempt, cause=command.cause)]
-    message = f"attempt {execution.attempt}: its runner was lost" if command.cause == "lost" else "it took too long"
+    message = _lost(execution) if command.cause == "lost" else "it took too long"
     return [events.Failed(attempt=execution.attempt, failure=Failure(kind=command.cause, message=message))]
+
+
+def _lost(execution: Execution) -> str:
+    return (
+        f"its runner was lost in attempt {execution.attempt}, and its policy allows no more losses than that. "
+        "The runner's machine may be at fault, or the pipeline itself: one that ends its process, needs more memory "
+        "than there is, or blocks the runner's loop (an `async def` that does not await). The runner's log says more."
+    )
 
 
 def _expire_queued(execution: Execution, command: ExpireQueued, given: Circumstances) -> Decision:

@@ -27,6 +27,8 @@ LOCK_TRIES = 1_000
 ADVICE = {
     errno.ENOSPC: "The disk is full: free some space, or choose another folder with --data-dir.",
     errno.EDQUOT: "Your quota is used up: free some space, or choose another folder with --data-dir.",
+    errno.EEXIST: "There is a file of that name: choose a folder with --data-dir.",
+    errno.ENOTDIR: "A part of that path is a file: choose another folder with --data-dir.",
     errno.EROFS: "The file system is read-only: choose another folder with --data-dir.",
 }
 

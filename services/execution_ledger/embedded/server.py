@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
+import os
 import socket
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -16,6 +18,7 @@ from types import TracebackType
 from typing import ClassVar, Self
 
 from ..errors import Permanent
+from .folder import ADVICE
 from .process import GRACE_S, Child, ChildSpec, last_lines, spawn
 from .supervisor import Keeper, OnEvent
 
@@ -24,6 +27,7 @@ START_TRIES = 3
 READY_S = 60.0  # a slow machine, or the recovery of a log after kill -9
 RETRY_S = 0.5  # a predecessor that was killed may need a moment to let go of the folder
 POLL_S = 0.02
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 class StartFailed(Permanent):
@@ -124,10 +128,10 @@ class Server(ABC):
             await asyncio.wait([answer])
 
     def _failed(self, what: str) -> StartFailed:
-        return StartFailed(
-            f"The embedded {self.name} in {self.folder} {what}. The end of its log, {self.log_path}:\n"
-            f"{last_lines(self.log_path)}"
-        )
+        log = last_lines(self.log_path)
+        advice = next((ADVICE[number] for number in DISK_ERRORS if os.strerror(number) in log), "")
+        told = f"The embedded {self.name} in {self.folder} {what}. {advice}".strip()
+        return StartFailed(f"{told}\nThe end of its log, {self.log_path}:\n{log}")
 
 
 async def run_once(spec: ChildSpec, timeout_s: float) -> int:

@@ -62,6 +62,13 @@ def of_value(definition: Definition, value: Any) -> Completed | Failed:
 
 def of_error(error: BaseException, ours: str) -> Failed:
     """What a raised error amounts to; frames of the file `ours`, which called the code, are left out."""
+    try:
+        return _of_readable(error, ours)
+    except BaseException:  # noqa: BLE001 - reading an error may run the user's code, too
+        return refused("user", f"it raised an error that cannot be read, of {type.__repr__(type(error))}")
+
+
+def _of_readable(error: BaseException, ours: str) -> Failed:
     trace = _theirs(error.__traceback__, ours)
     told = traceback.TracebackException(type(error), error, trace, limit=-TRACEBACK_FRAMES_MAX, compact=True)
     message = cap(f"{type(error).__name__}: {told}", MESSAGE_CHARS_MAX)
@@ -98,7 +105,7 @@ def _theirs(trace: TracebackType | None, ours: str) -> TracebackType | None:
 
 
 def _text(error: BaseException) -> str:
-    return f"{type(error).__name__}: {traceback.TracebackException(type(error), error, None)}"
+    return of_error(error, ours="").failure.message
 
 
 def _writable(text: str) -> str:

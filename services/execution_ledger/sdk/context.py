@@ -68,13 +68,13 @@ class Context:
 
     def abort(self, reason: str | None = None) -> NoReturn:
         """Ends this attempt here, as aborted by itself."""
-        raise Aborted(reason, by_itself=True)
+        raise Aborted(None if reason is None else str(reason), by_itself=True)
 
     def warn(self, message: str) -> None:
         """Records a warning in the execution's history; at most WARNINGS_MAX of them per attempt."""
         count = next(self._warnings)
         if count < WARNINGS_MAX:
-            self._warned(message)
+            self._warned(str(message))
         elif count == WARNINGS_MAX:
             self._warned(f"This is warning {WARNINGS_MAX} of this attempt; the next ones are not recorded.")
 

@@ -24,7 +24,9 @@ from execution_ledger.errors import BadRequest, BadSettings
 from execution_ledger.messages.definition import Definition, definition_text
 
 from .ports import Declared, input_ports, output_ports
-from .source import Function, check_function, code_digest, first_line, where
+from .source import Function, check_function, code_digest, first_line, line_of, where
+
+PLACES_MAX = 3  # lines told of an import that fails
 
 
 class Pipeline:
@@ -125,27 +127,51 @@ def _complaints(error: ValidationError) -> str:
 
 
 def collect(module: ModuleType) -> dict[str, Pipeline]:
-    """The pipelines of a module by name. Raises BadRequest where two different ones bear the same name."""
+    """The pipelines of a module by name. Raises BadRequest for two of one name, BadSettings where there are none."""
     found: dict[str, Pipeline] = {}
     for attribute, value in vars(module).items():
         if not isinstance(value, Pipeline):
             continue
-        if found.setdefault(value.name, value) is not value:
+        first = found.setdefault(value.name, value)
+        if first is not value:
             raise BadRequest(
-                f"The app {module.__name__} has two pipelines named {value.name!r} (one is {attribute!r});"
-                " give one of them another name: @pipeline(name=…)."
+                f"The app {module.__name__} has two pipelines named {value.name!r}: one in {line_of(first.function)}, "
+                f"one ({attribute}) in {line_of(value.function)}. "
+                "Give one of them another name: @pipeline(name=…)."
             )
+    if not found:
+        raise BadSettings(f"The app {module.__name__} has no pipeline: put @pipeline on a function in {_file(module)}.")
     return found
 
 
+def _file(module: ModuleType) -> str:
+    return getattr(module, "__file__", None) or "it"
+
+
 def load_app(name_or_path: str) -> ModuleType:
-    """Imports `package.module` or `path/to/file.py`. Raises BadSettings when it cannot be imported."""
+    """Imports `package.module` or `path/to/file.py`. Raises BadSettings, with file and line, when it cannot."""
     path = Path(name_or_path)
     try:
         return _load_file(path) if path.suffix == ".py" else _load_module(name_or_path)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever the users' code raises, SystemExit included
         last_line = traceback.format_exception_only(error)[-1].strip()
-        raise BadSettings(f"The app {name_or_path!r} cannot be imported: {last_line}") from error
+        places = "".join(f"\n  {place}" for place in _places(error))
+        raise BadSettings(f"The app {name_or_path!r} cannot be imported: {last_line}{places}") from error
+
+
+def _places(error: BaseException) -> list[str]:
+    """Where it happened, the innermost line last; not the import machinery, and not this file."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [(frame.filename, frame.lineno, frame.line) for frame in frames if not _imports(frame.filename)]
+    if isinstance(error, SyntaxError):
+        lines.append((error.filename or "?", error.lineno, error.text))
+    return [f"{file}, line {line}: {(text or '').strip()}" for file, line, text in lines[-PLACES_MAX:]]
+
+
+def _imports(file: str) -> bool:
+    return file in (__file__, importlib.__file__) or file.startswith("<frozen importlib")
 
 
 def _load_module(name: str) -> ModuleType:

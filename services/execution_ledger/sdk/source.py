@@ -45,3 +45,8 @@ def _bytecode(code: types.CodeType) -> list[bytes]:
 def where(function: Function) -> str:
     module = getattr(function, "__module__", "?")
     return f"{module}.{getattr(function, '__qualname__', type(function).__name__)}"
+
+
+def line_of(function: Function) -> str:
+    code = inspect.unwrap(function).__code__
+    return f"{code.co_filename}, line {code.co_firstlineno}"

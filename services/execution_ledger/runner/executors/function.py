@@ -122,10 +122,16 @@ class FunctionExecutor:
 async def _call_async(pipeline: Pipeline, context: Context, inputs: dict[str, Any]) -> Outcome:
     try:
         return of_value(pipeline.definition, await pipeline.function(context, **inputs))
-    except GeneratorExit:  # the loop is gone, and nobody waits for an outcome
-        raise
-    except BaseException as error:  # noqa: BLE001 - a SystemExit of the user's code must not end the runner
+    except BaseException as error:
+        if isinstance(error, GeneratorExit) and not _in_a_loop():  # it is gone, and nobody waits for an outcome
+            raise
         return _of_raised(error, context)
+
+
+def _in_a_loop() -> bool:
+    with contextlib.suppress(RuntimeError):
+        return asyncio.get_running_loop().is_running()
+    return False
 
 
 def _call(pipeline: Pipeline, context: Context, inputs: dict[str, Any]) -> Outcome:
@@ -147,6 +153,7 @@ def _of_raised(error: BaseException, context: Context) -> Outcome:
 
 def _aborted_in(error: BaseException) -> Aborted | None:
     """Alone, or in a group of nothing else, as a task group raises it."""
-    while isinstance(error, BaseExceptionGroup) and error.split(Aborted)[1] is None:
-        error = error.exceptions[0]
+    with contextlib.suppress(Exception):  # a group may be deeper than can be walked, or a class of the user's
+        while isinstance(error, BaseExceptionGroup) and error.split(Aborted)[1] is None:
+            error = error.exceptions[0]
     return error if isinstance(error, Aborted) else None
