@@ -97,11 +97,15 @@ async def _ledger(log: KafkaLog, world: World, settings: Settings, shards: int) 
 
 
 async def _dispatcher(log: KafkaLog, world: World, settings: Settings, shards: int) -> Service:
-    from .dispatcher.answering import Answering, listen
+    from .answering import Answering, listen
     from .dispatcher.service import DispatcherService
 
     token_sha256, dispatcher = settings.gateway.token_sha256, settings.dispatcher
-    answering = Answering(listen(dispatcher.host, dispatcher.port), token_sha256) if token_sha256 else None
+    answering = (
+        Answering(listen(dispatcher.host, dispatcher.port, "EXLEDGER__DISPATCHER"), token_sha256)
+        if token_sha256
+        else None
+    )
     if answering is None:
         _log.warning("nobody can ask this dispatcher why something waits: set EXLEDGER__GATEWAY__TOKEN_SHA256")
     return DispatcherService(log, world, dispatcher, shards, settings.kafka.inbox_partitions, answering)

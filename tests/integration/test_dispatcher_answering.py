@@ -10,7 +10,7 @@ from http import HTTPStatus
 
 import pytest
 
-from execution_ledger.dispatcher.answering import CONNECTIONS_MAX, HEAD_BYTES_MAX, Answering, Reply, listen, problem
+from execution_ledger.answering import CONNECTIONS_MAX, HEAD_BYTES_MAX, Answering, Reply, listen, problem
 from execution_ledger.errors import BadSettings
 from execution_ledger.gateway import dispatcher
 from execution_ledger.gateway.catalog import Catalog
@@ -20,12 +20,13 @@ from execution_ledger.lifecycle import end_tasks
 
 TOKEN = "a-token"
 AUTHORIZATION = f"Bearer {TOKEN}"
+SETTING = "EXLEDGER__DISPATCHER"
 
 
 @asynccontextmanager
 async def answering(answer: Callable[[str], Reply]) -> AsyncIterator[str]:
     """The address of one that answers so."""
-    made = Answering(listen("127.0.0.1", 0), hashlib.sha256(TOKEN.encode()).hexdigest())
+    made = Answering(listen("127.0.0.1", 0, SETTING), hashlib.sha256(TOKEN.encode()).hexdigest())
     task = asyncio.get_running_loop().create_task(made.run(answer))
     try:
         yield made.address
@@ -100,7 +101,7 @@ async def test_an_answer_that_is_cut_off_is_no_answer() -> None:
 
 async def test_one_that_is_silent_is_not_waited_for_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatcher, "ANSWER_S", 0.05)
-    with listen("127.0.0.1", 0) as silent:
+    with listen("127.0.0.1", 0, SETTING) as silent:
         host, port = silent.getsockname()
         assert "has not answered within 0.05 s" in (await refused(f"http://{host}:{port}")).detail
 
@@ -122,5 +123,5 @@ async def test_of_too_many_connections_those_that_came_first_are_served() -> Non
 
 
 def test_a_port_that_is_taken_is_named_with_the_setting() -> None:
-    with listen("127.0.0.1", 0) as taken, pytest.raises(BadSettings, match="EXLEDGER__DISPATCHER__PORT"):
-        listen("127.0.0.1", taken.getsockname()[1])
+    with listen("127.0.0.1", 0, SETTING) as taken, pytest.raises(BadSettings, match="EXLEDGER__DISPATCHER__PORT"):
+        listen("127.0.0.1", taken.getsockname()[1], SETTING)

@@ -8,7 +8,8 @@ from http import HTTPStatus
 
 import pytest
 
-from execution_ledger.dispatcher.answering import Reply, answer, reply_to
+from execution_ledger.answering import Reply, reply_to
+from execution_ledger.dispatcher.answering import answer
 from execution_ledger.dispatcher.board import Token
 from execution_ledger.dispatcher.overview import queue_report, runners_report
 from unit.dispatcher_stage import Cluster, Dispatcher, Runner, acting

@@ -9,6 +9,7 @@ from functools import partial
 import structlog
 from pydantic import ValidationError
 
+from execution_ledger.answering import Answering
 from execution_ledger.clock import World
 from execution_ledger.errors import Transient, Unavailable
 from execution_ledger.lifecycle import run_until
@@ -17,7 +18,7 @@ from execution_ledger.messages.events import decode_event
 from execution_ledger.messages.heartbeats import HEARTBEATS, DispatcherTick, RunnerBeat
 from execution_ledger.settings import DispatcherSettings
 
-from .answering import Answering, answer
+from .answering import answer
 from .desk import Desk, DeskSettings
 from .post import Post
 from .starts import QueuedEvents
