@@ -22,11 +22,15 @@ class Lossy(io.TextIOWrapper):
         return len(text)
 
 
-def configure_logs(service: str, *, as_json: bool) -> None:
+def configure_logs(service: str, as_json: bool | None = None) -> None:
     """Everything to standard error, with the service's name in every line; aiokafka's and asyncio's warnings too.
+
+    A line about one shard, execution or place in the log says so in `shard`, `execution` (its id) and `position`
+    (`shard:sequence`). None: JSON wherever standard error is no terminal.
 
     Through a stream of our own: what closes or replaces `sys.stderr`, as code of users may, leaves the logs alone.
     """
+    as_json = not sys.stderr.isatty() if as_json is None else as_json
     stderr = Lossy(os.fdopen(os.dup(STDERR), "wb", buffering=0), "utf-8", "backslashreplace", write_through=True)
     renderer = (
         structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())

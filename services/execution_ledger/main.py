@@ -6,30 +6,47 @@ import asyncio
 import gc
 import signal
 import socket
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 
 import structlog
+from prometheus_client import CollectorRegistry
 
-from .clock import World, real_world
+from .answering import Answering, listen
+from .clock import World, real_world, spawn_task
 from .errors import Unavailable
 from .lifecycle import Service, end_tasks, until_set
 from .log.kafka import KafkaLog
 from .log.topics import check_topics
 from .logs import configure_logs
 from .mainloop import run_to_end
-from .settings import Settings
+from .metrics import new_registry, serve_page
+from .settings import DispatcherSettings, MetricsSettings, Settings
 
 START_WAIT_S = 30.0  # how long a service waits for Kafka before it gives up and lets its supervisor try again
 
-Builder = Callable[[KafkaLog, World, Settings, int], Awaitable[Service]]
+_ADVICE = "set EXLEDGER__GATEWAY__TOKEN_SHA256"
+
+Builder = Callable[["Around"], Awaitable[Service]]
 
 _log = structlog.get_logger()
 
 
+@dataclass(frozen=True)
+class Around:
+    """What the services of one process have around them; `shards` is how many the log has."""
+
+    log: KafkaLog
+    world: World
+    settings: Settings
+    shards: int
+    registry: CollectorRegistry
+
+
 def serve(names: list[str], settings: Settings) -> None:
     """Runs these services in one process until SIGTERM or SIGINT. Raises what they cannot handle."""
-    configure_logs("+".join(names), as_json=settings.json_logs)
+    configure_logs("+".join(names), settings.json_logs)
     run_to_end(_serve(names, settings), _new_loop)
 
 
@@ -44,13 +61,38 @@ def _new_loop() -> asyncio.AbstractEventLoop:
 async def _serve(names: list[str], settings: Settings) -> None:
     async with AsyncExitStack() as stack:
         log = await _open_log(stack, names, settings)
-        world = real_world()
-        shards = await log.shards()
-        services = [await _BUILDERS[name](log, world, settings, shards) for name in names]
+        around = Around(log, real_world(), settings, await log.shards(), new_registry())
+        services = [await _BUILDERS[name](around) for name in names]
         if "runner" in names:
             services.append(_stillness(settings))
         gc.freeze()  # what was loaded stays: full collections need not walk it again and again
-        await _run(services)
+        async with _measured(settings, around.registry):
+            await _run(services)
+
+
+@asynccontextmanager
+async def _measured(settings: Settings, registry: CollectorRegistry) -> AsyncIterator[None]:
+    """Shows the metrics of this process while its services run, and a moment longer than they do."""
+    if not settings.metrics.enabled:
+        yield
+        return
+    answering = _answering(settings, settings.metrics, "EXLEDGER__METRICS")
+    if answering is None:
+        _log.warning(f"nobody can read the metrics: {_ADVICE}, or EXLEDGER__METRICS__ENABLED=false")
+        yield
+        return
+    _log.info("metrics", url=f"{answering.address}/metrics")
+    task = spawn_task(serve_page(answering, registry), "metrics")
+    try:
+        yield
+    finally:
+        await end_tasks([task])
+
+
+def _answering(settings: Settings, at: MetricsSettings | DispatcherSettings, setting: str) -> Answering | None:
+    """None without a token: then nobody may ask."""
+    token_sha256 = settings.gateway.token_sha256
+    return Answering(listen(at.host, at.port, setting), token_sha256) if token_sha256 else None
 
 
 async def _open_log(stack: AsyncExitStack, names: list[str], settings: Settings) -> KafkaLog:
@@ -90,35 +132,47 @@ async def _run(services: list[Service]) -> None:
 # --- how each service is made; imported here so that a process loads only what it runs --------------------------
 
 
-async def _ledger(log: KafkaLog, world: World, settings: Settings, shards: int) -> Service:
+async def _ledger(around: Around) -> Service:
     from .ledger.service import LedgerService
 
-    return LedgerService(log, world, settings.ledger, shards)
+    return LedgerService(around.log, around.world, around.settings.ledger, around.shards, around.registry)
 
 
-async def _dispatcher(log: KafkaLog, world: World, settings: Settings, shards: int) -> Service:
-    from .answering import Answering, listen
+async def _dispatcher(around: Around) -> Service:
     from .dispatcher.service import DispatcherService
 
-    token_sha256, dispatcher = settings.gateway.token_sha256, settings.dispatcher
-    answering = (
-        Answering(listen(dispatcher.host, dispatcher.port, "EXLEDGER__DISPATCHER"), token_sha256)
-        if token_sha256
-        else None
-    )
+    settings = around.settings
+    answering = _answering(settings, settings.dispatcher, "EXLEDGER__DISPATCHER")
     if answering is None:
-        _log.warning("nobody can ask this dispatcher why something waits: set EXLEDGER__GATEWAY__TOKEN_SHA256")
-    return DispatcherService(log, world, dispatcher, shards, settings.kafka.inbox_partitions, answering)
+        _log.warning(f"nobody can ask this dispatcher why something waits: {_ADVICE}")
+    return DispatcherService(
+        around.log,
+        around.world,
+        settings.dispatcher,
+        around.shards,
+        settings.kafka.inbox_partitions,
+        answering,
+        around.registry,
+    )
 
 
-async def _runner(log: KafkaLog, world: World, settings: Settings, shards: int) -> Service:
+async def _runner(around: Around) -> Service:
     from .runner.register import register_over_http
     from .runner.service import RunnerService
     from .sdk.pipeline import collect, load_app
 
+    settings = around.settings
     pipelines = collect(load_app(settings.runner.app))
     register = register_over_http(settings.gateway.url, settings.gateway.token.get_secret_value())
-    return RunnerService(log, world, settings.runner, pipelines, register, settings.kafka.inbox_partitions)
+    return RunnerService(
+        around.log,
+        around.world,
+        settings.runner,
+        pipelines,
+        register,
+        settings.kafka.inbox_partitions,
+        registry=around.registry,
+    )
 
 
 def _stillness(settings: Settings) -> Service:
@@ -127,18 +181,18 @@ def _stillness(settings: Settings) -> Service:
     return Stillness(settings.runner)
 
 
-async def _projector(log: KafkaLog, world: World, settings: Settings, shards: int) -> Service:
+async def _projector(around: Around) -> Service:
     from .projector.postgres import PostgresStore
     from .projector.service import ProjectorService
 
-    store = PostgresStore(settings.postgres.dsn.get_secret_value())
-    return ProjectorService(log, store, world, settings.projector)
+    store = PostgresStore(around.settings.postgres.dsn.get_secret_value())
+    return ProjectorService(around.log, store, around.world, around.settings.projector, around.registry)
 
 
-async def _gateway(log: KafkaLog, world: World, settings: Settings, shards: int) -> Service:
+async def _gateway(around: Around) -> Service:
     from .gateway.service import GatewayService
 
-    return GatewayService(log, world, settings)
+    return GatewayService(around.log, around.world, around.settings, around.registry)
 
 
 _BUILDERS: dict[str, Builder] = {

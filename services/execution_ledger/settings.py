@@ -78,6 +78,14 @@ class GatewaySettings(Section):
     disk_free_bytes_min: int = 500_000_000  # with less room, nothing new is taken in
 
 
+class MetricsSettings(Section):
+    """Where each process shows what it measures, at /metrics and to those who have the token alone."""
+
+    enabled: bool = True
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 0  # 0: a free one, which the process logs
+
+
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="EXLEDGER__", env_nested_delimiter="__", frozen=True, extra="forbid")
 
@@ -88,4 +96,5 @@ class Settings(BaseSettings):
     runner: RunnerSettings = RunnerSettings()
     projector: ProjectorSettings = ProjectorSettings()
     gateway: GatewaySettings = GatewaySettings()
-    json_logs: bool = False
+    metrics: MetricsSettings = MetricsSettings()
+    json_logs: bool | None = None  # None: wherever standard error is no terminal

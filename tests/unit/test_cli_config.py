@@ -50,7 +50,7 @@ def test_config_names_each_variable_and_where_its_value_comes_from(bare: pytest.
     assert settings["EXLEDGER__KAFKA__SHARDS"] == (8, "environment")
     assert settings["EXLEDGER__LEDGER__TICK_S"] == (2.0, "environment")
     assert settings["EXLEDGER__KAFKA__INBOX_PARTITIONS"] == (2, "default")
-    assert settings["EXLEDGER__JSON_LOGS"] == (False, "default")
+    assert settings["EXLEDGER__JSON_LOGS"] == (None, "default")
 
 
 def test_config_shows_no_secret(bare: pytest.MonkeyPatch) -> None:

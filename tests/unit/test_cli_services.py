@@ -45,8 +45,9 @@ def test_every_environment_makes_valid_settings(name: str, tmp_path: Path, monke
     assert settings.json_logs
 
 
-def test_the_gateway_accepts_the_token_that_the_runner_has(tmp_path: Path) -> None:
-    environment = service_environment("gateway", place(tmp_path))
+@pytest.mark.parametrize("name", ORDER)
+def test_every_service_knows_the_digest_of_the_token_that_the_runner_has(name: str, tmp_path: Path) -> None:
+    environment = service_environment(name, place(tmp_path))
     assert environment["EXLEDGER__GATEWAY__TOKEN_SHA256"] == hashlib.sha256(b"the-token").hexdigest()
 
 

@@ -15,7 +15,7 @@ from execution_ledger.errors import OutcomeUnknown, Unavailable
 from execution_ledger.ledger.service import LedgerService
 from execution_ledger.lifecycle import Service
 from execution_ledger.log.memory import MemoryLog
-from execution_ledger.log.protocol import Chunk, Lane, Outgoing, Reader, Topic
+from execution_ledger.log.protocol import Chunk, Ends, Lane, Outgoing, Reader, Topic
 from execution_ledger.messages.base import Message
 from execution_ledger.messages.commands import COMMANDS, Dispatch, RequestAbort
 from execution_ledger.messages.events import Aborted, Completed, Dispatched, Event, decode_event
@@ -84,6 +84,9 @@ class LinkReader:
         chunks = await self._reader.read(wait_s)
         self._link._pass()
         return chunks
+
+    def ends(self) -> Mapping[Lane, Ends]:
+        return self._reader.ends()
 
 
 class Scene:

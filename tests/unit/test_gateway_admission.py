@@ -92,7 +92,7 @@ async def test_while_the_views_are_far_behind_nothing_new_is_taken_in(
     gateway.admission.views_behind_s = gateway.settings.views_behind_s_max + 1
     await refused(http, "views-too-far-behind")
     page = (await http.get("/metrics")).text
-    assert 'exledger_gateway_problems_total{problem="views-too-far-behind"} 2.0' in page
+    assert 'exledger_gateway_problems_total{code="",problem="views-too-far-behind"} 2.0' in page
     gateway.admission.views_behind_s = gateway.settings.views_behind_s_max
     await taken(http)
 

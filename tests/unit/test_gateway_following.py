@@ -18,7 +18,7 @@ from execution_ledger.gateway.ring import Frame, Ring
 from execution_ledger.gateway.tail import Tail
 from execution_ledger.lifecycle import end_tasks
 from execution_ledger.log.memory import MemoryLog
-from execution_ledger.log.protocol import Chunk, Lane, Outgoing, Reader, Topic
+from execution_ledger.log.protocol import Chunk, Ends, Lane, Outgoing, Reader, Topic
 from execution_ledger.messages.events import encode_event
 from execution_ledger.messages.ids import shard_of
 from execution_ledger.messages.position import Position, covers, parse_position, position_text
@@ -207,6 +207,9 @@ class Stalling:
         if self._reads % 2 == 0:
             raise Stalled("Nothing came although there was something.")
         return await self._reader.read(wait_s)
+
+    def ends(self) -> Mapping[Lane, Ends]:
+        return self._reader.ends()
 
 
 def test_the_tail_reads_on_where_it_was_after_a_reader_that_stood_still(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ from .output import show_note
 from .readiness import registered_pipelines
 from .screen import Download, show_ready
 from .serve import read_settings
-from .services import Place, service_specs, url_of, usable_port
+from .services import Place, free_ports, metrics_targets, service_specs, url_of, usable_port
 from .watch import NotReady, Watch
 
 GRACE_S = 8.0  # per service; more than a runner's drain
@@ -97,12 +97,14 @@ async def live(plan: Plan) -> AsyncIterator[Live]:
                 plan.app,
                 folder.path / "logs",
                 stack.data_folders,
+                free_ports(),
             )
             settings = read_settings()
             tell_lack_of_room(place, settings)
             await create_topics(settings.kafka.model_copy(update={"bootstrap_servers": place.kafka}))
             specs = service_specs(place)
             watch.follow(specs)
+            folder.show_metrics(metrics_targets(place))
             async with Supervisor(specs, watch.tell, GRACE_S) as services:
                 pipelines = await _ready(place, watch)
                 folder.announce(place.url, place.kafka, place.dsn)

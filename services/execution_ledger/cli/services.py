@@ -8,15 +8,18 @@ import os
 import socket
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from importlib.machinery import PathFinder
 from pathlib import Path
+from typing import Any
 
 from ..embedded.process import ChildSpec
 from ..errors import BadSettings
 
 # They stop in reverse: first who starts work, last who records it.
 ORDER = ("projector", "ledger", "gateway", "dispatcher", "runner")
+METRICS_HOST = "127.0.0.1"
 DRAIN_S = 3.0  # nobody who pressed Ctrl-C wants to wait longer; what still runs then is given back
 LOG_BYTES_MAX = 10_000_000  # a longer log is put aside at the next start
 OWN_APP = Path("pipelines.py")
@@ -35,6 +38,7 @@ class Place:
     app: str
     logs: Path
     disk_folders: tuple[Path, ...] = ()  # what their disks lack is told, and refuses new executions
+    metrics_ports: Mapping[str, int] = field(default_factory=dict)  # by service; a restart keeps its own
 
     @property
     def url(self) -> str:
@@ -59,20 +63,40 @@ def usable_port(host: str, port: int) -> int:
         ) from error
 
 
+def free_ports() -> dict[str, int]:
+    """For each service one of its own, where it shows its metrics."""
+    with ExitStack() as probes:  # all open at once, so that they differ
+        found = [probes.enter_context(socket.create_server((METRICS_HOST, 0))) for _ in ORDER]
+        return {name: int(probe.getsockname()[1]) for name, probe in zip(ORDER, found, strict=True)}
+
+
+def metrics_targets(place: Place) -> list[dict[str, Any]]:
+    """As Prometheus' file_sd reads it."""
+    return [
+        {"targets": [f"{METRICS_HOST}:{port}"], "labels": {"service": name}}
+        for name, port in place.metrics_ports.items()
+    ]
+
+
 def service_specs(place: Place) -> list[ChildSpec]:
     place.logs.mkdir(mode=0o700, exist_ok=True)
     return [_spec(name, place) for name in ORDER]
 
 
 def service_environment(name: str, place: Place) -> dict[str, str]:
-    """The token goes to the runner only, its digest to who answers, the views' address to who reads or writes them."""
+    """The token goes to the runner only, its digest to all: each answers those who have the token.
+
+    The views' address goes to who reads or writes them.
+    """
     common = {
         "EXLEDGER__KAFKA__BOOTSTRAP_SERVERS": place.kafka,
         "EXLEDGER__GATEWAY__URL": place.url,
+        "EXLEDGER__GATEWAY__TOKEN_SHA256": hashlib.sha256(place.token.encode()).hexdigest(),
+        "EXLEDGER__METRICS__HOST": METRICS_HOST,
+        "EXLEDGER__METRICS__PORT": str(place.metrics_ports.get(name, 0)),
         "EXLEDGER__JSON_LOGS": "true",
     }
     dsn = {"EXLEDGER__POSTGRES__DSN": place.dsn}
-    token_sha256 = {"EXLEDGER__GATEWAY__TOKEN_SHA256": hashlib.sha256(place.token.encode()).hexdigest()}
     own = {
         "projector": dsn,
         "gateway": {
@@ -80,9 +104,7 @@ def service_environment(name: str, place: Place) -> dict[str, str]:
             "EXLEDGER__GATEWAY__HOST": place.host,
             "EXLEDGER__GATEWAY__PORT": str(place.port),
             "EXLEDGER__GATEWAY__DISK_FOLDERS": json.dumps([str(folder) for folder in place.disk_folders]),
-            **token_sha256,
         },
-        "dispatcher": token_sha256,
         "runner": {
             "EXLEDGER__GATEWAY__TOKEN": place.token,
             "EXLEDGER__RUNNER__APP": place.app,

@@ -6,7 +6,9 @@ and a place given away meanwhile would break a limit.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
+from typing import Literal
 
 from execution_ledger.messages.commands import Dispatch, ExpireAttempt
 from execution_ledger.messages.events import (
@@ -35,6 +37,8 @@ class Asking:
         self._asked = Asked()
         self._again: dict[Token, Ask] = {}  # perhaps never arrived: asked again with the next tick
         self._resting: dict[Token, int] = {}  # refused, and when (ms)
+        self.tally = Counter[Literal["dispatch", "expire", "again", "refused"]]()
+        self.expiries = Counter[ExpiryCause]()
 
     def undecided(self, shard: int) -> int:
         return self._asked.undecided(shard)
@@ -63,6 +67,7 @@ class Asking:
             runner=runner,
         )
         self._asked.add(command, self._picture.now_ms)
+        self.tally["dispatch"] += 1
         return command
 
     def expire(self, token: Token, cause: ExpiryCause, claim: int) -> ExpireAttempt | None:
@@ -78,6 +83,8 @@ class Asking:
             cause=cause,
         )
         self._asked.add(command, self._picture.now_ms)
+        self.tally["expire"] += 1
+        self.expiries[cause] += 1
         return command
 
     def sent(self, command_id: str, offset: int) -> None:
@@ -123,6 +130,7 @@ class Asking:
         if isinstance(ask.command, Dispatch) and self._picture.awaiting(ask.token):
             command = ask.command.model_copy(update={"command_id": self._fresh_id()})
             self._asked.add(command, ask.since_ms)
+            self.tally["again"] += 1
             return command
         self._asked.forget(ask.token)
         self._give_place_back(ask)
@@ -138,6 +146,7 @@ class Asking:
     def _refused(self, ask: Ask, time_ms: int) -> None:
         """Normal where an end came first. Where the board knows of none, it is left alone for a while."""
         self._give_place_back(ask)
+        self.tally["refused"] += 1
         if self._picture.awaiting(ask.token) or self._picture.board.live(ask.token):
             self._resting[ask.token] = time_ms
 

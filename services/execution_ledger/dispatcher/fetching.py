@@ -52,7 +52,13 @@ class Fetcher:
         try:
             event = self._queued.get(execution.id) or await self._read(execution)
         except Transient as error:
-            _log.warning("the inputs of an execution cannot be read", execution=execution.id, error=str(error))
+            _log.warning(
+                "the inputs of an execution cannot be read",
+                shard=execution.shard,
+                execution=execution.id,
+                offset=execution.offset,
+                error=str(error),
+            )
             self._desk.told.unsent(start)  # the runner's next heartbeat orders it again
         else:
             self._deliver(start, event)

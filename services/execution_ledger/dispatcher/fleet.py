@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
+from typing import Literal
 
 from execution_ledger.messages.heartbeats import RunnerBeat
 
@@ -43,6 +44,11 @@ class Fleet:
 
     def is_silent(self, runner: Runner, now_ms: int) -> bool:
         return now_ms - runner.beat_ms > self._quiet_ms
+
+    def state(self, runner: Runner, now_ms: int) -> Literal["ready", "draining", "silent"]:
+        if self.is_silent(runner, now_ms):
+            return "silent"
+        return "draining" if runner.beat.draining else "ready"
 
     def beat(self, beat: RunnerBeat, time_ms: int, mark: int) -> None:
         known = self._runners.get(beat.process)
@@ -104,6 +110,10 @@ class Room:
 
     def __bool__(self) -> bool:
         return bool(self._free)
+
+    @property
+    def free(self) -> int:
+        return sum(self._free.values())
 
     def best_for(self, group: Group) -> str | None:
         """The runner with the most free slots of those that offer this version; by name where they are equal."""

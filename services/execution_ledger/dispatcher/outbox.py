@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 import structlog
 
 from execution_ledger.errors import Transient
-from execution_ledger.log.protocol import Lane, Log, Outgoing
+from execution_ledger.log.protocol import Lane, Log, Outgoing, Topic
 
 _BATCH_RECORDS_MAX = 500
 _BATCH_BYTES_MAX = 4_000_000
@@ -33,6 +33,7 @@ class Outbox(Generic[Key]):
         self._unknown = unknown
         self._waiting: deque[tuple[Key, Outgoing]] = deque()
         self._news = asyncio.Event()
+        self.unknowns = 0  # records without an answer
 
     @property
     def name(self) -> str:
@@ -65,7 +66,10 @@ class Outbox(Generic[Key]):
         try:
             offsets = await self._log.send(self._lane, [record for _, record in batch])
         except Transient as error:
-            _log.warning("a send got no answer", lane=self._lane, records=len(batch), error=str(error))
+            self.unknowns += len(batch)
+            topic, partition = self._lane
+            where = {"shard": partition} if topic is Topic.COMMANDS else {"partition": partition}
+            _log.warning("a send got no answer", topic=topic.value, records=len(batch), error=str(error), **where)
             for key, _ in batch:
                 self._unknown(key)
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from execution_ledger.messages.explanation import (
     ITEMS_MAX,
@@ -96,18 +96,12 @@ def _runner_line(desk: Desk, runner: Runner) -> RunnerLine:
         slots=beat.slots,
         taken=slots.used_by(beat.process),
         held=len(slots.held_by(beat.process)),
-        state=_state(desk, runner),
+        state=desk.picture.fleet.state(runner, desk.picture.now_ms),
         silent_ms=max(0, desk.picture.now_ms - runner.beat_ms),
         offers=beat.offers,
         tokens=tokens[:TOKENS_MAX],
         tokens_left_off=max(0, len(tokens) - TOKENS_MAX),
     )
-
-
-def _state(desk: Desk, runner: Runner) -> Literal["ready", "draining", "silent"]:
-    if desk.picture.fleet.is_silent(runner, desk.picture.now_ms):
-        return "silent"
-    return "draining" if runner.beat.draining else "ready"
 
 
 def _token_lines(desk: Desk, runner: Runner) -> list[TokenLine]:

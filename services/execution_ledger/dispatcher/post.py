@@ -32,6 +32,14 @@ class Post:
             for partition in range(inbox_partitions)
         ]
 
+    @property
+    def unknown(self) -> dict[str, int]:
+        """By topic, how many records were sent without an answer."""
+        return {
+            Topic.COMMANDS.value: sum(box.unknowns for box in self._commands),
+            Topic.INBOX.value: sum(box.unknowns for box in self._inboxes),
+        }
+
     def loops(self) -> list[tuple[str, Coroutine[Any, Any, None]]]:
         """What has to run for anything to be sent, with names."""
         boxes = [(box.name, box.run()) for box in self._commands] + [(box.name, box.run()) for box in self._inboxes]

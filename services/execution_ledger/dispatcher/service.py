@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from functools import partial
 
 import structlog
+from prometheus_client import CollectorRegistry
 from pydantic import ValidationError
 
 from execution_ledger.answering import Answering
 from execution_ledger.clock import World
 from execution_ledger.errors import Transient, Unavailable
 from execution_ledger.lifecycle import run_until
+from execution_ledger.log.lags import Lags
 from execution_ledger.log.protocol import Chunk, Lane, Log, Outgoing, Reader, Record, Topic
 from execution_ledger.messages.events import decode_event
 from execution_ledger.messages.heartbeats import HEARTBEATS, DispatcherTick, RunnerBeat
@@ -20,6 +22,7 @@ from execution_ledger.settings import DispatcherSettings
 
 from .answering import answer
 from .desk import Desk, DeskSettings
+from .metrics import show
 from .post import Post
 from .starts import QueuedEvents
 
@@ -47,6 +50,7 @@ class DispatcherService:
         shards: int,
         inbox_partitions: int,
         answering: Answering | None = None,
+        registry: CollectorRegistry | None = None,
     ) -> None:
         self.process = f"dispatcher-{world.chance.getrandbits(48):012x}"
         self.ready = asyncio.Event()
@@ -66,6 +70,9 @@ class DispatcherService:
         self._queued = QueuedEvents(settings.starts_cache_bytes_max)
         self._post = Post(log, self._desk, self._queued, shards, inbox_partitions)
         self._answering = answering
+        self._lags = Lags(world.clock.now_ms)
+        if registry:
+            show(registry, self._desk, self._post, self._lags)
 
     @property
     def claim(self) -> int | None:
@@ -116,7 +123,7 @@ class DispatcherService:
         while True:
             try:
                 positions = positions or await self._beginning()
-                async with self._log.reader(positions) as reader:
+                async with self._lags.reader(self._log, positions) as reader:
                     while True:
                         positions |= await self._read_and_act(reader)
                         pause_s = _PAUSE_S_MIN

@@ -2,6 +2,7 @@
 
 lock          held by the process that runs; names it while it does
 running.json  addresses, for other commands; believed only while the lock is held
+metrics.json  where its processes show their metrics, as Prometheus' file_sd reads it
 token         the bootstrap token, made once
 kafka/ postgres/
 """
@@ -63,7 +64,7 @@ class DataFolder:
             # Root's Postgres runs under another account, which has to pass through; each file has its own mode.
             self.path.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
             self._lock = self._take(_open_private(self.path / "lock"))
-            (self.path / "running.json").unlink(missing_ok=True)  # of a holder that was killed
+            self._forget_addresses()  # of a holder that was killed
             holder = Running(os.getpid(), url, datetime.now(UTC).isoformat(timespec="seconds"))
             _overwrite(self._lock, json.dumps(asdict(holder)))
         return self
@@ -71,7 +72,7 @@ class DataFolder:
     def release(self) -> None:
         """Releasing twice is safe."""
         if self._lock:
-            (self.path / "running.json").unlink(missing_ok=True)
+            self._forget_addresses()
             _overwrite(self._lock, "")
             self._lock.close()
         self._lock = None
@@ -85,11 +86,11 @@ class DataFolder:
     def announce(self, url: str, kafka: str, postgres: str) -> None:
         """Tells other commands how to reach us. The file is private: it holds the password of Postgres."""
         running = Running(os.getpid(), url, datetime.now(UTC).isoformat(timespec="seconds"), kafka, postgres)
-        with self._writing():
-            part = self.path / "running.json.part"
-            with _open_private(part) as file:
-                _overwrite(file, json.dumps(asdict(running), indent=2))
-            part.replace(self.path / "running.json")
+        self._put("running.json", json.dumps(asdict(running), indent=2))
+
+    def show_metrics(self, targets: list[dict[str, Any]]) -> None:
+        """Tells Prometheus where to look; it reads the file again whenever that changes."""
+        self._put("metrics.json", json.dumps(targets, indent=2))
 
     def describe(self) -> Running | None:
         """How to reach the process that holds this folder; None when no process does, or it is still starting."""
@@ -107,11 +108,20 @@ class DataFolder:
         path = self.path / "token"
         with self._writing():
             if not path.exists():
-                part = self.path / "token.part"
-                with _open_private(part) as file:
-                    _overwrite(file, secrets.token_urlsafe(32))
-                part.replace(path)
+                self._put("token", secrets.token_urlsafe(32))
             return path.read_text().strip()
+
+    def _put(self, name: str, text: str) -> None:
+        """The whole file or none of it, whoever reads it meanwhile."""
+        with self._writing():
+            part = self.path / f"{name}.part"
+            with _open_private(part) as file:
+                _overwrite(file, text)
+            part.replace(self.path / name)
+
+    def _forget_addresses(self) -> None:
+        for name in ("running.json", "metrics.json"):
+            (self.path / name).unlink(missing_ok=True)
 
     def _take(self, lock: TextIO) -> TextIO:
         """Tries again while the lock names nobody who lives: then a reader is just asking whether it is held."""

@@ -13,7 +13,7 @@ from execution_ledger.errors import LedgerError
 from .admission import SUBMITS
 from .auth import OPEN_PATHS
 from .gateway import Gateway
-from .http import problem_response
+from .http import counted_problem
 from .problems import Problem, problem_of
 
 STREAMS = frozenset({"/v1/events"})  # counted, not timed
@@ -68,15 +68,12 @@ class Door:
             admission.at_once -= 1
 
     async def _refuse(self, problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
-        scope.setdefault("state", {})["problem"] = problem.kind
-        await problem_response(problem)(scope, receive, send)
+        await counted_problem(self._gateway, problem)(scope, receive, send)
 
     def _count(self, scope: Scope, status: int, seconds: float) -> None:
         refused_here = scope["path"] if (scope["method"], scope["path"]) in SUBMITS else "none"
         route = getattr(scope.get("route"), "path", refused_here)
         metrics = self._gateway.metrics
-        if problem := scope.get("state", {}).get("problem"):
-            metrics.problems.labels(problem).inc()
         metrics.requests.labels(scope["method"], route, status).inc()
         if route not in STREAMS:
             metrics.request_seconds.labels(scope["method"], route).observe(seconds)

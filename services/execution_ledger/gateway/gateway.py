@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from prometheus_client import CollectorRegistry
+
 from execution_ledger.clock import World
 from execution_ledger.errors import LedgerError
 from execution_ledger.log.protocol import Lane, Log, Topic
@@ -17,7 +19,7 @@ from .commands import CommandSender
 from .disks import Disks
 from .dispatcher import ActiveDispatcher
 from .lag import Lag
-from .metrics import Metrics
+from .metrics import Metrics, Now
 from .reading import Reading
 from .sending import undecided_everywhere
 from .tail import Tail
@@ -33,12 +35,12 @@ DISK_LOOKS = 5  # of these looks, one goes to the disks, too
 class Gateway:
     """Raises BadSettings without a token."""
 
-    def __init__(self, log: Log, world: World, settings: Settings) -> None:
+    def __init__(self, log: Log, world: World, settings: Settings, registry: CollectorRegistry | None = None) -> None:
         self.settings = settings.gateway
         self.world = world
         self.log = log
         self.tokens = Tokens(settings.gateway.token_sha256)
-        self.metrics = Metrics()
+        self.metrics = Metrics(registry, self._now)
         self.tail = Tail(log)
         self.dispatcher = ActiveDispatcher(self.tail.catalog)
         self.views = Views(settings.postgres.dsn.get_secret_value())
@@ -81,9 +83,8 @@ class Gateway:
                 await asyncio.sleep(LOOK_S)
 
     def _behind(self) -> list[str]:
+        views_s, traces = self._views_lag_s(), self.tail.traces
         now_s = self.world.clock.monotonic_s()
-        views_s = self._views_lag.seconds(now_s, self.tail.position, self.views.positions.position)
-        traces = self.tail.traces
         decisions_s = self._decisions_lag.seconds(now_s, traces.sent_ends, traces.decided_ends)
         reasons = []
         self.admission.views_behind_s = views_s if self.views.positions.known else 0.0
@@ -98,15 +99,19 @@ class Gateway:
         await self.reading.include(at_least)
         return await self.views.command_event(command_id)
 
-    def measure(self) -> None:
-        """Brings the gauges up to date."""
-        self.metrics.followers.set(self.following)
-        self.metrics.views_behind.set(self.admission.views_behind_s)
-        self.metrics.submits_at_once.set(self.admission.at_once)
-        views = self.views.positions.position
-        for shard, sequence in self.tail.position.items():
-            self.metrics.views_lag.labels(shard).set(max(0, sequence - views.get(shard, 0)))
-            self.metrics.undecided.labels(shard).set(self.tail.traces.undecided(shard))
+    def _views_lag_s(self) -> float:
+        now_s = self.world.clock.monotonic_s()
+        return self._views_lag.seconds(now_s, self.tail.position, self.views.positions.position)
+
+    def _now(self) -> Now:
+        tail, views = self.tail.position, self.views.positions.position
+        return Now(
+            self.following,
+            {shard: self.tail.traces.undecided(shard) for shard in tail},
+            {shard: max(0, sequence - views.get(shard, 0)) for shard, sequence in tail.items()},
+            self._views_lag_s(),
+            self.admission.at_once,
+        )
 
     async def _log_answers(self) -> bool:
         try:

@@ -160,17 +160,20 @@ def problem_response(problem: Problem) -> ProblemResponse:
     return ProblemResponse(problem.document(), problem.status, problem.headers)
 
 
+def counted_problem(gateway: Gateway, problem: Problem) -> ProblemResponse:
+    gateway.metrics.problem(problem)
+    return problem_response(problem)
+
+
 async def on_ledger_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, LedgerError)
-    problem = problem_of(error)
-    request.state.problem = problem.kind
-    return problem_response(problem)
+    return counted_problem(gateway_of(request), problem_of(error))
 
 
 async def on_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     found = [FieldError(_path(each["loc"]), each["msg"]) for each in error.errors()[:ERRORS_MAX]]
-    return problem_response(invalid(*found).problem)
+    return counted_problem(gateway_of(request), invalid(*found).problem)
 
 
 async def on_http_error(request: Request, error: Exception) -> Response:
@@ -178,7 +181,8 @@ async def on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     kinds = {404: "not-found", 405: "method-not-allowed"}
     next_step = f"{request.method} {request.url.path} is not part of this API; `/openapi.json` describes all of it."
-    response = problem_response(Problem(kinds.get(error.status_code, "internal"), next_step))
+    problem = Problem(kinds.get(error.status_code, "internal"), next_step)
+    response = counted_problem(gateway_of(request), problem)
     if error.status_code == 405:
         response.headers["Allow"] = ", ".join(_allowed(request))
     return response
@@ -195,9 +199,8 @@ def _allowed(request: Request) -> list[str]:
 
 async def on_crash(request: Request, error: Exception) -> Response:
     """The server logs the traceback; a caller learns only that it is not their fault."""
-    return problem_response(
-        Problem("internal", "An unexpected error occurred here and was logged. What was asked may have happened.")
-    )
+    told = "An unexpected error occurred here and was logged. What was asked may have happened."
+    return counted_problem(gateway_of(request), Problem("internal", told))
 
 
 def _path(loc: tuple[int | str, ...]) -> str:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import structlog
 import uvicorn
+from prometheus_client import CollectorRegistry
 
 from execution_ledger.clock import World
 from execution_ledger.errors import BadSettings
@@ -31,9 +32,9 @@ class GatewayService:
 
     name = "gateway"
 
-    def __init__(self, log: Log, world: World, settings: Settings) -> None:
+    def __init__(self, log: Log, world: World, settings: Settings, registry: CollectorRegistry | None = None) -> None:
         self.ready = asyncio.Event()
-        self.gateway = Gateway(log, world, settings)
+        self.gateway = Gateway(log, world, settings, registry)
         self.port = settings.gateway.port  # the real one once it listens
         self._world = world
         self._host = settings.gateway.host

@@ -48,7 +48,7 @@ def _decide_record(decided: Decided, record: Record) -> Decided:
     is_command = record.lane.topic is Topic.COMMANDS
     cursor = decided.cursor
     moved = Cursor(record.offset, cursor.reports) if is_command else Cursor(cursor.commands, record.offset)
-    decided = Decided(decided.state, moved, decided.outgoing, decided.ignored)
+    decided = Decided(decided.state, moved, decided.outgoing, decided.ignored, decided.refused)
     try:
         message = _parse(record, is_command)
     except ValidationError as error:
@@ -76,14 +76,17 @@ def _decide_report(decided: Decided, record: Record, report: AnyReport) -> Decid
     tracked = decided.state.tracked(report.execution_id)
     facts = decide_report(tracked.execution if tracked else None, report)
     if not facts:
-        return Decided(decided.state, decided.cursor, decided.outgoing, decided.ignored + 1)
+        return Decided(decided.state, decided.cursor, decided.outgoing, decided.ignored + 1, decided.refused)
     return append(decided, report.execution_id, facts, Cause(record.time_ms, report=report))
 
 
 def _decide_command(decided: Decided, record: Record, command: AnyCommand) -> Decided:
     decision = _decision(decided.state, command, record.time_ms)
     facts = [_rejected(command, decision)] if isinstance(decision, Refusal) else decision
-    return append(decided, command.subject, facts, Cause(record.time_ms, command=command))
+    decided = append(decided, command.subject, facts, Cause(record.time_ms, command=command))
+    if isinstance(decision, Refusal):
+        decided.refused.append(decision.code)
+    return decided
 
 
 def _rejected(command: AnyCommand, refusal: Refusal) -> Fact:
@@ -177,6 +180,7 @@ def _unreadable(decided: Decided, record: Record, error: str) -> Decided:
     fact = events.CommandUnreadable(
         lane=_lane(record), offset=record.offset, digest=digest_of(record.value or b""), error=error[:2_000]
     )
+    decided.refused.append("unreadable")
     return append(decided, _own_subject(decided.state), [fact], Cause(record.time_ms))
 
 
@@ -188,6 +192,7 @@ def _failed(decided: Decided, record: Record, message: AnyCommand | AnyReport, e
         digest=digest_of(record.value or b""),
         error=f"{type(error).__name__}: {error}"[:2_000],
     )
+    decided.refused.append("internal")
     if not isinstance(message, AnyReport):
         cause = Cause(record.time_ms, command=message)
         return append(decided, _own_subject(decided.state), [fact], cause)

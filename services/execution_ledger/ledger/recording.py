@@ -33,6 +33,7 @@ class Decided:
     cursor: Cursor
     outgoing: list[Outgoing] = field(default_factory=list)
     ignored: int = 0  # reports that changed nothing
+    refused: list[str] = field(default_factory=list)  # a code for each record that was
 
     @property
     def size(self) -> int:
@@ -63,7 +64,7 @@ def append(decided: Decided, subject: str, facts: list[Fact], cause: Cause) -> D
         state = fold(state, event, digest_of(raw))
         outgoing.append(Outgoing(subject.encode(), raw, _headers(event)))
     decided.outgoing.extend(outgoing)
-    return Decided(state, decided.cursor, decided.outgoing, decided.ignored)
+    return Decided(state, decided.cursor, decided.outgoing, decided.ignored, decided.refused)
 
 
 def _stamp(state: ShardState, cursor: Cursor, subject: str, fact: Fact, cause: Cause) -> Event:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 import structlog
+from prometheus_client import CollectorRegistry
 
 from execution_ledger.clock import World
-from execution_ledger.errors import Fenced, Permanent, Transient
+from execution_ledger.errors import Fenced, OutcomeUnknown, Permanent, Transient
 from execution_ledger.lifecycle import run_until
 from execution_ledger.log.protocol import Lane, Log, Outgoing, Record, Topic
 from execution_ledger.messages.heartbeats import HEARTBEATS, LedgerTick
 from execution_ledger.settings import LedgerSettings
 
+from .metrics import LedgerMetrics, Standing
 from .placement import Placement
 from .writing import Shard, ShardServer
 
@@ -30,7 +33,14 @@ class LedgerService:
 
     name = "ledger"
 
-    def __init__(self, log: Log, world: World, settings: LedgerSettings, shards: int) -> None:
+    def __init__(
+        self,
+        log: Log,
+        world: World,
+        settings: LedgerSettings,
+        shards: int,
+        registry: CollectorRegistry | None = None,
+    ) -> None:
         self._log, self._world, self._settings, self._shards = log, world, settings, shards
         self.process = f"{PROCESS_PREFIX}{world.chance.getrandbits(48):012x}"
         self.ready = asyncio.Event()
@@ -43,6 +53,7 @@ class LedgerService:
         self._placed = 0  # how often placement was worked out
         self._bug: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._log_time_ms = 0  # the newest append time read
+        self._metrics = LedgerMetrics(registry, self._standings, world.clock.now_ms)
 
     def stop(self) -> None:
         self._stopping.set()
@@ -109,7 +120,15 @@ class LedgerService:
 
     def _begin(self, number: int) -> None:
         shard = Shard(number, self._shards)
-        server = ShardServer(self._log, self._world, self._settings, shard, self.process, lambda: self._log_time_ms)
+        server = ShardServer(
+            self._log,
+            self._world,
+            self._settings,
+            shard,
+            self.process,
+            lambda: self._log_time_ms,
+            self._metrics,
+        )
         self._servers[number] = server
         previous = self._tasks.get(number)
         self._tasks[number] = self._world.spawn(self._keep_serving(number, server, previous), f"shard-{number}")
@@ -127,19 +146,23 @@ class LedgerService:
         """Serves until let go; anything transient means taking over anew, after a jittered pause."""
         if previous is not None:
             await asyncio.wait([previous])
+        structlog.contextvars.bind_contextvars(shard=number)  # in every line of this task
         pause_s, not_before = RETAKE_S_MIN, 0
         while server.wanted:
             try:
-                await server.serve(lambda: self._mark(number, serving=True))
+                await server.serve(partial(self._serves, number))
             except Fenced as error:
                 # Someone else was placed here; only a placement that still names us two ticks later brings us back.
-                _log.info("shard lost", shard=number, why=str(error))
+                self._metrics.fenced.labels(number).inc()
+                _log.info("shard lost", why=str(error))
                 not_before = self._placed + 2
             except Transient as error:
-                _log.warning("shard is taken over anew", shard=number, why=str(error))
+                if isinstance(error, OutcomeUnknown):
+                    self._metrics.unknown.labels(number).inc()
+                _log.warning("shard is taken over anew", why=str(error))
                 pause_s = RETAKE_S_MIN if number in self.serving else min(2 * pause_s, RETAKE_S_MAX)
             except Permanent as error:
-                _log.error("shard stopped", shard=number, error=str(error))
+                _log.error("shard stopped", error=str(error))
                 self._refused.add(number)
                 return
             finally:
@@ -151,6 +174,14 @@ class LedgerService:
         await server.rest(pause_s * (0.5 + self._world.chance.random()))
         while server.wanted and self._placed < not_before:
             await server.rest(self._settings.tick_s * (0.5 + self._world.chance.random()))
+
+    def _serves(self, number: int) -> None:
+        self._metrics.takeovers.labels(number).inc()
+        self._mark(number, serving=True)
+
+    def _standings(self) -> dict[int, Standing]:
+        standings = {shard: self._servers[shard].standing for shard in self.serving & self._servers.keys()}
+        return {shard: standing for shard, standing in sorted(standings.items()) if standing}
 
     def _mark(self, shard: int, *, serving: bool) -> None:
         (self.serving.add if serving else self.serving.discard)(shard)

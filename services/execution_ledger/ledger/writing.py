@@ -14,6 +14,7 @@ import structlog
 
 from execution_ledger.clock import World
 from execution_ledger.errors import LogTruncated, TopicContract, Unavailable
+from execution_ledger.log.lags import Lags
 from execution_ledger.log.protocol import Lane, Log, Reader, Record, Topic, Writer
 from execution_ledger.messages import events
 from execution_ledger.messages.events import decode_event, digest_of
@@ -21,6 +22,7 @@ from execution_ledger.messages.ids import CATALOG_SHARD
 from execution_ledger.settings import LedgerSettings
 
 from .deciding import decide_batch
+from .metrics import LedgerMetrics, Standing
 from .recording import Cause, Cursor, Decided, append, cursor_of
 from .shard import ShardState, fold, initial
 
@@ -42,16 +44,31 @@ class ShardServer:
     """
 
     def __init__(
-        self, log: Log, world: World, settings: LedgerSettings, shard: Shard, owner: str, log_time: Callable[[], int]
+        self,
+        log: Log,
+        world: World,
+        settings: LedgerSettings,
+        shard: Shard,
+        owner: str,
+        log_time: Callable[[], int],
+        metrics: LedgerMetrics,
     ) -> None:
         self._log, self._world, self._settings = log, world, settings
         self._shard, self._owner, self._log_time = shard, owner, log_time
         self._let_go = asyncio.Event()
         self._next_checkpoint_s = 0.0
+        self._metrics = metrics
+        self._lags = Lags(world.clock.now_ms)
+        self._state: ShardState | None = None  # as the last read found it
 
     @property
     def wanted(self) -> bool:
         return not self._let_go.is_set()
+
+    @property
+    def standing(self) -> Standing | None:
+        """None where it was never served."""
+        return Standing(self._state, self._lags.lags()) if self._state else None
 
     def let_go(self) -> None:
         """Finishes the commit under way, then returns from `serve`."""
@@ -133,7 +150,8 @@ class ShardServer:
             facts.insert(0, events.ShardCreated(log_id=log_id, shards=self._shard.count))
         claimed = self._own(state, cursor_of(state), facts)
         await writer.append(claimed.outgoing)
-        _log.info("shard claimed", shard=state.shard, epoch=claimed.state.epoch, sequence=claimed.state.sequence)
+        position = f"{state.shard}:{claimed.state.sequence}"
+        _log.info("shard claimed", position=position, epoch=claimed.state.epoch)
         return claimed.state
 
     def _own(self, state: ShardState, cursor: Cursor, facts: list[events.Fact]) -> Decided:
@@ -143,16 +161,26 @@ class ShardServer:
 
     async def _decide_what_comes(self, writer: Writer, state: ShardState, positions: Mapping[Lane, int]) -> None:
         cursor, ignored = cursor_of(state), 0
-        async with self._log.reader(positions) as reader:
+        async with self._lags.reader(self._log, positions) as reader:
             while self.wanted:
+                self._state = state
                 for batch in self._batches(await self._pending(reader)):
-                    decided = decide_batch(state, cursor, batch)
-                    ignored += decided.ignored
-                    if decided.outgoing:
-                        await writer.append(decided.outgoing)  # only when this returns does the new state hold
+                    decided = await self._decide(writer, state, cursor, batch)
                     state, cursor = decided.state, decided.cursor
+                    ignored += decided.ignored
                 if cursor != cursor_of(state) and self._checkpoint_is_due():
                     state, ignored = await self._checkpoint(writer, state, cursor, ignored), 0
+
+    async def _decide(self, writer: Writer, state: ShardState, cursor: Cursor, batch: list[Record]) -> Decided:
+        """Only when this returns does the new state hold."""
+        now_s = self._world.clock.monotonic_s
+        began_s = now_s()
+        decided = decide_batch(state, cursor, batch)
+        decided_s = now_s()
+        if decided.outgoing:
+            await writer.append(decided.outgoing)
+        self._metrics.batch(len(batch), decided, decided_s - began_s, now_s() - decided_s)
+        return decided
 
     async def _positions(self, cursor: Cursor, recorded_ms: int) -> dict[Lane, int]:
         """Behind what was decided. A lane that has lost records which nobody decided is no lane to go on with."""

@@ -15,7 +15,7 @@ from .aiokafka_inside import end_consumer
 from .bounds import outside
 from .kafka_client import answered, client_options, partition_of, unavailable
 from .kafka_lookup import KafkaLookup
-from .protocol import Chunk, Lane, Record
+from .protocol import Chunk, Ends, Lane, Record
 from .watchdog import Watchdog
 
 FETCH_WAIT_MS = 500  # how long a broker holds a poll that has nothing; data answers it at once
@@ -75,6 +75,14 @@ class KafkaReader:
             chunks = await self._poll(min(left_s, SLICE_S))
             if chunks or not left_s:
                 return chunks
+
+    def ends(self) -> Mapping[Lane, Ends]:
+        """Every answer to a poll names them; without data one comes after FETCH_WAIT_MS."""
+        found = {
+            lane: (self._consumer.last_stable_offset(partition), self._consumer.highwater(partition))
+            for partition, lane in self._lanes.items()
+        }
+        return {lane: Ends(stable, high) for lane, (stable, high) in found.items() if high is not None}
 
     async def _poll(self, wait_s: float) -> dict[Lane, Chunk]:
         try:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from ..errors import Fenced, LedgerError, LogTruncated, OutcomeUnknown, TopicContract
 from .bounds import outside, refuse_oversized
-from .protocol import Chunk, Lane, Outgoing, Record, Topic
+from .protocol import Chunk, Ends, Lane, Outgoing, Record, Topic
 
 MARKER_S = 0.002  # between a commit's answer and the sight of it, as with a real broker
 READ_RECORDS_MAX = 5_000  # of one lane at a time, so that readers meet partial reads here too
@@ -180,6 +180,10 @@ class MemoryReader:
         except TimeoutError:
             return {}
         return chunks
+
+    def ends(self) -> Mapping[Lane, Ends]:
+        partitions = {lane: self._log.partition(lane) for lane in self._positions}
+        return {lane: Ends(partition.stable, partition.end) for lane, partition in partitions.items()}
 
     def _take(self) -> dict[Lane, Chunk]:
         """Without waiting in between, so that a cancelled read has taken nothing."""

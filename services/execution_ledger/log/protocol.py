@@ -57,6 +57,16 @@ class Chunk:
     position: int
 
 
+class Ends(NamedTuple):
+    """Where a lane ended at the broker's last answer: `stable` is what can be read to, `high` what is written.
+
+    Between the two lies what is not decided yet: for long only where a transaction hangs, and all readers with it.
+    """
+
+    stable: int
+    high: int
+
+
 class Reader(Protocol):
     """Reads several lanes at once; of `events` only what is committed."""
 
@@ -66,6 +76,10 @@ class Reader(Protocol):
         A chunk without records has only moved over markers. Raises LogTruncated where a position lies outside the
         log, and Stalled where records exist but none come; a reader that has raised is finished: open a new one.
         """
+        ...
+
+    def ends(self) -> Mapping[Lane, Ends]:
+        """What reading brought along anyway, so asking costs nothing; without the lanes that no broker answered for."""
         ...
 
 

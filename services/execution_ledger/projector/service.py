@@ -10,15 +10,18 @@ import asyncio
 from collections.abc import Iterator, Sequence
 
 import structlog
+from prometheus_client import CollectorRegistry
 
 from execution_ledger.clock import World
-from execution_ledger.errors import BrokenHistory, LogTruncated, Permanent, Transient
+from execution_ledger.errors import BrokenHistory, LogTruncated, OutcomeUnknown, Permanent, Transient
 from execution_ledger.lifecycle import run_until
+from execution_ledger.log.lags import Lags
 from execution_ledger.log.protocol import Chunk, Lane, Log, Reader, Record, Topic
 from execution_ledger.messages.events import decode_event, digest_of
 from execution_ledger.settings import ProjectorSettings
 
-from .changes import StoredPosition
+from .changes import Changes, StoredPosition
+from .metrics import ProjectorMetrics
 from .rows import Recorded, fold
 from .store import ViewStore
 
@@ -26,7 +29,7 @@ READ_WAIT_S = 1.0
 RETRY_S_MIN = 0.05
 RETRY_S_MAX = 2.0
 
-logger = structlog.get_logger(__name__)
+_log = structlog.get_logger()
 
 
 class ProjectorService:
@@ -35,7 +38,14 @@ class ProjectorService:
 
     name = "projector"
 
-    def __init__(self, log: Log, store: ViewStore, world: World, settings: ProjectorSettings) -> None:
+    def __init__(
+        self,
+        log: Log,
+        store: ViewStore,
+        world: World,
+        settings: ProjectorSettings,
+        registry: CollectorRegistry | None = None,
+    ) -> None:
         self.ready = asyncio.Event()
         self.halted: dict[int, Permanent] = {}
         self.has_halted = asyncio.Event()
@@ -47,6 +57,8 @@ class ProjectorService:
         self._shards = 0
         self._serving: set[int] = set()
         self._retry_s: dict[int, float] = {}  # by shard: how long to wait before the next try
+        self._lags: dict[int, Lags] = {}
+        self._metrics = ProjectorMetrics(registry, self._serving, self.halted, self._lags)
 
     def stop(self) -> None:
         self._stopping.set()
@@ -77,13 +89,16 @@ class ProjectorService:
 
     async def _serve(self, shard: int) -> None:
         """Returns only when the service stops; raises Permanent when this was the last shard that had not halted."""
+        structlog.contextvars.bind_contextvars(shard=shard)  # in every line of this task
+        self._lags[shard] = Lags(self._world.clock.now_ms)
         while True:
             try:
                 await self._project(shard)
             except Transient as error:
                 self._set_serving(shard, False)
-                retry_s = self._retry_s.get(shard, RETRY_S_MIN)
-                self._retry_s[shard] = await self._wait_to_retry(retry_s, error, shard=shard)
+                if isinstance(error, OutcomeUnknown):
+                    self._metrics.unknown.labels(shard).inc()
+                self._retry_s[shard] = await self._wait_to_retry(self._retry_s.get(shard, RETRY_S_MIN), error)
             except Permanent as error:
                 return await self._halt(shard, error)
 
@@ -92,14 +107,14 @@ class ProjectorService:
         self._set_serving(shard, False)
         self.halted[shard] = error
         self.has_halted.set()
-        logger.error("shard_halted", shard=shard, error=str(error))
+        _log.error("shard halted", error=str(error))
         if len(self.halted) == self._shards:
             raise error
         await self._stopping.wait()
 
-    async def _wait_to_retry(self, retry_s: float, error: Transient, **context: int) -> float:
+    async def _wait_to_retry(self, retry_s: float, error: Transient) -> float:
         """Waits with jitter, so that shards do not all knock at once, and answers with the next, longer wait."""
-        logger.warning("projector_retries", error=str(error), retry_s=retry_s, **context)
+        _log.warning("trying again", error=str(error), retry_s=retry_s)
         await asyncio.sleep(retry_s * self._world.chance.uniform(0.5, 1.0))
         return min(2 * retry_s, RETRY_S_MAX)
 
@@ -113,7 +128,7 @@ class ProjectorService:
         if at is not None and await self._log.end(lane) < at.next_offset:
             raise _other_log(shard, at)
         try:
-            async with self._log.reader({lane: at.kafka_offset if at else 0}) as reader:
+            async with self._lags[shard].reader(self._log, {lane: at.kafka_offset if at else 0}) as reader:
                 await self._follow(shard, at, lane, reader)
         except LogTruncated as error:
             raise error if at is None else _other_log(shard, at) from error
@@ -124,10 +139,17 @@ class ProjectorService:
         while True:
             for records, next_offset in batches(chunk, self._settings.batch_events_max):
                 changes = fold(shard, at, [_recorded(record) for record in records], next_offset)
-                await self._store.apply(at, changes)
+                await self._apply(at, changes)
                 at = changes.position
                 self._retry_s[shard] = RETRY_S_MIN
             chunk = await _next_chunk(lane, reader)
+
+    async def _apply(self, at: StoredPosition | None, changes: Changes) -> None:
+        now_s = self._world.clock.monotonic_s
+        began_s = now_s()
+        await self._store.apply(at, changes)
+        self._metrics.commit_seconds.observe(now_s() - began_s)
+        self._metrics.batch_events.observe(len(changes.journal))
 
 
 def batches(chunk: Chunk, events_max: int) -> Iterator[tuple[Sequence[Record], int]]:

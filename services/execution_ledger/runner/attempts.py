@@ -7,6 +7,7 @@ message safe to repeat.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -79,10 +80,15 @@ class Attempts:
         self._last = LastReports()
         self._is_fenced = False
         self._is_draining = False
+        self.reported = Counter[type[AnyReport]]()  # how many of each kind were made
 
     @property
     def running(self) -> int:
         return len(self._running)
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
 
     def tokens(self) -> list[HeldToken]:
         return [
@@ -238,6 +244,7 @@ class Attempts:
             **fields,
         )
         self._last.keep(token, report)
+        self.reported[kind] += 1
         return report
 
     def _unlist(self, token: Token, held: _Held) -> None:

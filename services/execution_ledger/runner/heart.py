@@ -25,7 +25,10 @@ _log = structlog.get_logger()
 
 
 class Heart:
-    """Calls `revived` on the first acknowledged heartbeat and after each fencing, `fenced` in between."""
+    """Calls `revived` on the first acknowledged heartbeat and after each fencing, `fenced` in between.
+
+    `acknowledged` hears after how many seconds each heartbeat was, None where it was not.
+    """
 
     def __init__(
         self,
@@ -35,6 +38,7 @@ class Heart:
         beat: Callable[[], RunnerBeat],
         fenced: Callable[[], None],
         revived: Callable[[], None],
+        acknowledged: Callable[[float | None], None],
     ) -> None:
         self._log = log
         self._clock = world.clock
@@ -43,6 +47,7 @@ class Heart:
         self._beat = beat
         self._fenced = fenced
         self._revived = revived
+        self._acknowledged = acknowledged
         self._sent_s = 0.0  # when the last acknowledged heartbeat was sent
         self._alive = asyncio.Event()
         self._hurried = asyncio.Event()
@@ -69,7 +74,9 @@ class Heart:
             await self._log.send(HEARTBEATS, [Outgoing(beat.process.encode(), beat.model_dump_json().encode())])
         except Transient as error:
             _log.warning("heartbeat not acknowledged", error=str(error))
+            self._acknowledged(None)
             return
+        self._acknowledged(self._clock.monotonic_s() - sent_s)
         self._sent_s = max(self._sent_s, sent_s)
         if self._left_s() > 0 and not self._alive.is_set():
             self._alive.set()
@@ -78,6 +85,10 @@ class Heart:
     def hurry(self) -> None:
         """The next heartbeat goes at once."""
         self._hurried.set()
+
+    def silent_s(self) -> float:
+        """Since the last acknowledged heartbeat was sent; 0 before the first."""
+        return self._clock.monotonic_s() - self._sent_s if self._sent_s else 0.0
 
     def _left_s(self) -> float:
         return self._sent_s + self._fence_s - self._clock.monotonic_s()

@@ -11,6 +11,8 @@ import asyncio
 from collections import deque
 from functools import partial
 
+import structlog
+
 from execution_ledger.clock import World
 from execution_ledger.lifecycle import end_tasks
 from execution_ledger.log.protocol import Lane, Log, Outgoing, Topic
@@ -31,18 +33,18 @@ class Outbox:
         self._world = world
         self._queues: dict[Lane, deque[Outgoing]] = {}
         self._senders: dict[Lane, asyncio.Task[None]] = {}
-        self._bytes = 0
+        self.bytes = 0
         self._fault = fault
 
     @property
     def full(self) -> bool:
-        return self._bytes > QUEUED_BYTES_MAX
+        return self.bytes > QUEUED_BYTES_MAX
 
     def put(self, report: AnyReport) -> None:
         """On its way at once, if its lane is idle."""
         lane = Lane(Topic.REPORTS, shard_of(report.execution_id))
         record = encoded(report)
-        self._bytes += len(record.value)
+        self.bytes += len(record.value)
         self._queues.setdefault(lane, deque()).append(record)
         if lane not in self._senders:
             self._senders[lane] = self._world.spawn(self._send(lane), f"reports to shard {lane.partition}")
@@ -57,10 +59,11 @@ class Outbox:
         await end_tasks(list(self._senders.values()))
 
     async def _send(self, lane: Lane) -> None:
+        structlog.contextvars.bind_contextvars(shard=lane.partition)  # in every line of this task
         try:
             while batch := _take(self._queues[lane]):
                 await persist(partial(self._log.send, lane, batch), "sending reports", self._world.chance)
-                self._bytes -= sum(len(record.value) for record in batch)
+                self.bytes -= sum(len(record.value) for record in batch)
         except Exception as error:  # noqa: BLE001 - the fault raises it
             self._fault.report(error)
         finally:

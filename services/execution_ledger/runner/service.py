@@ -13,6 +13,7 @@ from functools import partial
 from typing import NoReturn
 
 import structlog
+from prometheus_client import CollectorRegistry
 
 from execution_ledger.clock import World
 from execution_ledger.lifecycle import run_until
@@ -29,6 +30,7 @@ from .executors.function import FunctionExecutor
 from .executors.threads import PlainCall, in_daemon_thread
 from .fault import Fault
 from .heart import Heart
+from .metrics import RunnerMetrics
 from .outbox import Outbox
 from .outcomes import Outcome
 from .register import Register
@@ -59,6 +61,7 @@ class RunnerService:
         *,
         host: str = "",
         call_plain: PlainCall = in_daemon_thread,
+        registry: CollectorRegistry | None = None,
     ) -> None:
         self.ready = asyncio.Event()
         self.process = "-".join(filter(None, ("runner", host[:200], f"{world.chance.getrandbits(48):012x}")))
@@ -76,7 +79,9 @@ class RunnerService:
         self._attempts = Attempts(self.process, settings.slots, held_max(settings.slots, self._offers))
         self._fault = Fault()
         self._outbox = Outbox(log, world, self._fault)
-        self._heart = Heart(log, world, settings, self._beat, self._fence, self._revive)
+        self._heart = Heart(log, world, settings, self._beat, self._fence, self._revive, self._acknowledged)
+        self._metrics = RunnerMetrics(registry, settings.slots, self._attempts, self._outbox, self._heart.silent_s)
+        self._entered_s: dict[Token, float] = {}  # by the steady clock, while the code runs
         self._executor = FunctionExecutor(
             pipelines, world.spawn, call_plain, self._code_stopped, self._code_warned, self._fault
         )
@@ -142,6 +147,7 @@ class RunnerService:
         for action in actions:
             match action:
                 case Enter(start):
+                    self._entered_s[start.token] = self._world.clock.monotonic_s()
                     self._executor.enter(start)
                 case Stop(token, reason):
                     self._executor.stop(token, reason)
@@ -153,6 +159,7 @@ class RunnerService:
             self._idle.set()
 
     def _code_stopped(self, token: Token, outcome: Outcome) -> None:
+        self._metrics.attempt_seconds.observe(self._world.clock.monotonic_s() - self._entered_s.pop(token))
         self._perform(self._attempts.stopped(token, outcome, self._world.clock.now_ms()))
 
     def _code_warned(self, token: Token, message: str) -> None:
@@ -174,12 +181,19 @@ class RunnerService:
     def _fence(self) -> None:
         _log.error("no heartbeat was acknowledged in time: stopping all work", process=self.process)
         self.ready.clear()
+        self._metrics.fenced.inc()
         self._perform(self._attempts.fence())
 
     def _revive(self) -> None:
         self._attempts.unfence()
         if not self._stopping.is_set():
             self.ready.set()
+
+    def _acknowledged(self, seconds: float | None) -> None:
+        if seconds is None:
+            self._metrics.unacknowledged.inc()
+        else:
+            self._metrics.heartbeat_seconds.observe(seconds)
 
     # --- drain ----------------------------------------------------------------------------------------------------
 

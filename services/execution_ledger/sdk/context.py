@@ -54,7 +54,7 @@ class Context:
     @cached_property
     def log(self) -> structlog.typing.FilteringBoundLogger:
         logger: structlog.typing.FilteringBoundLogger = structlog.get_logger("pipeline")
-        return logger.bind(execution_id=self.execution_id, execution=self.name, attempt=self.attempt)
+        return logger.bind(execution=self.execution_id, name=self.name, attempt=self.attempt)
 
     @property
     def abort_requested(self) -> bool:

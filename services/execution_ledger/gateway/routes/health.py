@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
 
 from execution_ledger.messages.position import position_text
+from execution_ledger.metrics import PAGE_TYPE
 
 from ..http import TheGateway
 from ..problems import away
@@ -33,6 +34,5 @@ async def readyz(gateway: TheGateway) -> dict[str, Any]:
 
 @router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(gateway: TheGateway) -> PlainTextResponse:
-    """For Prometheus."""
-    gateway.measure()
-    return PlainTextResponse(gateway.metrics.page(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    """For Prometheus: what this process measures."""
+    return PlainTextResponse(gateway.metrics.page(), media_type=PAGE_TYPE)

@@ -19,7 +19,7 @@ from execution_ledger.gateway.tail import Tail
 from execution_ledger.ledger.service import LedgerService
 from execution_ledger.lifecycle import Service
 from execution_ledger.log.memory import MemoryLog
-from execution_ledger.log.protocol import Chunk, Lane, Log, Outgoing, Reader, Writer
+from execution_ledger.log.protocol import Chunk, Ends, Lane, Log, Outgoing, Reader, Writer
 from execution_ledger.messages.definition import Definition
 from execution_ledger.projector.memory import MemoryStore
 from execution_ledger.projector.service import ProjectorService
@@ -101,6 +101,9 @@ class MortalReader:
         chunks = await self.reader.read(wait_s)
         await self.life.alive()
         return chunks
+
+    def ends(self) -> Mapping[Lane, Ends]:
+        return self.reader.ends()
 
 
 @dataclass(frozen=True)
