@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
 
@@ -10,9 +11,9 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
-from contract.log_contract import SHARDS, LogContract
+from contract.log_contract import SHARDS, SOON_S, LogContract
 from execution_ledger.log.kafka import KafkaLog
-from execution_ledger.log.protocol import Lane, Log
+from execution_ledger.log.protocol import Ends, Lane, Log, Topic
 from execution_ledger.log.topics import create_topics
 from execution_ledger.settings import KafkaSettings
 
@@ -44,3 +45,15 @@ class TestKafkaLog(LogContract):
             await admin.delete_records({partition: RecordsToDelete(before)})
         finally:
             await admin.close()
+
+
+async def test_a_transaction_that_hangs_shows_between_the_stable_and_the_high_end(settings: KafkaSettings) -> None:
+    lane = Lane(Topic.EVENTS, 1)
+    stranger = AIOKafkaProducer(bootstrap_servers=settings.bootstrap_servers, transactional_id=settings.topic_prefix)
+    async with stranger, KafkaLog(settings, "hanging") as log, log.reader({lane: 0}) as reader:
+        await stranger.begin_transaction()
+        await stranger.send_and_wait(settings.topic_prefix + lane.topic, b"undecided", partition=lane.partition)
+        async with asyncio.timeout(SOON_S):
+            while reader.ends().get(lane) != Ends(stable=0, high=1):
+                assert await reader.read(0.1) == {}
+        await stranger.abort_transaction()

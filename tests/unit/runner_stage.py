@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
+from prometheus_client import CollectorRegistry
+
 from execution_ledger.clock import SystemClock, World
 from execution_ledger.errors import OutcomeUnknown
 from execution_ledger.log.memory import MemoryLog
@@ -73,6 +75,7 @@ class BreakableLog(MemoryLog):
 class Stage:
     def __init__(self, *pipelines: Pipeline, **settings: Any) -> None:
         self.log = BreakableLog()
+        self.registry = CollectorRegistry()
         self.registered: list[tuple[Definition, str]] = []
         self.runner = RunnerService(
             self.log,
@@ -81,6 +84,7 @@ class Stage:
             {pipeline.name: pipeline for pipeline in pipelines},
             self._register,
             inbox_partitions=1,
+            registry=self.registry,
         )
         self._pipelines = pipelines
 

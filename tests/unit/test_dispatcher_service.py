@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from execution_ledger.clock import World
 from execution_ledger.dispatcher.service import DispatcherService
@@ -27,6 +28,7 @@ from execution_ledger.messages.payload import json_payload
 from execution_ledger.messages.reports import ReportCompleted
 from execution_ledger.settings import DispatcherSettings, LedgerSettings
 from execution_ledger.trials.simulate.loop import VirtualLoop, virtual_world
+from unit.metrics_stage import Shown
 from unit.spec import submit
 
 SHARDS = 3
@@ -99,11 +101,13 @@ class Scene:
         self.links: dict[DispatcherService, Link] = {}
         self.tasks: dict[Service, asyncio.Task[None]] = {self.ledger: world.spawn(self.ledger.run(), "ledger")}
         self.numbers = iter(range(1, 1_000_000))
+        self.registry = CollectorRegistry()
         self.tokens: dict[Token, None] = {}
 
     def dispatcher(self, settings: DispatcherSettings | None = None) -> DispatcherService:
         link = Link(self.log)
-        dispatcher = DispatcherService(link, self.world, settings or DispatcherSettings(), SHARDS, 2)
+        settings = settings or DispatcherSettings()
+        dispatcher = DispatcherService(link, self.world, settings, SHARDS, 2, registry=self.registry)
         self.links[dispatcher] = link
         self.tasks[dispatcher] = self.world.spawn(dispatcher.run(), dispatcher.process)
         return dispatcher
@@ -354,6 +358,9 @@ def test_answers_that_get_lost_neither_double_nor_stop_anything() -> None:
             history = await scene.events(shard, lambda event: isinstance(event.data, Completed))
             mine = [event.data for event in history if event.subject == execution_id]
             assert len([fact for fact in mine if isinstance(fact, Dispatched)]) == 1
+        shown = Shown(scene.registry)
+        assert shown.value("exledger_dispatcher_unknown_outcomes_total", topic="commands") >= 2
+        assert shown.value("exledger_dispatcher_unknown_outcomes_total", topic="inbox") >= 1
 
     on_stage(scenario)
 

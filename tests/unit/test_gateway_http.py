@@ -19,6 +19,9 @@ from execution_ledger.gateway.requests import BatchRequest
 from execution_ledger.log.memory import MemoryLog
 from execution_ledger.messages.ids import make_id, number_of
 from unit.gateway_http_stage import BODY, DEFINITION, SHARDS, TOKEN, check_problem, post, serve, settings
+from unit.metrics_stage import samples
+
+PROBLEMS = "exledger_gateway_problems_total"
 
 
 @pytest.fixture(scope="module")
@@ -283,6 +286,27 @@ async def test_metrics_count_by_route(http: httpx.AsyncClient) -> None:
     wanted = '{method="GET",route="/v1/executions/{reference}",status="503"}'
     assert f"exledger_gateway_requests_total{wanted}" in page
     assert "exledger_gateway_decide_seconds_count" in page
+
+
+async def test_problems_are_counted_by_kind_and_by_the_code_of_the_ledger(http: httpx.AsyncClient) -> None:
+    submitted = await http.post("/v1/executions", json={"pipeline": "double", "inputs": {"n": 1}})
+    for _ in range(3):
+        await http.post(f"/v1/executions/{submitted.json()['id']}/abort")
+    await http.get("/v1/executions", headers={"Authorization": "Bearer wrong"})
+    await http.get("/nowhere")
+    found = samples((await http.get("/metrics")).text)
+    counts = {tuple(sorted(dict(labels).values())): n for (name, labels), n in found.items() if name == PROBLEMS}
+    assert counts == {("already_ended", "refused"): 2, ("", "unauthorized"): 1, ("", "not-found"): 1}
+
+
+async def test_the_lag_of_the_views_is_shown_in_events_and_seconds() -> None:
+    async with serve() as (gateway, client):
+        await client.post("/v1/executions", json={"pipeline": "double", "inputs": {"n": 1}})
+        await client.get("/metrics")
+        found = samples((await client.get("/metrics")).text)
+        behind = [value for (name, _), value in found.items() if name == "exledger_gateway_views_lag_events"]
+        assert sum(behind) == sum(gateway.tail.position.values()) > 0
+        assert found["exledger_gateway_views_lag_seconds", frozenset()] > 0
 
 
 async def test_the_api_describes_itself(http: httpx.AsyncClient) -> None:

@@ -21,6 +21,7 @@ from execution_ledger.messages.reports import (
 )
 from execution_ledger.sdk.context import Context
 from execution_ledger.sdk.pipeline import Pipeline, pipeline
+from unit.metrics_stage import Shown
 from unit.runner_stage import Stage, a_start, a_token
 
 
@@ -213,6 +214,9 @@ async def test_without_acknowledged_heartbeats_it_stops_its_work_by_itself_and_g
         stage.log.away = {Lane(Topic.HEARTBEATS, 0)}
         await stopped.wait()
         assert not stage.runner.ready.is_set()
+        shown = Shown(stage.registry)
+        assert shown.value("exledger_runner_self_fenced_total") == 1
+        assert shown.value("exledger_runner_unacknowledged_heartbeats_total") > 0
         seen = await stage.beats_until_now()
         stage.log.away = set()
         await stage.beat(lambda beat: not beat.tokens, after=seen)

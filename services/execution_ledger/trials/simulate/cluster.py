@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from prometheus_client import CollectorRegistry
+
 from execution_ledger.clock import World
 from execution_ledger.dispatcher.service import DispatcherService
 from execution_ledger.gateway.commands import CommandSender
@@ -21,6 +23,7 @@ from execution_ledger.lifecycle import Service
 from execution_ledger.log.memory import MemoryLog
 from execution_ledger.log.protocol import Chunk, Ends, Lane, Log, Outgoing, Reader, Writer
 from execution_ledger.messages.definition import Definition
+from execution_ledger.metrics import new_registry
 from execution_ledger.projector.memory import MemoryStore
 from execution_ledger.projector.service import ProjectorService
 from execution_ledger.runner.outcomes import Outcome
@@ -33,7 +36,7 @@ from .loop import VirtualLoop, virtual_world
 INBOX_PARTITIONS = 2
 DECIDE_WAIT_S = 30.0
 
-Build = Callable[[Log, World], Service]
+Build = Callable[[Log, World, CollectorRegistry], Service]
 
 
 class MortalLog:
@@ -130,6 +133,7 @@ class Process:
     service: Service
     log: MortalLog
     task: asyncio.Task[None]
+    registry: CollectorRegistry
 
 
 class Cluster:
@@ -157,8 +161,9 @@ class Cluster:
     def start(self, name: str) -> None:
         log = MortalLog(self.log)
         world = virtual_world(self._loop, self._seeds.getrandbits(32))
-        service = self._builders[name.split("-")[0]](log, world)
-        self.processes[name] = Process(service, log, world.spawn(service.run(), name))
+        registry = new_registry()
+        service = self._builders[name.split("-")[0]](log, world, registry)
+        self.processes[name] = Process(service, log, world.spawn(service.run(), name), registry)
 
     def kill(self, name: str) -> None:
         process = self.processes.pop(name)
@@ -184,19 +189,29 @@ class Cluster:
     async def _register(self, definition: Definition, digest: str) -> None:
         await self.callers.register(definition, actor="runner")
 
-    def _ledger(self, log: Log, world: World) -> Service:
-        return LedgerService(log, world, self._settings.ledger, self._settings.kafka.shards)
+    def _ledger(self, log: Log, world: World, registry: CollectorRegistry) -> Service:
+        return LedgerService(log, world, self._settings.ledger, self._settings.kafka.shards, registry)
 
-    def _dispatcher(self, log: Log, world: World) -> Service:
-        return DispatcherService(log, world, self._settings.dispatcher, self._settings.kafka.shards, INBOX_PARTITIONS)
-
-    def _runner(self, log: Log, world: World) -> Service:
-        return RunnerService(
-            log, world, self._settings.runner, self._pipelines, self._register, INBOX_PARTITIONS, call_plain=_inline
+    def _dispatcher(self, log: Log, world: World, registry: CollectorRegistry) -> Service:
+        settings = self._settings
+        return DispatcherService(
+            log, world, settings.dispatcher, settings.kafka.shards, INBOX_PARTITIONS, registry=registry
         )
 
-    def _projector(self, log: Log, world: World) -> Service:
-        return ProjectorService(log, self.store, world, self._settings.projector)
+    def _runner(self, log: Log, world: World, registry: CollectorRegistry) -> Service:
+        return RunnerService(
+            log,
+            world,
+            self._settings.runner,
+            self._pipelines,
+            self._register,
+            INBOX_PARTITIONS,
+            call_plain=_inline,
+            registry=registry,
+        )
+
+    def _projector(self, log: Log, world: World, registry: CollectorRegistry) -> Service:
+        return ProjectorService(log, self.store, world, self._settings.projector, registry)
 
 
 async def _inline(work: Callable[[], Outcome]) -> Outcome:
