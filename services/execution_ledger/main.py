@@ -21,7 +21,7 @@ from .log.kafka import KafkaLog
 from .log.topics import check_topics
 from .logs import configure_logs
 from .mainloop import run_to_end
-from .metrics import new_registry, serve_page
+from .metrics import answer_page, new_registry
 from .settings import DispatcherSettings, MetricsSettings, Settings
 
 START_WAIT_S = 30.0  # how long a service waits for Kafka before it gives up and lets its supervisor try again
@@ -82,7 +82,7 @@ async def _measured(settings: Settings, registry: CollectorRegistry) -> AsyncIte
         yield
         return
     _log.info("metrics", url=f"{answering.address}/metrics")
-    task = spawn_task(serve_page(answering, registry), "metrics")
+    task = spawn_task(answering.run(answer_page(registry)), "metrics")
     try:
         yield
     finally:

@@ -7,14 +7,13 @@ costs the work nothing, and what is gone leaves no last value behind.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
 from http import HTTPStatus
 
 from prometheus_client import CollectorRegistry, ProcessCollector, disable_created_metrics, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from .answering import Answering, Reply, problem
+from .answering import Reply, problem
 from .log.lags import Lag
 from .log.protocol import Lane
 
@@ -55,26 +54,29 @@ def _filled(family: GaugeMetricFamily | CounterMetricFamily, values: Values) -> 
 
 
 def lag_gauges(prefix: str, lags: Mapping[Lane, Lag]) -> Iterator[Metric]:
-    found = {(str(lane.partition), lane.topic.value): lag for lane, lag in lags.items()}
-    labels = ("shard", "topic")
-    yield gauges(
+    yield _by_lane(
         f"{prefix}_lag_records",
         "Offsets that can be read and were not dealt with, transaction markers among them.",
-        labels,
-        {key: lag.records for key, lag in found.items()},
+        {lane: lag.records for lane, lag in lags.items()},
     )
-    yield gauges(
+    yield _by_lane(
         f"{prefix}_lag_seconds",
         "Age of the newest record that was dealt with; 0 where nothing is left.",
-        labels,
-        {key: lag.seconds for key, lag in found.items()},
+        {lane: lag.seconds for lane, lag in lags.items()},
     )
-    yield gauges(
+
+
+def unstable_gauge(prefix: str, lags: Mapping[Lane, Lag]) -> Metric:
+    return _by_lane(
         f"{prefix}_unstable_records",
         "High watermark minus last stable offset: above 0 for long means that a transaction hangs.",
-        labels,
-        {key: lag.unstable for key, lag in found.items()},
+        {lane: lag.unstable for lane, lag in lags.items()},
     )
+
+
+def _by_lane(name: str, help_text: str, values: Mapping[Lane, float]) -> Metric:
+    found: Values = {(str(lane.partition), lane.topic.value): value for lane, value in values.items()}
+    return gauges(name, help_text, ("shard", "topic"), found)
 
 
 def new_registry() -> CollectorRegistry:
@@ -89,12 +91,12 @@ def page(registry: CollectorRegistry) -> bytes:
     return generate_latest(registry)
 
 
-async def serve_page(answering: Answering, registry: CollectorRegistry) -> None:
-    """Answers until it is cancelled."""
-    await answering.run(partial(_answer, registry))
+def answer_page(registry: CollectorRegistry) -> Callable[[str], Reply]:
+    """Answers a path, see Answering."""
 
+    def answer(path: str) -> Reply:
+        if path != "/metrics":
+            return problem(HTTPStatus.NOT_FOUND, "Only /metrics is here.")
+        return Reply(HTTPStatus.OK, page(registry), PAGE_TYPE)
 
-def _answer(registry: CollectorRegistry, path: str) -> Reply:
-    if path != "/metrics":
-        return problem(HTTPStatus.NOT_FOUND, "Only /metrics is here.")
-    return Reply(HTTPStatus.OK, page(registry), PAGE_TYPE)
+    return answer

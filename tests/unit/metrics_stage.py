@@ -1,11 +1,16 @@
-"""What a process shows of its metrics, read from the page that Prometheus would get."""
+"""What a process shows of its metrics, read from the page that Prometheus would get; and the table of all metrics."""
 
 from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from execution_ledger.metrics import page
+
+CATALOGUE = Path(__file__).parents[2] / "deploy" / "metrics.md"
 
 Key = tuple[str, frozenset[tuple[str, str]]]
 
@@ -29,3 +34,19 @@ class Shown:
 
     def labelled(self, name: str) -> list[dict[str, str]]:
         return [dict(labels) for found, labels in self._samples if found == name]
+
+
+class Row(NamedTuple):
+    type: str
+    labels: frozenset[str]
+    meaning: str
+
+
+def catalogue() -> dict[str, Row]:
+    """The rows of the table, by the metric's name (without the `_total` of a counter)."""
+    lines = [line for line in CATALOGUE.read_text().splitlines() if line.startswith("| `exledger_")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return {
+        name.strip("`"): Row(kind, frozenset(labels.replace("`", "").replace(",", " ").split()), meaning)
+        for name, kind, labels, meaning in cells
+    }

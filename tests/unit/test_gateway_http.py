@@ -288,13 +288,14 @@ async def test_metrics_count_by_route(http: httpx.AsyncClient) -> None:
     assert "exledger_gateway_decide_seconds_count" in page
 
 
-async def test_problems_are_counted_by_kind_and_by_the_code_of_the_ledger(http: httpx.AsyncClient) -> None:
-    submitted = await http.post("/v1/executions", json={"pipeline": "double", "inputs": {"n": 1}})
-    for _ in range(3):
-        await http.post(f"/v1/executions/{submitted.json()['id']}/abort")
-    await http.get("/v1/executions", headers={"Authorization": "Bearer wrong"})
-    await http.get("/nowhere")
-    found = samples((await http.get("/metrics")).text)
+async def test_problems_are_counted_by_kind_and_by_the_code_of_the_ledger() -> None:
+    async with serve() as (_, client):
+        submitted = await client.post("/v1/executions", json={"pipeline": "double", "inputs": {"n": 1}})
+        for _ in range(3):
+            await client.post(f"/v1/executions/{submitted.json()['id']}/abort")
+        await client.get("/v1/executions", headers={"Authorization": "Bearer wrong"})
+        await client.get("/nowhere")
+        found = samples((await client.get("/metrics")).text)
     counts = {tuple(sorted(dict(labels).values())): n for (name, labels), n in found.items() if name == PROBLEMS}
     assert counts == {("already_ended", "refused"): 2, ("", "unauthorized"): 1, ("", "not-found"): 1}
 

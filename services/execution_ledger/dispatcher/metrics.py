@@ -15,7 +15,7 @@ from prometheus_client.core import Metric
 
 from execution_ledger.log.lags import Lags
 from execution_ledger.log.protocol import Topic
-from execution_ledger.metrics import AtScrape, counts, gauge, gauges, lag_gauges
+from execution_ledger.metrics import AtScrape, counts, gauge, gauges, lag_gauges, unstable_gauge
 
 from .desk import Desk
 from .post import Post
@@ -40,6 +40,7 @@ def _work_out(desk: Desk, post: Post, lags: Lags) -> Iterator[Metric]:
     yield from _asks(desk, post)
     of_events = {lane: lag for lane, lag in lags.lags().items() if lane.topic is Topic.EVENTS}
     yield from lag_gauges("exledger_dispatcher", of_events)
+    yield unstable_gauge("exledger_dispatcher", of_events)
 
 
 def _queue(desk: Desk) -> Iterator[Metric]:

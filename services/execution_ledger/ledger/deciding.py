@@ -36,6 +36,9 @@ from execution_ledger.messages.reports import REPORTS, AnyReport, ReportComplete
 from .recording import Cause, Cursor, Decided, append
 from .shard import ID_AGE_MAX_MS, ID_AHEAD_MAX_MS, ShardState
 
+UNREADABLE, INTERNAL = "unreadable", "internal"
+DEFECTS = frozenset({UNREADABLE, INTERNAL})  # beside the refusals' codes: what was not refused for a good reason
+
 
 def decide_batch(state: ShardState, cursor: Cursor, records: Iterable[Record]) -> Decided:
     decided = Decided(state, cursor)
@@ -180,7 +183,7 @@ def _unreadable(decided: Decided, record: Record, error: str) -> Decided:
     fact = events.CommandUnreadable(
         lane=_lane(record), offset=record.offset, digest=digest_of(record.value or b""), error=error[:2_000]
     )
-    decided.refused.append("unreadable")
+    decided.refused.append(UNREADABLE)
     return append(decided, _own_subject(decided.state), [fact], Cause(record.time_ms))
 
 
@@ -192,7 +195,7 @@ def _failed(decided: Decided, record: Record, message: AnyCommand | AnyReport, e
         digest=digest_of(record.value or b""),
         error=f"{type(error).__name__}: {error}"[:2_000],
     )
-    decided.refused.append("internal")
+    decided.refused.append(INTERNAL)
     if not isinstance(message, AnyReport):
         cause = Cause(record.time_ms, command=message)
         return append(decided, _own_subject(decided.state), [fact], cause)

@@ -21,7 +21,7 @@ from execution_ledger.messages.events import decode_event, digest_of
 from execution_ledger.messages.ids import CATALOG_SHARD
 from execution_ledger.settings import LedgerSettings
 
-from .deciding import decide_batch
+from .deciding import DEFECTS, decide_batch
 from .metrics import LedgerMetrics, Standing
 from .recording import Cause, Cursor, Decided, append, cursor_of
 from .shard import ShardState, fold, initial
@@ -180,7 +180,14 @@ class ShardServer:
         if decided.outgoing:
             await writer.append(decided.outgoing)
         self._metrics.batch(len(batch), decided, decided_s - began_s, now_s() - decided_s)
+        self._tell_defects(decided)
         return decided
+
+    def _tell_defects(self, decided: Decided) -> None:
+        """What each was is in the log: `command.failed`, `command.unreadable`, at this position or a little before."""
+        if defects := sorted(DEFECTS.intersection(decided.refused)):
+            position = f"{self._shard.number}:{decided.state.sequence}"
+            _log.error("records could not be decided", codes=defects, position=position)
 
     async def _positions(self, cursor: Cursor, recorded_ms: int) -> dict[Lane, int]:
         """Behind what was decided. A lane that has lost records which nobody decided is no lane to go on with."""

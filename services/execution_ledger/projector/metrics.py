@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import Metric
 
 from execution_ledger.log.lags import Lags
-from execution_ledger.metrics import SECONDS, SIZES, AtScrape, gauge, lag_gauges
+from execution_ledger.metrics import SECONDS, SIZES, AtScrape, gauge, lag_gauges, unstable_gauge
 
 
 class ProjectorMetrics:
@@ -41,3 +41,4 @@ class ProjectorMetrics:
         yield gauge("exledger_projector_halted_shards", "Shards that stopped for good.", len(self._halted))
         found = {lane: lag for lags in self._lags.values() for lane, lag in lags.lags().items()}
         yield from lag_gauges("exledger_projector", found)
+        yield unstable_gauge("exledger_projector", found)
