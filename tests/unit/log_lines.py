@@ -45,8 +45,9 @@ async def runner() -> None:
     async with RunnerStage(hello).running() as stage:
         stage.log.mute = {Lane(Topic.REPORTS, 1)}
         token = await stage.start()
-        await stage.report(token, ReportCompleted)
+        await stage.reports(token, 2)  # the same one again
         stage.log.mute = set()
+        await stage.report(token, ReportCompleted)
 
 
 async def projector() -> None:
