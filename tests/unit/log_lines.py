@@ -17,7 +17,7 @@ from execution_ledger.settings import ProjectorSettings
 from unit.runner_stage import Stage as RunnerStage
 from unit.test_ledger_service import in_virtual_time
 from unit.test_metrics_ledger import Stage as LedgerStage
-from unit.test_projector_service import WatchedStore
+from unit.test_projector_service import WatchedStore, write
 
 
 @pipeline(outputs={})
@@ -58,9 +58,10 @@ async def projector() -> None:
     store.lost = 1
     history = History()
     history.queue()
-    for raw in (history.take()[0].raw, b"not an event"):
-        async with log.take_over(1) as writer:
-            await writer.append([Outgoing(b"", raw)])
+    await write(log, history)
+    await store.until(1, 1)
+    async with log.take_over(1) as writer:
+        await writer.append([Outgoing(b"", b"not an event")])
     await service.has_halted.wait()
     service.stop()
     await task
