@@ -26,8 +26,6 @@ from .settings import DispatcherSettings, MetricsSettings, Settings
 
 START_WAIT_S = 30.0  # how long a service waits for Kafka before it gives up and lets its supervisor try again
 
-_ADVICE = "set EXLEDGER__GATEWAY__TOKEN_SHA256"
-
 Builder = Callable[["Around"], Awaitable[Service]]
 
 _log = structlog.get_logger()
@@ -73,12 +71,9 @@ async def _serve(names: list[str], settings: Settings) -> None:
 @asynccontextmanager
 async def _measured(settings: Settings, registry: CollectorRegistry) -> AsyncIterator[None]:
     """Shows the metrics of this process while its services run, and a moment longer than they do."""
-    if not settings.metrics.enabled:
-        yield
-        return
-    answering = _answering(settings, settings.metrics, "EXLEDGER__METRICS")
+    shown = settings.metrics.enabled
+    answering = _answering(settings, settings.metrics, "EXLEDGER__METRICS", "what it measures") if shown else None
     if answering is None:
-        _log.warning(f"nobody can read the metrics: {_ADVICE}, or EXLEDGER__METRICS__ENABLED=false")
         yield
         return
     _log.info("metrics", url=f"{answering.address}/metrics")
@@ -89,10 +84,15 @@ async def _measured(settings: Settings, registry: CollectorRegistry) -> AsyncIte
         await end_tasks([task])
 
 
-def _answering(settings: Settings, at: MetricsSettings | DispatcherSettings, setting: str) -> Answering | None:
+def _answering(
+    settings: Settings, at: MetricsSettings | DispatcherSettings, setting: str, what: str
+) -> Answering | None:
     """None without a token: then nobody may ask."""
     token_sha256 = settings.gateway.token_sha256
-    return Answering(listen(at.host, at.port, setting), token_sha256) if token_sha256 else None
+    if token_sha256:
+        return Answering(listen(at.host, at.port, setting), token_sha256)
+    _log.warning(f"nobody can ask this process {what}: set EXLEDGER__GATEWAY__TOKEN_SHA256")
+    return None
 
 
 async def _open_log(stack: AsyncExitStack, names: list[str], settings: Settings) -> KafkaLog:
@@ -142,9 +142,7 @@ async def _dispatcher(around: Around) -> Service:
     from .dispatcher.service import DispatcherService
 
     settings = around.settings
-    answering = _answering(settings, settings.dispatcher, "EXLEDGER__DISPATCHER")
-    if answering is None:
-        _log.warning(f"nobody can ask this dispatcher why something waits: {_ADVICE}")
+    answering = _answering(settings, settings.dispatcher, "EXLEDGER__DISPATCHER", "why something waits")
     return DispatcherService(
         around.log,
         around.world,
