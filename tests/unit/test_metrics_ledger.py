@@ -127,6 +127,8 @@ def test_a_fenced_shard_and_a_lost_answer_are_counted_with_the_take_overs_that_f
         assert stage.shown.value("exledger_ledger_unknown_outcomes_total", shard="1") == 1
         async with stage.log.take_over(1):
             await stage.submit(1)
+            await asyncio.sleep(0.6)
+            assert {"shard": "1"} not in stage.shown.labelled("exledger_ledger_sequence")  # another one's now
             await asyncio.sleep(5)
         assert stage.shown.value("exledger_ledger_fenced_total", shard="1") == 1
         await asyncio.sleep(5)
