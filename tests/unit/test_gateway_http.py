@@ -307,7 +307,7 @@ async def test_the_lag_of_the_views_is_shown_in_events_and_seconds() -> None:
         found = samples((await client.get("/metrics")).text)
         behind = [value for (name, _), value in found.items() if name == "exledger_gateway_views_lag_events"]
         assert sum(behind) == sum(gateway.tail.position.values()) > 0
-        assert found["exledger_gateway_views_lag_seconds", frozenset()] > 0
+        assert found["exledger_gateway_views_behind_seconds", frozenset()] > 0
 
 
 async def test_the_api_describes_itself(http: httpx.AsyncClient) -> None:
