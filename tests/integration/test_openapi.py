@@ -20,8 +20,8 @@ import schemathesis
 from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events, from_schema
 
+from execution_ledger.answering import Answering, listen
 from execution_ledger.clock import real_world
-from execution_ledger.dispatcher.answering import Answering, listen
 from execution_ledger.dispatcher.service import DispatcherService
 from execution_ledger.gateway.app import openapi_document
 from execution_ledger.gateway.service import GatewayService
@@ -61,7 +61,7 @@ async def url(database: str) -> AsyncIterator[str]:
     settings = Settings.model_validate(
         {"gateway": {"token_sha256": TOKEN_SHA256, "port": 0, "read_wait_s": 0.5}, "postgres": {"dsn": database}}
     )
-    answering = Answering(listen("127.0.0.1", 0), TOKEN_SHA256)
+    answering = Answering(listen("127.0.0.1", 0, "EXLEDGER__DISPATCHER"), TOKEN_SHA256)
     gateway = GatewayService(log, world, settings)
     async with AsyncExitStack() as stack:
         for service in (

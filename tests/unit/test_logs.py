@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from execution_ledger.logs import Lossy
+
 TESTS = Path(__file__).parents[1]
 TIMEOUT_S = 60.0
 ONE_LINE = (
@@ -69,3 +71,10 @@ def test_at_a_terminal_lines_are_for_people() -> None:
     assert "hi" in text
     with pytest.raises(ValueError, match="Expecting value"):
         json.loads(text)
+
+
+def test_a_full_disk_costs_lines_and_nothing_else() -> None:
+    with open("/dev/full", "wb", buffering=0) as full:
+        log = Lossy(full, "utf-8", write_through=True)
+        assert log.write("lost\n") == 5
+        log.flush()
