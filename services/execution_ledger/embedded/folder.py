@@ -16,12 +16,13 @@ import os
 import secrets
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self, TextIO
+from typing import Self, TextIO
 
 from ..errors import Permanent
+from ..running import DESCRIPTION, LOCK, TOKEN, Running, read_running, running_in
 
 LOCK_TRIES = 1_000
 ADVICE = {
@@ -41,17 +42,6 @@ class FolderUnusable(Permanent):
     """The data folder cannot be made or written."""
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
-    """What other commands need to know of the process that holds the folder."""
-
-    pid: int
-    url: str
-    since: str  # RFC 3339
-    kafka: str = ""
-    postgres: str = ""
-
-
 class DataFolder:
     def __init__(self, path: Path) -> None:
         self.path = path.expanduser().absolute()
@@ -62,8 +52,8 @@ class DataFolder:
         with self._writing():
             # Root's Postgres runs under another account, which has to pass through; each file has its own mode.
             self.path.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
-            self._lock = self._take(_open_private(self.path / "lock"))
-            (self.path / "running.json").unlink(missing_ok=True)  # of a holder that was killed
+            self._lock = self._take(_open_private(self.path / LOCK))
+            (self.path / DESCRIPTION).unlink(missing_ok=True)  # of a holder that was killed
             holder = Running(os.getpid(), url, datetime.now(UTC).isoformat(timespec="seconds"))
             _overwrite(self._lock, json.dumps(asdict(holder)))
         return self
@@ -71,7 +61,7 @@ class DataFolder:
     def release(self) -> None:
         """Releasing twice is safe."""
         if self._lock:
-            (self.path / "running.json").unlink(missing_ok=True)
+            (self.path / DESCRIPTION).unlink(missing_ok=True)
             _overwrite(self._lock, "")
             self._lock.close()
         self._lock = None
@@ -89,22 +79,15 @@ class DataFolder:
             part = self.path / "running.json.part"
             with _open_private(part) as file:
                 _overwrite(file, json.dumps(asdict(running), indent=2))
-            part.replace(self.path / "running.json")
+            part.replace(self.path / DESCRIPTION)
 
     def describe(self) -> Running | None:
         """How to reach the process that holds this folder; None when no process does, or it is still starting."""
-        try:
-            with (self.path / "lock").open() as lock:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return None
-        except FileNotFoundError:
-            return None
-        except BlockingIOError:
-            return _read(self.path / "running.json")
+        return running_in(self.path)
 
     def token(self) -> str:
         """The bootstrap token: read where there is one, made where there is none."""
-        path = self.path / "token"
+        path = self.path / TOKEN
         with self._writing():
             if not path.exists():
                 part = self.path / "token.part"
@@ -120,7 +103,7 @@ class DataFolder:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return lock
             except BlockingIOError:
-                holder = _read(self.path / "lock")
+                holder = read_running(self.path / LOCK)
                 if holder and _lives(holder.pid):
                     lock.close()
                     raise self._in_use(f"by process {holder.pid}, at {holder.url} since {holder.since}") from None
@@ -161,15 +144,6 @@ def _overwrite(file: TextIO, text: str) -> None:
     file.truncate()
     file.write(text)
     file.flush()
-
-
-def _read(path: Path) -> Running | None:
-    """None when it is not there, or is just being written."""
-    try:
-        found: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        return Running(**found)
-    except (FileNotFoundError, ValueError, TypeError):
-        return None
 
 
 def _lives(pid: int) -> bool:
