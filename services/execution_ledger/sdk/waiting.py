@@ -6,9 +6,11 @@ The gateway holds each question until something happens, so nothing here polls. 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..errors import Unavailable
 from .address import execution_path
 
 if TYPE_CHECKING:
@@ -18,6 +20,10 @@ RECEIVED = "received"  # safe in the log, and not yet decided: whether it exists
 ENDED = frozenset({"completed", "failed", "aborted"})
 QUESTION_S = 30.0  # how long the ledger may hold one question for an end
 ASK_AGAIN_S = 1.0
+WAIT_S = 3_600.0  # where nobody says how long to wait for an end
+AWAY_S = 60.0  # how long a ledger that was there may be away while someone waits
+
+Answer = TypeVar("Answer")
 
 
 def post_until_decided(
@@ -47,7 +53,22 @@ def until_end(connection: Connection, which: str, deadline: float) -> Iterator[d
     """
     while True:
         left = deadline - time.monotonic()
-        record = connection.get(execution_path(which), wait=max(0.0, min(left, QUESTION_S)))
+        wait = max(0.0, min(left, QUESTION_S))
+        record = through_outage(partial(connection.get, execution_path(which), wait=wait), deadline)
         yield record
         if record["status"] in ENDED or left <= QUESTION_S:
             return
+
+
+def through_outage(ask: Callable[[], Answer], deadline: float) -> Answer:
+    """Asks again while nothing answers, for AWAY_S or up to the deadline; each asking has pauses of its own.
+
+    Raises Unavailable after that, and whatever else `ask` raises.
+    """
+    give_up = min(deadline, time.monotonic() + AWAY_S)
+    while True:
+        try:
+            return ask()
+        except Unavailable:
+            if time.monotonic() >= give_up:
+                raise
