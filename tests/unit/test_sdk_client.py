@@ -10,7 +10,7 @@ import pytest
 
 from execution_ledger import Client
 from execution_ledger.errors import BadRequest, BadSettings, Unavailable
-from execution_ledger.sdk.http import TRIES_MAX, Refused
+from execution_ledger.sdk.http import TRIES_KNOWN_MAX, Refused
 from unit.client_stage import GatewayTransport, real_gateway
 
 Stage = tuple[Client, GatewayTransport]
@@ -60,7 +60,7 @@ def test_a_connection_that_breaks_after_the_ledger_has_acted_leaves_one_executio
 def test_an_answer_that_never_comes_is_given_up_and_the_same_key_still_finds_the_run(gateway: Stage) -> None:
     client, transport = gateway
     before = transport.queued()
-    transport.drop = TRIES_MAX
+    transport.drop = TRIES_KNOWN_MAX
     with pytest.raises(Unavailable):
         client.run("double", inputs={"n": 1}, key="never heard")
     client.run("double", inputs={"n": 1}, key="never heard")

@@ -12,6 +12,7 @@ from execution_ledger.errors import BadRequest, BadSettings, Unavailable
 from execution_ledger.sdk.address import Address
 from execution_ledger.sdk.http import (
     LINE_CHARS_MAX,
+    TRIES_KNOWN_MAX,
     TRIES_MAX,
     Connection,
     Refused,
@@ -92,6 +93,14 @@ def test_a_ledger_that_never_answers_is_given_up_with_the_next_step() -> None:
     with pytest.raises(Unavailable, match=r"No ledger answers at http://ledger .*exledger dev"):
         script.connection.get("/v1/executions")
     assert len(script.requests) == TRIES_MAX
+
+
+def test_a_ledger_that_has_answered_gets_the_time_to_start_again() -> None:
+    script = Script(ok(), *[httpx.ConnectError("Connection refused")] * TRIES_KNOWN_MAX)
+    script.connection.get("/v1/executions")
+    with pytest.raises(Unavailable, match="No ledger answers"):
+        script.connection.get("/v1/executions")
+    assert 15 < sum(script.pauses) < 20
 
 
 def test_a_ledger_that_stays_busy_is_given_up_with_its_reason() -> None:

@@ -18,8 +18,9 @@ import httpx
 from ..errors import BadRequest, BadSettings, LedgerError, Unavailable
 from .address import Address
 
-TRIES_MAX = 6
-PAUSE_FIRST_S = 0.1  # then twice as long each time: 3.1 s in all, enough for a gateway that is started again
+TRIES_MAX = 6  # 3.1 s in all: the address may be wrong, and someone waits to be told so
+TRIES_KNOWN_MAX = 9  # 16.3 s, once it has answered: enough for a gateway that is started again
+PAUSE_FIRST_S = 0.1  # then twice as long each time
 PAUSE_MAX_S = 5.0
 TIMEOUT = httpx.Timeout(10.0, read=75.0)  # a large batch takes its time
 MARGIN_S = 15.0  # for the answer to a read that waits at the gateway, beyond that wait
@@ -67,6 +68,7 @@ class Connection:
         self.address = address
         self.pause = pause or threading.Event().wait
         self._http = http
+        self._tries_max = TRIES_MAX
 
     def __enter__(self) -> Self:
         return self
@@ -147,18 +149,20 @@ class Connection:
         body = json_object(response)
         if body is None:
             raise Unavailable(f"What answers at {self.address.url} is not a ledger. Check EXLEDGER_URL.")
+        self._tries_max = TRIES_KNOWN_MAX
         return body
 
     def _send(self, request: httpx.Request) -> httpx.Response:
-        for tries in range(1, TRIES_MAX + 1):
+        tries_max = self._tries_max
+        for tries in range(1, tries_max + 1):
             try:
                 response = self._http.send(request)
             except httpx.TransportError as error:
-                if tries == TRIES_MAX:
+                if tries == tries_max:
                     raise self._unreachable(error) from error
                 self.pause(pause_s(tries))
             else:
-                if response.status_code not in BUSY or tries == TRIES_MAX:
+                if response.status_code not in BUSY or tries == tries_max:
                     return response
                 self.pause(pause_s(tries, response.headers.get("Retry-After")))
         raise AssertionError("the last try returns or raises")
