@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -43,6 +44,15 @@ def test_without_a_key_each_call_is_a_run_of_its_own(gateway: Stage) -> None:
     before = transport.queued()
     assert client.run("double", inputs={"n": 1}).id != client.run("double", inputs={"n": 1}).id
     assert transport.queued() == before + 2
+
+
+def test_a_client_may_be_used_from_several_threads(gateway: Stage) -> None:
+    client, transport = gateway
+    before = transport.queued()
+    with ThreadPoolExecutor(8) as threads:
+        runs = list(threads.map(lambda n: client.run("double", inputs={"n": n}), range(40)))
+    assert len({run.id for run in runs}) == 40
+    assert transport.queued() == before + 40
 
 
 def test_a_connection_that_breaks_after_the_ledger_has_acted_leaves_one_execution(gateway: Stage) -> None:

@@ -15,11 +15,12 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Required, Self, TypedDict, Unpack
+from typing import Any, Required, Self, TypedDict, Unpack
 
 import httpx
 
 from ..errors import BadRequest, OutcomeUnknown
+from ..messages.parts import Mode
 from .address import DEFAULT_FOLDER, Address, execution_path, find_ledger, pipeline_path
 from .ending import ended
 from .explanations import Explanation, Queue, Runners
@@ -32,8 +33,6 @@ from .waiting import WAIT_S, post_until_decided, undecided, until_end
 
 DECIDE_S = 30.0  # how long a write is asked again that is safe in the log, but undecided
 PAGE_SIZE = 100
-
-Mode = Literal["production", "experiment"]
 
 
 class Asked(TypedDict, total=False):
