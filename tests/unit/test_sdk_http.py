@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 
 from execution_ledger.errors import BadRequest, BadSettings, Unavailable
+from execution_ledger.running import Running
 from execution_ledger.sdk.address import Address
 from execution_ledger.sdk.http import (
     LINE_CHARS_MAX,
@@ -101,6 +103,12 @@ def test_a_ledger_that_has_answered_gets_the_time_to_start_again() -> None:
     with pytest.raises(Unavailable, match="No ledger answers"):
         script.connection.get("/v1/executions")
     assert 15 < sum(script.pauses) < 20
+
+
+def test_a_dev_that_holds_its_folder_gets_the_time_to_start_its_gateway_again() -> None:
+    dev = replace(ADDRESS, running=Running(1, ADDRESS.url, "2026-11-22T08:00:00Z"))
+    script = Script(*[httpx.ConnectError("Connection refused")] * TRIES_MAX, ok({"id": "x"}), address=dev)
+    assert script.connection.get("/v1/executions") == {"id": "x"}
 
 
 def test_a_ledger_that_stays_busy_is_given_up_with_its_reason() -> None:

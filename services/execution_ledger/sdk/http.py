@@ -19,7 +19,7 @@ from ..errors import BadRequest, BadSettings, LedgerError, Unavailable
 from .address import Address
 
 TRIES_MAX = 6  # 3.1 s in all: the address may be wrong, and someone waits to be told so
-TRIES_KNOWN_MAX = 9  # 16.3 s, once it has answered: enough for a gateway that is started again
+TRIES_KNOWN_MAX = 9  # 16.3 s, once it is known to be there: enough for a gateway that is started again
 PAUSE_FIRST_S = 0.1  # then twice as long each time
 PAUSE_MAX_S = 5.0
 TIMEOUT = httpx.Timeout(10.0, read=75.0)  # a large batch takes its time
@@ -68,7 +68,7 @@ class Connection:
         self.address = address
         self.pause = pause or threading.Event().wait
         self._http = http
-        self._tries_max = TRIES_MAX
+        self._tries_max = TRIES_KNOWN_MAX if address.running else TRIES_MAX
 
     def __enter__(self) -> Self:
         return self
