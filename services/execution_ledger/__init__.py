@@ -9,12 +9,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .sdk.client import Client
     from .sdk.context import Context
+    from .sdk.ending import ExecutionAborted, ExecutionFailed
     from .sdk.pipeline import Pipeline, pipeline
 
-__all__ = ["Context", "Pipeline", "pipeline"]
+__all__ = ["Client", "Context", "ExecutionAborted", "ExecutionFailed", "Pipeline", "pipeline"]
 
-_HOMES = {"Context": "sdk.context", "Pipeline": "sdk.pipeline", "pipeline": "sdk.pipeline"}
+_HOMES = {
+    "Client": "sdk.client",
+    "Context": "sdk.context",
+    "ExecutionAborted": "sdk.ending",
+    "ExecutionFailed": "sdk.ending",
+    "Pipeline": "sdk.pipeline",
+    "pipeline": "sdk.pipeline",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -5,14 +5,16 @@
     │   ├── OutcomeUnknown        a write got no answer: it may have landed or not
     │   ├── Fenced                another writer has taken the shard over
     │   ├── Stalled               a reader made no progress although there is something to read
-    │   └── Unavailable           a dependency (Kafka, Postgres, a ledger) is away
+    │   ├── Unavailable           a dependency (Kafka, Postgres, a ledger) is away
+    │   └── StillRunning          an execution has not ended at the end of a wait for it
     └── Permanent                 trying again cannot help: someone has to change something
         ├── TopicContract         topics are missing or not as they must be
         ├── LogTruncated          a needed position is no longer in the log
         ├── UnknownVersion        a message of a type or version that this code does not know
         ├── BrokenHistory         log, view or chain contradict each other
         ├── BadRequest            what a caller sent cannot be accepted
-        └── BadSettings           a setting is missing or wrong
+        ├── BadSettings           a setting is missing or wrong
+        └── EndedBadly            an execution that was waited for has failed, or was aborted
 
 Transient or permanent is a property of the type, so that a caller decides by `except`, never by reading a message.
 """
@@ -44,6 +46,10 @@ class Unavailable(Transient):
     """A dependency does not answer; it is expected to come back."""
 
 
+class StillRunning(Transient, TimeoutError):
+    """An execution has not ended at the end of a wait for it; it goes on, and can be waited for again."""
+
+
 class Permanent(LedgerError):
     """Trying again cannot help: someone has to change something first."""
 
@@ -70,3 +76,7 @@ class BadRequest(Permanent):
 
 class BadSettings(Permanent):
     """A setting is missing or cannot be used."""
+
+
+class EndedBadly(Permanent):
+    """An execution that was waited for has failed, or was aborted."""

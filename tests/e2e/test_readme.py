@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import re
 import shlex
 import signal
@@ -12,6 +13,7 @@ import pytest
 from e2e.program import Dev, Program, answer, exledger
 
 README = (Path(__file__).parent.parent.parent / "README.md").read_text()
+PYTHON = "\n".join(re.findall(r"```pycon\n(.*?)```", README, re.DOTALL))
 CONSOLE = "\n".join(re.findall(r"```console\n(.*?)```", README, re.DOTALL))
 NAME = re.compile(r"\b(?:load|train)-[0-9a-z]+\b")
 VARYING = {
@@ -54,6 +56,17 @@ def test_every_command_prints_what_the_readme_says(dev: Dev) -> None:
         names.update(zip(NAME.findall(promised), NAME.findall(printed), strict=True))
         translated = NAME.sub(lambda found: names[found[0]], promised)
         assert steady(printed) == steady(translated), command
+
+
+def test_python_answers_what_the_readme_says(dev: Dev, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXLEDGER_URL", dev.field("URL"))
+    monkeypatch.setenv("EXLEDGER_TOKEN", (dev.folder / "token").read_text())
+    told: list[str] = []
+    session = doctest.DocTestParser().get_doctest(PYTHON, {}, "README", None, None)
+    assert len(session.examples) > 5
+    doctest.DocTestRunner().run(session, out=told.append, clear_globs=False)
+    session.globs["client"].close()
+    assert not told, "".join(told)
 
 
 def test_tail_prints_what_the_readme_says(dev: Dev) -> None:

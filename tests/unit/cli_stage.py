@@ -5,8 +5,8 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from execution_ledger.cli import client
-from execution_ledger.cli.connection import Address
+from execution_ledger.sdk import http
+from execution_ledger.sdk.address import Address
 from unit.test_cli_commands import FakeLedger
 
 
@@ -17,6 +17,6 @@ def fake_ledger(monkeypatch: pytest.MonkeyPatch) -> FakeLedger:
     def open_http(address: Address) -> httpx.Client:
         return httpx.Client(base_url=address.url, transport=httpx.MockTransport(fake.handle))
 
-    monkeypatch.setattr(client, "open_http", open_http)
+    monkeypatch.setattr(http, "open_http", open_http)
     monkeypatch.setenv("EXLEDGER_URL", "http://ledger")
     return fake

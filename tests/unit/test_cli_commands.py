@@ -10,8 +10,9 @@ import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
-from execution_ledger.cli import app, client, run
-from execution_ledger.cli.connection import Address
+from execution_ledger.cli import app
+from execution_ledger.sdk import http, waiting
+from execution_ledger.sdk.address import Address
 
 ID = "0199aaaa-bbbb-7001-8000-000000000000"
 NAME = "double-401"
@@ -62,7 +63,7 @@ def ledger(monkeypatch: pytest.MonkeyPatch) -> FakeLedger:
     def open_http(address: Address) -> httpx.Client:
         return httpx.Client(base_url=address.url, transport=httpx.MockTransport(fake.handle))
 
-    monkeypatch.setattr(client, "open_http", open_http)
+    monkeypatch.setattr(http, "open_http", open_http)
     monkeypatch.setenv("EXLEDGER_URL", "http://ledger")
     return fake
 
@@ -161,7 +162,7 @@ def test_a_run_that_is_only_received_is_told_as_such(ledger: FakeLedger) -> None
 def test_a_run_that_is_not_decided_is_asked_for_again_with_its_key(
     ledger: FakeLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "ASK_AGAIN_S", 0.0)
+    monkeypatch.setattr(waiting, "ASK_AGAIN_S", 0.0)
     ledger.on("POST", "/v1/executions", RECEIVED, RECEIVED, QUEUED)
     ledger.on("GET", f"/v1/executions/{ID}", COMPLETED)
     assert exledger("run", "double", "-i", "n=21", "--wait").exit_code == 0

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from execution_ledger.embedded import folder as folder_module
-from execution_ledger.embedded.folder import DataFolder, FolderInUse, FolderUnusable, Running
+from execution_ledger.embedded.folder import DataFolder, FolderInUse, FolderUnusable
+from execution_ledger.running import Running
 
 URL = "http://127.0.0.1:8080"
 

@@ -8,19 +8,19 @@ from __future__ import annotations
 import math
 import os
 import time
-import uuid
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import BadRequest, Unavailable
-from .connection import DEFAULT_FOLDER, DataDir, connect, execution_path, pipeline_path
+from ..sdk.address import DEFAULT_FOLDER, execution_path, pipeline_path
+from .connection import DataDir, connect
 from .examples import examples
 from .output import AsJson, console, show_json, show_note, show_table
 
 if TYPE_CHECKING:
-    from .client import Client
+    from ..sdk.http import Connection
 
 STAMP = "stamp"  # returns when its first line ran, by the wall clock
 WARM_UP = 10  # executions that do not count: connections, caches, first imports
@@ -59,7 +59,7 @@ def latency(
     show_note(f"{count} executions each, one at a time; {machine['cores']} cores, {load}.")
 
 
-def _check_stamp(ledger: Client) -> None:
+def _check_stamp(ledger: Connection) -> None:
     try:
         ledger.get(pipeline_path(STAMP))
     except BadRequest as error:
@@ -69,14 +69,14 @@ def _check_stamp(ledger: Client) -> None:
         ) from error
 
 
-def _measure(ledger: Client, what: str, measure: Callable[[Client], float], count: int) -> dict[str, float]:
+def _measure(ledger: Connection, what: str, measure: Callable[[Connection], float], count: int) -> dict[str, float]:
     with console(stderr=True).status(f"POST to {what}"):
         for _ in range(WARM_UP):
             measure(ledger)
         return summary(measure(ledger) for _ in range(count))
 
 
-def _until_first_line(ledger: Client) -> float:
+def _until_first_line(ledger: Connection) -> float:
     posted = time.time()
     execution = _submit(ledger)
     ledger.pause(QUIET_S)
@@ -84,7 +84,7 @@ def _until_first_line(ledger: Client) -> float:
     return began - posted
 
 
-def _until_listed(ledger: Client) -> float:
+def _until_listed(ledger: Connection) -> float:
     began = time.perf_counter()
     execution = _submit(ledger)
     while True:
@@ -98,28 +98,28 @@ def _until_listed(ledger: Client) -> float:
     return took
 
 
-def _until_end_visible(ledger: Client) -> float:
+def _until_end_visible(ledger: Connection) -> float:
     began = time.perf_counter()
     _ended(ledger, _submit(ledger))
     return time.perf_counter() - began
 
 
-MEASUREMENTS: dict[str, Callable[[Client], float]] = {
+MEASUREMENTS: dict[str, Callable[[Connection], float]] = {
     "first line": _until_first_line,
     "in the list": _until_listed,
     "completed visible": _until_end_visible,
 }
 
 
-def _submit(ledger: Client) -> dict[str, Any]:
+def _submit(ledger: Connection) -> dict[str, Any]:
     request = {"pipeline": STAMP, "labels": {"bench": "latency"}}
-    execution = ledger.post("/v1/executions", request, f"bench-{uuid.uuid4()}")
+    execution = ledger.post("/v1/executions", request)
     if execution["status"] == "received":
         raise Unavailable("The ledger does not decide now, so there is nothing to measure. See: exledger info")
     return execution
 
 
-def _ended(ledger: Client, execution: dict[str, Any]) -> dict[str, Any]:
+def _ended(ledger: Connection, execution: dict[str, Any]) -> dict[str, Any]:
     record = ledger.get(execution_path(execution["id"]), wait=END_S)
     if record["status"] != "completed":
         name = record["name"]

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from .connection import DEFAULT_FOLDER
+from ..sdk.address import DEFAULT_FOLDER
 
 
 def dev(

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from .connection import DEFAULT_FOLDER, DataDir, connect, execution_path
+from ..sdk.address import DEFAULT_FOLDER, execution_path
+from .connection import DataDir, connect
 from .output import (
     AsJson,
     clock_time,
@@ -24,9 +24,6 @@ from .output import (
     show_table,
 )
 from .run import Mode
-
-if TYPE_CHECKING:
-    from .client import Client
 
 PAGE_MAX = 100
 
@@ -71,7 +68,7 @@ def list_(
     """List executions, newest first."""
     filters = {"pipeline": pipeline, "status": status, "twin": twin, "mode": mode, "label": label or None}
     with connect(data_dir) as ledger:
-        found = pages(ledger, "/v1/executions", filters, PAGE_MAX if everything else min(limit + 1, PAGE_MAX))
+        found = ledger.pages("/v1/executions", filters, PAGE_MAX if everything else min(limit + 1, PAGE_MAX))
         shown = found if everything else islice(found, limit)
         if as_json:
             show_json_lines(shown)
@@ -90,7 +87,7 @@ def abort(
     """Ask an execution to end."""
     with connect(data_dir) as ledger:
         body = {"reason": reason} if reason else {}
-        answer = ledger.post(f"{execution_path(which)}/abort", body, f"cli-{uuid.uuid4()}")
+        answer = ledger.post(f"{execution_path(which)}/abort", body)
     if as_json:
         show_json(answer)
     else:
@@ -100,22 +97,11 @@ def abort(
 def events(which: Which, data_dir: DataDir = DEFAULT_FOLDER, as_json: AsJson = False) -> None:
     """Show the history of an execution."""
     with connect(data_dir) as ledger:
-        history = pages(ledger, f"{execution_path(which)}/events", {}, PAGE_MAX)
+        history = ledger.pages(f"{execution_path(which)}/events", {}, PAGE_MAX)
         if as_json:
             show_json_lines(history)
         else:
             show_table(("TIME", "EVENT", "ATTEMPT", "WHO", "WHY", "SEQUENCE"), [_event_row(each) for each in history])
-
-
-def pages(ledger: Client, path: str, filters: Mapping[str, Any], size: int) -> Iterator[dict[str, Any]]:
-    """All items of a list, a page at a time and only as far as they are taken."""
-    cursor: str | None = None
-    while True:
-        page = ledger.get(path, **filters, limit=size, cursor=cursor)
-        yield from page["items"]
-        cursor = page["next"]
-        if cursor is None:
-            return
 
 
 def _readable_attempts(attempts: list[dict[str, Any]]) -> dict[str, str]:

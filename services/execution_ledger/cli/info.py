@@ -6,11 +6,12 @@ import platform
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from .connection import DEFAULT_FOLDER, DataDir, connect
+from ..sdk.address import DEFAULT_FOLDER
+from .connection import DataDir, connect
 from .output import AsJson, filled, show_fields, show_json
 
 if TYPE_CHECKING:
-    from .client import Client
+    from ..sdk.http import Connection
 
 
 def info(data_dir: DataDir = DEFAULT_FOLDER, as_json: AsJson = False) -> None:
@@ -23,7 +24,7 @@ def info(data_dir: DataDir = DEFAULT_FOLDER, as_json: AsJson = False) -> None:
         show_fields(filled(found))
 
 
-def _describe(ledger: Client) -> dict[str, Any]:
+def _describe(ledger: Connection) -> dict[str, Any]:
     address = ledger.address
     running = address.running
     ready, readiness = ledger.health("/readyz")

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from .connection import DEFAULT_FOLDER, DataDir, connect, pipeline_path
-from .executions import PAGE_MAX, pages
+from ..sdk.address import DEFAULT_FOLDER, pipeline_path
+from .connection import DataDir, connect
+from .executions import PAGE_MAX
 from .output import AsJson, date_time, filled, plain, show_fields, show_json, show_json_lines, show_note, show_table
 
 Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="One of them, with all that it declares.")]
@@ -25,7 +26,7 @@ def pipelines(
         if name is not None:
             _show(ledger.get(pipeline_path(name), version=version), as_json)
             return
-        found = list(pages(ledger, "/v1/pipelines", {}, PAGE_MAX))
+        found = list(ledger.pages("/v1/pipelines", {}, PAGE_MAX))
     if as_json:
         show_json_lines(found)
         return

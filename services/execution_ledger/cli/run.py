@@ -9,17 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .connection import DEFAULT_FOLDER, DataDir, connect, execution_path, pipeline_path
+from ..sdk.address import DEFAULT_FOLDER, pipeline_path
+from ..sdk.waiting import ENDED, RECEIVED, post_until_decided, until_end
+from .connection import DataDir, connect
 from .inputs import parse_inputs, parse_labels
 from .output import AsJson, console, show_error, show_fields, show_json, show_note
 
 if TYPE_CHECKING:
-    from .client import Client
-
-RECEIVED = "received"  # safe in the log, and not yet decided: whether it exists at all is open
-ENDED = frozenset({"completed", "failed", "aborted"})
-QUESTION_S = 30.0  # how long the ledger may hold one question for an end
-ASK_AGAIN_S = 1.0
+    from ..sdk.http import Connection
 
 ENDED_BADLY = 1
 STILL_RUNNING = 4
@@ -60,7 +57,7 @@ def run(
         }
         given = {name: value for name, value in request.items() if value is not None}
         key = key or f"cli-{uuid.uuid4()}"
-        execution = _submit(ledger, given, key, deadline)
+        execution = post_until_decided(ledger, "/v1/executions", given, key, deadline)
         if wait and execution["status"] != RECEIVED:
             execution = _follow(ledger, execution, deadline)
     if as_json:
@@ -70,29 +67,18 @@ def run(
     raise typer.Exit(_exit_code(execution["status"]) if wait else 0)
 
 
-def _input_types(ledger: Client, pipeline: str) -> dict[str, str]:
+def _input_types(ledger: Connection, pipeline: str) -> dict[str, str]:
     inputs = ledger.get(pipeline_path(pipeline))["definition"]["inputs"]
     return {name: port["type"] for name, port in inputs.items()}
 
 
-def _submit(ledger: Client, request: dict[str, Any], key: str, deadline: float) -> dict[str, Any]:
-    """Until the deadline, asks again while the ledger is away: the key makes it the same execution each time."""
-    while True:
-        answer = ledger.post("/v1/executions", request, key)
-        if answer["status"] != RECEIVED or time.monotonic() >= deadline:
-            return answer
-        ledger.pause(ASK_AGAIN_S)
-
-
-def _follow(ledger: Client, execution: dict[str, Any], deadline: float) -> dict[str, Any]:
+def _follow(ledger: Connection, execution: dict[str, Any], deadline: float) -> dict[str, Any]:
     """The record when it has ended, or as it is at the deadline."""
-    with console(stderr=True).status("") as line:
-        while True:
-            line.update(f"{execution['name']} is {execution['status']}")
-            left = deadline - time.monotonic()
-            execution = ledger.get(execution_path(execution["id"]), wait=f"{max(0.0, min(left, QUESTION_S)):.3f}")
-            if execution["status"] in ENDED or left <= QUESTION_S:
-                return execution
+    with console(stderr=True).status(f"{execution['name']} is {execution['status']}") as line:
+        record = execution
+        for record in until_end(ledger, execution["id"], deadline):
+            line.update(f"{record['name']} is {record['status']}")
+    return record
 
 
 def _show(execution: dict[str, Any], key: str) -> None:

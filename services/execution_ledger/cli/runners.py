@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .connection import DEFAULT_FOLDER, DataDir, connect
+from ..sdk.address import DEFAULT_FOLDER
+from .connection import DataDir, connect
 from .output import AsJson, duration_ms, show_json, show_note, show_table
 
 COLUMNS = ("RUNNER", "POOL", "STATE", "SLOTS", "TAKEN", "HELD", "HEARD", "RUNS", "OFFERS")

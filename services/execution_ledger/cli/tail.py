@@ -4,31 +4,21 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ..errors import Unavailable
-from .connection import DEFAULT_FOLDER, DataDir, connect
+from ..sdk.address import DEFAULT_FOLDER
+from ..sdk.following import follow
+from .connection import DataDir, connect
 from .executions import short_type, why
 from .output import AsJson, clock_time, show_event, show_json_lines, show_note
 
 if TYPE_CHECKING:
-    from .client import Client
+    from ..sdk.http import Connection
 
-BREAKS_MAX = 20  # in a row, without an event in between
-PAUSE_S = 0.5
 NAMES_MAX = 10_000
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One server-sent event; `id` is the position that it leads to. Without data it only tells the position."""
-
-    id: str
-    data: str
 
 
 def tail(data_dir: DataDir = DEFAULT_FOLDER, as_json: AsJson = False) -> None:
@@ -36,7 +26,7 @@ def tail(data_dir: DataDir = DEFAULT_FOLDER, as_json: AsJson = False) -> None:
     names: OrderedDict[str, str] = OrderedDict()
     with connect(data_dir) as ledger:
         try:
-            for event in follow(ledger):
+            for event in _events(ledger):
                 if as_json:
                     show_json_lines([event])
                 else:
@@ -45,41 +35,14 @@ def tail(data_dir: DataDir = DEFAULT_FOLDER, as_json: AsJson = False) -> None:
             raise typer.Exit(0) from None
 
 
-def follow(ledger: Client) -> Iterator[dict[str, Any]]:
-    """All events from now on; a broken connection goes on behind the last one. Raises Unavailable after too many."""
-    last: str | None = None
-    breaks = 0
-    while True:
-        try:
-            for frame in frames(ledger.stream("/v1/events", after=last)):
-                if last is None:
-                    show_note("Following. Ctrl-C ends it.")
-                last, breaks = frame.id, 0
-                if frame.data:
-                    yield json.loads(frame.data)
-        except Unavailable as broken:
-            breaks += 1
-            if breaks > BREAKS_MAX:
-                raise
-            if breaks == 1:
-                show_note(f"{broken} Trying again.")
-            ledger.pause(PAUSE_S)
-
-
-def frames(lines: Iterable[str]) -> Iterator[Frame]:
-    """Server-sent events as the HTML standard reads them: fields up to an empty line, comments passed over."""
-    data: list[str] = []
-    last_id = ""
-    for line in lines:
-        name, _, value = line.partition(":")
-        value = value.removeprefix(" ")
-        if name == "id":
-            last_id = value
-        elif name == "data":
-            data.append(value)
-        elif not line:
-            yield Frame(last_id, "\n".join(data))
-            data = []
+def _events(ledger: Connection) -> Iterator[dict[str, Any]]:
+    """From now on; before the first one the stream tells where it begins."""
+    followed = follow(ledger, broken=lambda error: show_note(f"{error} Trying again."))
+    for number, frame in enumerate(followed):
+        if number == 0:
+            show_note("Following. Ctrl-C ends it.")
+        if frame.data:
+            yield json.loads(frame.data)
 
 
 def _name(event: dict[str, Any], names: OrderedDict[str, str]) -> str:

@@ -14,7 +14,8 @@ import typer
 
 from ..embedded.folder import DataFolder, FolderInUse
 from ..errors import BadRequest, Unavailable
-from .connection import DEFAULT_FOLDER, DataDir
+from ..sdk.address import DEFAULT_FOLDER
+from .connection import DataDir
 from .output import BROKEN, OUT_OF_REACH, AsJson, console, duration, show_json, show_note, show_table
 from .serve import read_settings
 

@@ -17,13 +17,15 @@ import os
 import secrets
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self, TextIO
 
 from ..errors import Permanent
+from ..running import DESCRIPTION, LOCK, TOKEN, Running, read_running, running_in
 
+METRICS = "metrics.json"
 LOCK_TRIES = 1_000
 ADVICE = {
     errno.ENOSPC: "The disk is full: free some space, or choose another folder with --data-dir.",
@@ -42,17 +44,6 @@ class FolderUnusable(Permanent):
     """The data folder cannot be made or written."""
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
-    """What other commands need to know of the process that holds the folder."""
-
-    pid: int
-    url: str
-    since: str  # RFC 3339
-    kafka: str = ""
-    postgres: str = ""
-
-
 class DataFolder:
     def __init__(self, path: Path) -> None:
         self.path = path.expanduser().absolute()
@@ -63,7 +54,7 @@ class DataFolder:
         with self._writing():
             # Root's Postgres runs under another account, which has to pass through; each file has its own mode.
             self.path.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
-            self._lock = self._take(_open_private(self.path / "lock"))
+            self._lock = self._take(_open_private(self.path / LOCK))
             self._forget_addresses()  # of a holder that was killed
             holder = Running(os.getpid(), url, datetime.now(UTC).isoformat(timespec="seconds"))
             _overwrite(self._lock, json.dumps(asdict(holder)))
@@ -86,29 +77,22 @@ class DataFolder:
     def announce(self, url: str, kafka: str, postgres: str) -> None:
         """Tells other commands how to reach us. The file is private: it holds the password of Postgres."""
         running = Running(os.getpid(), url, datetime.now(UTC).isoformat(timespec="seconds"), kafka, postgres)
-        self._put("running.json", json.dumps(asdict(running), indent=2))
+        self._put(DESCRIPTION, json.dumps(asdict(running), indent=2))
 
     def show_metrics(self, targets: list[dict[str, Any]]) -> None:
         """Tells Prometheus where to look; it reads the file again whenever that changes."""
-        self._put("metrics.json", json.dumps(targets, indent=2))
+        self._put(METRICS, json.dumps(targets, indent=2))
 
     def describe(self) -> Running | None:
         """How to reach the process that holds this folder; None when no process does, or it is still starting."""
-        try:
-            with (self.path / "lock").open() as lock:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return None
-        except FileNotFoundError:
-            return None
-        except BlockingIOError:
-            return _read(self.path / "running.json")
+        return running_in(self.path)
 
     def token(self) -> str:
         """The bootstrap token: read where there is one, made where there is none."""
-        path = self.path / "token"
+        path = self.path / TOKEN
         with self._writing():
             if not path.exists():
-                self._put("token", secrets.token_urlsafe(32))
+                self._put(TOKEN, secrets.token_urlsafe(32))
             return path.read_text().strip()
 
     def _put(self, name: str, text: str) -> None:
@@ -120,7 +104,7 @@ class DataFolder:
             part.replace(self.path / name)
 
     def _forget_addresses(self) -> None:
-        for name in ("running.json", "metrics.json"):
+        for name in (DESCRIPTION, METRICS):
             (self.path / name).unlink(missing_ok=True)
 
     def _take(self, lock: TextIO) -> TextIO:
@@ -130,7 +114,7 @@ class DataFolder:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return lock
             except BlockingIOError:
-                holder = _read(self.path / "lock")
+                holder = read_running(self.path / LOCK)
                 if holder and _lives(holder.pid):
                     lock.close()
                     raise self._in_use(f"by process {holder.pid}, at {holder.url} since {holder.since}") from None
@@ -171,15 +155,6 @@ def _overwrite(file: TextIO, text: str) -> None:
     file.truncate()
     file.write(text)
     file.flush()
-
-
-def _read(path: Path) -> Running | None:
-    """None when it is not there, or is just being written."""
-    try:
-        found: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        return Running(**found)
-    except (FileNotFoundError, ValueError, TypeError):
-        return None
 
 
 def _lives(pid: int) -> bool:

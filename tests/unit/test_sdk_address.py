@@ -1,4 +1,4 @@
-"""Commands find the ledger that the environment names, else the `dev` that holds the data folder."""
+"""People and programs find the ledger that the environment names, else the `dev` that holds the data folder."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from execution_ledger.cli.connection import find_ledger
 from execution_ledger.embedded.folder import DataFolder
-from execution_ledger.errors import Unavailable
+from execution_ledger.errors import BadSettings, Unavailable
+from execution_ledger.sdk.address import DEFAULT_FOLDER, find_ledger
 
 URL = "http://127.0.0.1:8080"
 
@@ -51,4 +51,24 @@ def test_what_a_killed_dev_left_behind_is_not_believed(tmp_path: Path) -> None:
 def test_the_default_folder_needs_no_option_in_the_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(Unavailable, match="Start one with: exledger dev\n"):
-        find_ledger(Path(".execution-ledger"), {})
+        find_ledger(DEFAULT_FOLDER, {})
+
+
+def test_the_default_folder_is_found_from_below_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    below = tmp_path / "notebooks" / "drafts"
+    below.mkdir(parents=True)
+    monkeypatch.chdir(below)
+    with DataFolder(tmp_path / DEFAULT_FOLDER).hold(URL) as folder:
+        folder.token()
+        folder.announce(URL, "", "")
+        assert find_ledger(DEFAULT_FOLDER, {}).url == URL
+        (tmp_path / "notebooks" / DEFAULT_FOLDER).mkdir()
+        with pytest.raises(Unavailable, match="No ledger runs"):  # the nearest one is meant, and it does not run
+            find_ledger(DEFAULT_FOLDER, {})
+
+
+def test_a_token_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    with DataFolder(tmp_path).hold(URL) as folder:
+        folder.announce(URL, "", "")
+        with pytest.raises(BadSettings, match="token cannot be read"):
+            find_ledger(tmp_path, {})

@@ -1,25 +1,29 @@
-"""The HTTP client of all commands: asks again where that is safe, and turns problems into errors with a next step.
+"""The connection to a ledger: asks again where that is safe, and turns problems into errors with a next step.
 
-Asking again is safe for every request made here: reads change nothing, and writes carry an Idempotency-Key.
+Asking again is safe for every request made here: reads change nothing, and writes carry an Idempotency-Key. Answers
+are plain JSON: the command line shows them as they are, and `Client` gives them types.
 """
 
 from __future__ import annotations
 
 import codecs
+import secrets
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
 
 from ..errors import BadRequest, BadSettings, LedgerError, Unavailable
-from .connection import Address
+from .address import Address
 
-TRIES_MAX = 6
-PAUSE_FIRST_S = 0.1  # then twice as long each time: 3.1 s in all, enough for a gateway that is started again
+TRIES_MAX = 6  # 3.1 s in all: the address may be wrong, and someone waits to be told so
+TRIES_KNOWN_MAX = 9  # 16.3 s, once it is known to be there: enough for a gateway that is started again
+PAUSE_FIRST_S = 0.1  # then twice as long each time
 PAUSE_MAX_S = 5.0
-TIMEOUT = httpx.Timeout(10.0, read=75.0)  # a read may wait for 60 s at the gateway
+TIMEOUT = httpx.Timeout(10.0, read=75.0)  # a large batch takes its time
+MARGIN_S = 15.0  # for the answer to a read that waits at the gateway, beyond that wait
 BUSY = frozenset({429, 503})
 GONE = frozenset({502, 504})  # a proxy that cannot reach the gateway
 LINE_CHARS_MAX = 4_000_000  # an event takes less than a quarter of this
@@ -32,24 +36,39 @@ TOKENS_COME_FROM = (
 Json = dict[str, Any]
 
 
-def open_http(address: Address) -> httpx.Client:
+class Refused(BadRequest):
+    """The ledger said no, and nothing was changed. `problem` is its whole answer (RFC 9457), `type` its stable part."""
+
+    def __init__(self, problem: Json, text: str) -> None:
+        super().__init__(text)
+        self.problem = problem
+
+
+def open_http(address: Address, transport: httpx.BaseTransport | None = None) -> httpx.Client:
     """A proxy of the environment is not for a ledger on this machine. Raises BadSettings."""
     if not is_header_text(address.token):
         raise BadSettings(f"{address.token_from} holds no token: a token is plain ASCII text without line breaks.")
     headers = {"Authorization": f"Bearer {address.token}"} if address.token else {}
     try:
-        return httpx.Client(base_url=address.url, headers=headers, timeout=TIMEOUT, trust_env=address.running is None)
+        return httpx.Client(
+            base_url=address.url,
+            headers=headers,
+            timeout=TIMEOUT,
+            trust_env=address.running is None,
+            transport=transport,
+        )
     except (httpx.InvalidURL, UnicodeError) as error:
         raise BadSettings(f"EXLEDGER_URL is not a URL: {error}. Write it like http://127.0.0.1:8080.") from error
 
 
-class Client:
-    """`with` it: the connection is closed at the end. `pause` waits for so many seconds."""
+class Connection:
+    """`with` it, or close it. Safe to use from several threads. `pause` waits for so many seconds."""
 
     def __init__(self, address: Address, http: httpx.Client, pause: Callable[[float], object] | None = None) -> None:
         self.address = address
         self.pause = pause or threading.Event().wait
         self._http = http
+        self._tries_max = TRIES_KNOWN_MAX if address.running else TRIES_MAX
 
     def __enter__(self) -> Self:
         return self
@@ -57,15 +76,39 @@ class Client:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closing twice is safe."""
         self._http.close()
 
-    def get(self, path: str, **params: Any) -> Json:
-        """Params that are None are left out. Raises BadRequest, Unavailable."""
-        given = {name: value for name, value in params.items() if value is not None}
-        return self._answer(self._request("GET", path, params=given))
+    def get(self, path: str, *, wait: float | None = None, **params: Any) -> Json:
+        """Params that are None are left out; `wait` is for how long the gateway may hold the answer, in seconds.
 
-    def post(self, path: str, body: Json, key: str) -> Json:
-        """With the key of an earlier post, the same answer again. Raises BadRequest, Unavailable."""
+        Raises BadRequest, Unavailable.
+        """
+        given = {name: value for name, value in params.items() if value is not None}
+        if wait is None:
+            return self._answer(self._request("GET", path, params=given))
+        timeout = httpx.Timeout(TIMEOUT.connect, read=wait + MARGIN_S)
+        return self._answer(self._request("GET", path, params=given | {"wait": f"{wait:.3f}"}, timeout=timeout))
+
+    def pages(self, path: str, filters: Mapping[str, Any], size: int) -> Iterator[Json]:
+        """All items of a list, a page at a time and only as far as they are taken. Raises as `get` does."""
+        cursor: str | None = None
+        while True:
+            page = self.get(path, **filters, limit=size, cursor=cursor)
+            yield from page["items"]
+            cursor = page["next"]
+            if cursor is None:
+                return
+
+    def post(self, path: str, body: Json, key: str | None = None) -> Json:
+        """With the key of an earlier post, the same answer again; without, it has one of its own for its own repeats.
+
+        Raises BadRequest, Unavailable.
+        """
+        key = fresh_key() if key is None else key
         if not is_header_text(key):
             raise BadRequest(f"The idempotency key {key!a} cannot be sent. Use plain ASCII text without line breaks.")
         return self._answer(self._request("POST", path, json=body, headers={"Idempotency-Key": key}))
@@ -78,11 +121,12 @@ class Client:
             raise self._unreachable(error) from error
         return response.is_success, json_object(response) or {}
 
-    def stream(self, path: str, after: str | None) -> Iterator[str]:
+    def stream(self, path: str, last_id: str | None, **params: Any) -> Iterator[str]:
         """The lines of a stream of server-sent events. Raises Unavailable when it ends, for whatever cause."""
-        headers = {"Accept": "text/event-stream", **({"Last-Event-ID": after} if after else {})}
+        headers = {"Accept": "text/event-stream", **({"Last-Event-ID": last_id} if last_id else {})}
+        given = {name: value for name, value in params.items() if value is not None}
         try:
-            with self._http.stream("GET", path, headers=headers) as response:
+            with self._http.stream("GET", path, headers=headers, params=given) as response:
                 if response.is_error:
                     response.read()
                     raise self._problem(response)
@@ -105,18 +149,20 @@ class Client:
         body = json_object(response)
         if body is None:
             raise Unavailable(f"What answers at {self.address.url} is not a ledger. Check EXLEDGER_URL.")
+        self._tries_max = TRIES_KNOWN_MAX
         return body
 
     def _send(self, request: httpx.Request) -> httpx.Response:
-        for tries in range(1, TRIES_MAX + 1):
+        tries_max = self._tries_max
+        for tries in range(1, tries_max + 1):
             try:
                 response = self._http.send(request)
             except httpx.TransportError as error:
-                if tries == TRIES_MAX:
+                if tries == tries_max:
                     raise self._unreachable(error) from error
                 self.pause(pause_s(tries))
             else:
-                if response.status_code not in BUSY or tries == TRIES_MAX:
+                if response.status_code not in BUSY or tries == tries_max:
                     return response
                 self.pause(pause_s(tries, response.headers.get("Retry-After")))
         raise AssertionError("the last try returns or raises")
@@ -131,10 +177,14 @@ class Client:
         if response.status_code in (401, 403):
             given = f"the token in {self.address.token_from}" if self.address.token else "a request without a token"
             said = f"The ledger at {self.address.url} does not accept {given}: {problem_text(response)}"
-            return BadRequest(f"{said}\n{TOKENS_COME_FROM}")
+            return Refused(json_object(response) or {}, f"{said}\n{TOKENS_COME_FROM}")
         if response.status_code in BUSY | GONE or response.is_server_error:
             return Unavailable(f"The ledger at {self.address.url} cannot answer now: {problem_text(response)}")
-        return BadRequest(problem_text(response))
+        return Refused(json_object(response) or {}, problem_text(response))
+
+
+def fresh_key() -> str:
+    return secrets.token_hex(16)
 
 
 def pause_s(tries: int, retry_after: str | None = None) -> float:

@@ -1,16 +1,28 @@
-"""The HTTP client asks again where that is safe, within bounds, and tells problems as people read them."""
+"""The connection asks again where that is safe, within bounds, and tells problems as people read them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 
-from execution_ledger.cli.client import LINE_CHARS_MAX, TRIES_MAX, Client, lines_of, open_http, pause_s, problem_text
-from execution_ledger.cli.connection import Address
 from execution_ledger.errors import BadRequest, BadSettings, Unavailable
+from execution_ledger.running import Running
+from execution_ledger.sdk.address import Address
+from execution_ledger.sdk.http import (
+    LINE_CHARS_MAX,
+    TRIES_KNOWN_MAX,
+    TRIES_MAX,
+    Connection,
+    Refused,
+    lines_of,
+    open_http,
+    pause_s,
+    problem_text,
+)
 
 ADDRESS = Address("http://ledger", "secret", "/folder/token")
 Answer = httpx.Response | httpx.TransportError
@@ -24,7 +36,7 @@ class Script:
         self.requests: list[httpx.Request] = []
         self.pauses: list[float] = []
         http = httpx.Client(base_url=address.url, transport=httpx.MockTransport(self._answer))
-        self.client = Client(address, http, self.pauses.append)
+        self.connection = Connection(address, http, self.pauses.append)
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
@@ -56,19 +68,19 @@ def test_the_token_goes_with_every_request() -> None:
 
 def test_parameters_without_a_value_are_left_out() -> None:
     script = Script(ok())
-    script.client.get("/v1/executions", status=None, limit=5)
+    script.connection.get("/v1/executions", status=None, limit=5)
     assert str(script.requests[0].url) == "http://ledger/v1/executions?limit=5"
 
 
 def test_every_try_of_a_post_bears_the_same_key() -> None:
     script = Script(httpx.ConnectError("refused"), busy(), httpx.ReadTimeout("no answer"), ok({"id": "x"}))
-    assert script.client.post("/v1/executions", {}, "key-1") == {"id": "x"}
+    assert script.connection.post("/v1/executions", {}, "key-1") == {"id": "x"}
     assert [request.headers["Idempotency-Key"] for request in script.requests] == ["key-1"] * 4
 
 
 def test_a_busy_ledger_says_how_long_to_wait() -> None:
     script = Script(busy(429, **{"Retry-After": "2"}), ok())
-    script.client.get("/v1/executions")
+    script.connection.get("/v1/executions")
     assert script.pauses == [2.0]
 
 
@@ -81,14 +93,28 @@ def test_pauses_grow_and_are_bounded() -> None:
 def test_a_ledger_that_never_answers_is_given_up_with_the_next_step() -> None:
     script = Script(*[httpx.ConnectError("Connection refused")] * TRIES_MAX)
     with pytest.raises(Unavailable, match=r"No ledger answers at http://ledger .*exledger dev"):
-        script.client.get("/v1/executions")
+        script.connection.get("/v1/executions")
     assert len(script.requests) == TRIES_MAX
+
+
+def test_a_ledger_that_has_answered_gets_the_time_to_start_again() -> None:
+    script = Script(ok(), *[httpx.ConnectError("Connection refused")] * TRIES_KNOWN_MAX)
+    script.connection.get("/v1/executions")
+    with pytest.raises(Unavailable, match="No ledger answers"):
+        script.connection.get("/v1/executions")
+    assert 15 < sum(script.pauses) < 20
+
+
+def test_a_dev_that_holds_its_folder_gets_the_time_to_start_its_gateway_again() -> None:
+    dev = replace(ADDRESS, running=Running(1, ADDRESS.url, "2026-11-22T08:00:00Z"))
+    script = Script(*[httpx.ConnectError("Connection refused")] * TRIES_MAX, ok({"id": "x"}), address=dev)
+    assert script.connection.get("/v1/executions") == {"id": "x"}
 
 
 def test_a_ledger_that_stays_busy_is_given_up_with_its_reason() -> None:
     script = Script(*[busy()] * TRIES_MAX)
     with pytest.raises(Unavailable, match="cannot answer now: Too much is waiting"):
-        script.client.get("/v1/executions")
+        script.connection.get("/v1/executions")
     assert len(script.requests) == TRIES_MAX
 
 
@@ -96,20 +122,43 @@ def test_a_ledger_that_stays_busy_is_given_up_with_its_reason() -> None:
 def test_a_refusal_is_told_once_and_not_asked_again(status: int) -> None:
     script = Script(httpx.Response(status, json={"title": "Refused", "detail": "It is already completed."}))
     with pytest.raises(BadRequest, match=r"^It is already completed\.$"):
-        script.client.post("/v1/executions/x/abort", {}, "key")
+        script.connection.post("/v1/executions/x/abort", {}, "key")
     assert script.pauses == []
+
+
+def test_without_a_key_each_post_has_one_of_its_own_and_keeps_it() -> None:
+    script = Script(busy(), ok(), ok())
+    for _ in range(2):
+        script.connection.post("/v1/executions", {})
+    first, again, other = [request.headers["Idempotency-Key"] for request in script.requests]
+    assert first == again != other
+
+
+def test_a_refusal_carries_its_whole_problem() -> None:
+    problem = {"type": "urn:execution-ledger:problem:refused", "detail": "It has ended.", "code": "already_ended"}
+    with pytest.raises(Refused) as refused:
+        Script(httpx.Response(409, json=problem)).connection.get("/v1/executions/x")
+    assert refused.value.problem == problem
+
+
+def test_an_answer_may_be_held_as_long_as_was_asked_for_and_a_little_longer() -> None:
+    script = Script(ok())
+    script.connection.get("/v1/executions/x", wait=2.0)
+    [request] = script.requests
+    assert request.url.params["wait"] == "2.000"
+    assert 2.0 < request.extensions["timeout"]["read"] <= 20.0
 
 
 def test_a_token_that_is_not_accepted_is_named_by_its_place() -> None:
     script = Script(httpx.Response(401, json={"title": "A valid token is needed"}))
     with pytest.raises(BadRequest, match="does not accept the token in /folder/token"):
-        script.client.get("/v1/executions")
+        script.connection.get("/v1/executions")
 
 
 def test_a_refused_token_comes_with_where_tokens_come_from() -> None:
     script = Script(httpx.Response(401, json={}), address=Address("http://ledger", "", "EXLEDGER_TOKEN"))
     with pytest.raises(BadRequest, match=r"(?s)a request without a token.*DATA_DIR/token.*TOKEN_SHA256"):
-        script.client.get("/v1/executions")
+        script.connection.get("/v1/executions")
 
 
 @pytest.mark.parametrize("token", ["tü", "two\nlines", "\udcff"])
@@ -121,13 +170,13 @@ def test_a_token_that_no_header_can_hold_is_a_setting_to_change(token: str) -> N
 @pytest.mark.parametrize("key", ["ü", "two\nlines", "\udcff"])
 def test_a_key_that_no_header_can_hold_is_refused(key: str) -> None:
     with pytest.raises(BadRequest, match=r"The idempotency key '.*' cannot be sent"):
-        Script().client.post("/v1/executions", {}, key)
+        Script().connection.post("/v1/executions", {}, key)
 
 
 @pytest.mark.parametrize("value", [float("inf"), "\udcff", nested(100_000)], ids=["infinite", "surrogate", "deep"])
 def test_a_body_that_json_cannot_hold_is_refused(value: Any) -> None:
     with pytest.raises(BadRequest, match="cannot be sent to the ledger"):
-        Script().client.post("/v1/executions", {"inputs": {"n": value}}, "key")
+        Script().connection.post("/v1/executions", {"inputs": {"n": value}}, "key")
 
 
 def test_lines_end_with_a_line_feed_and_nothing_else() -> None:
@@ -146,7 +195,7 @@ def test_what_answers_without_json_is_no_ledger() -> None:
     script = Script(httpx.Response(200, text="<html>"), httpx.Response(200, json=[]))
     for _ in range(2):
         with pytest.raises(Unavailable, match="is not a ledger"):
-            script.client.get("/v1/executions")
+            script.connection.get("/v1/executions")
 
 
 def test_a_problem_with_fields_tells_all_of_them() -> None:

@@ -1,0 +1,70 @@
+"""Where a ledger is, and where things are in its API. Imports no HTTP client, so that whoever only asks is quick."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from ..errors import BadSettings, Unavailable
+from ..running import TOKEN, Running, running_in
+
+DEFAULT_FOLDER = Path(".execution-ledger")
+
+
+@dataclass(frozen=True)
+class Address:
+    """`token_from` says in words where the token came from; `running` is what `dev` says of itself, if it is one."""
+
+    url: str
+    token: str
+    token_from: str
+    running: Running | None = None
+
+
+def find_ledger(folder: Path, environ: Mapping[str, str]) -> Address:
+    """The ledger that EXLEDGER_URL names, else the `exledger dev` that holds the folder.
+
+    The default folder is looked for in the working directory and then in its parents. Raises Unavailable where nothing
+    runs, BadSettings where its token cannot be read.
+    """
+    if url := environ.get("EXLEDGER_URL"):
+        return Address(url.rstrip("/"), environ.get("EXLEDGER_TOKEN", ""), "EXLEDGER_TOKEN")
+    found = _nearest() if folder == DEFAULT_FOLDER else folder.expanduser().absolute()
+    running = running_in(found)
+    if running is None:
+        raise Unavailable(
+            f"No ledger runs in {folder}, or it is not ready yet. Start one with: {_dev(folder)}\n"
+            "Or name one: the folder of a `dev` by --data-dir or Client(folder=…), or any ledger by EXLEDGER_URL and "
+            "EXLEDGER_TOKEN."
+        )
+    return Address(running.url, _read_token(found / TOKEN), str(found / TOKEN), running)
+
+
+def execution_path(which: str | int) -> str:
+    """`which` is an id, a number or a name."""
+    return f"/v1/executions/{quote(str(which), safe='')}"
+
+
+def pipeline_path(name: str) -> str:
+    return f"/v1/pipelines/{quote(name, safe='')}"
+
+
+def _nearest() -> Path:
+    """Like git finds its folder: the nearest one that is there, else the one that `exledger dev` would make here."""
+    here = Path.cwd()
+    folders = [each / DEFAULT_FOLDER for each in (here, *here.parents)]
+    return next((folder for folder in folders if folder.is_dir()), folders[0])
+
+
+def _read_token(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError as error:
+        raise BadSettings(f"The ledger's token cannot be read: {error}. Only the user who runs it may.") from error
+
+
+def _dev(folder: Path) -> str:
+    return "exledger dev" if folder == DEFAULT_FOLDER else f"exledger dev --data-dir {shlex.quote(str(folder))}"

@@ -1,0 +1,229 @@
+"""The client: what programs ask a ledger for, with types.
+
+run = Client().run("train", twin="pump-7", inputs={"days": 7}, key="2026-11-22")
+run.wait().outputs["rows"]
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Required, Self, TypedDict, Unpack
+
+import httpx
+
+from ..errors import BadRequest, OutcomeUnknown
+from ..messages.parts import Mode
+from .address import DEFAULT_FOLDER, Address, execution_path, find_ledger, pipeline_path
+from .ending import ended
+from .explanations import Explanation, Queue, Runners
+from .following import follow
+from .http import Connection, fresh_key, open_http
+from .multi_run import MultiRun
+from .records import Event, Execution, ExecutionSummary, PipelineVersion
+from .run import Run
+from .waiting import WAIT_S, post_until_decided, undecided, until_end
+
+DECIDE_S = 30.0  # how long a write is asked again that is safe in the log, but undecided
+PAGE_SIZE = 100
+
+
+class Asked(TypedDict, total=False):
+    """How to run a pipeline; whatever is left out has the ledger's default.
+
+    `options` are rights of the run (train, plot, write; by default those of the mode) and its policy (losses_max,
+    abort_grace_ms); `priority` is from -100 to 100, the higher the earlier.
+    """
+
+    inputs: Mapping[str, Any]
+    twin: str | None
+    mode: Mode
+    options: Mapping[str, Any]
+    properties: Mapping[str, Any]
+    labels: Mapping[str, str]
+    priority: int
+
+
+class Request(Asked, total=False):
+    """One execution of a batch."""
+
+    pipeline: Required[str]
+
+
+class Client:
+    """Talks to one ledger; safe to use from several threads. `with` it, or close it.
+
+    Without arguments it is the ledger that EXLEDGER_URL and EXLEDGER_TOKEN name, else the `exledger dev` whose
+    `.execution-ledger` is in the working directory or nearest above it. `folder` is the data folder of another `dev`;
+    `transport` is for who brings their own (httpx).
+
+    Every call asks again where the ledger is busy or does not answer, for some seconds, and then raises Unavailable.
+    Writes carry a key, the caller's or one of their own, so that asking again never does anything twice. What the
+    ledger refuses raises `sdk.http.Refused`, a BadRequest. An execution is named by id, number or name.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        token: str | None = None,
+        *,
+        folder: Path | str | None = None,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        """Raises Unavailable where no ledger is found, BadSettings for what is no URL or token."""
+        address = _address(url, token, folder)
+        self.connection = Connection(address, open_http(address, transport))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closing twice is safe."""
+        self.connection.close()
+
+    # --- what is run ----------------------------------------------------------------------------------------------
+
+    def run(self, pipeline: str, *, key: str | None = None, **asked: Unpack[Asked]) -> Run:
+        """Runs a pipeline: `twin`, `inputs`, `mode`, `options`, `properties`, `labels`, `priority` (see Asked).
+
+        Returns once the ledger has decided, within milliseconds. The same `key` again, from anywhere, is the same run;
+        the ledger keeps it for a day. Raises BadRequest; OutcomeUnknown while the ledger takes it in and decides
+        nothing.
+        """
+        return Run(self, self._write("/v1/executions", {"pipeline": pipeline, **asked}, key))
+
+    def multi_run(
+        self, pipeline: str, twins: Sequence[str], *, key: str | None = None, **asked: Unpack[Asked]
+    ) -> MultiRun:
+        """Runs a pipeline on each twin, as one batch. All else is as `run` says."""
+        if isinstance(twins, str):
+            raise BadRequest(f"`twins` is a list of names. Write [{twins!r}].")
+        return self.batch([{"pipeline": pipeline, **asked, "twin": twin} for twin in twins], key=key)
+
+    def batch(self, requests: Iterable[Request], *, key: str | None = None) -> MultiRun:
+        """Many executions at once, checked together before any of them exists; else as `run` says."""
+        return MultiRun(self, self._write("/v1/batches", {"executions": list(requests)}, key))
+
+    def abort(self, which: str | int, reason: str | None = None, *, key: str | None = None) -> str:
+        """Asks an execution to end; returns its status: `aborted` if it was waiting, else `abort_requested`.
+
+        Raises BadRequest for one that has ended, or that was asked before.
+        """
+        body = {} if reason is None else {"reason": reason}
+        status: str = self._write(f"{execution_path(which)}/abort", body, key)["status"]
+        return status
+
+    # --- what became of it ----------------------------------------------------------------------------------------
+
+    def execution(self, which: str | int) -> Execution:
+        """The whole record, as it is now."""
+        return Execution.read(self.connection.get(execution_path(which)))
+
+    def wait(self, which: str | int, timeout: float = WAIT_S, *, check: bool = True) -> Execution:
+        """The record of an execution once it has ended. The ledger holds the question: nothing polls.
+
+        Raises ExecutionFailed and ExecutionAborted, with the record, unless `check` is False; StillRunning (also a
+        TimeoutError) after `timeout` seconds. A ledger that is away meanwhile is waited for, up to a minute.
+        """
+        [record] = deque(until_end(self.connection, str(which), time.monotonic() + timeout), maxlen=1)
+        return ended(Execution.read(record), check=check)
+
+    def executions(
+        self,
+        *,
+        pipeline: str | None = None,
+        status: str | Sequence[str] | None = None,
+        mode: Mode | None = None,
+        twin: str | None = None,
+        label: str | Sequence[str] | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        batch: str | None = None,
+        min_position: str | None = None,
+        page_size: int = PAGE_SIZE,
+    ) -> Iterator[ExecutionSummary]:
+        """Executions, newest first, asked for a page at a time and only as far as they are taken.
+
+        `status` is any of those given; of `label` ("key=value") all must hold; times are aware. `page_size` is at most
+        500. `min_position` waits for views that include it: what this client was answered is there without it, as long
+        as one gateway answers.
+        """
+        filters = {
+            "pipeline": pipeline,
+            "status": status,
+            "mode": mode,
+            "twin": twin,
+            "label": label,
+            "created_after": created_after and created_after.isoformat(),
+            "created_before": created_before and created_before.isoformat(),
+            "batch": batch,
+            "min_position": min_position,
+        }
+        return map(ExecutionSummary.read, self.connection.pages("/v1/executions", filters, page_size))
+
+    def history(self, which: str | int) -> Iterator[Event]:
+        """Every event of an execution up to now, oldest first, with the refusals between."""
+        return map(Event.read, self.connection.pages(f"{execution_path(which)}/events", {}, PAGE_SIZE))
+
+    def events(self, after: str | None = None, *, execution: str | None = None) -> Iterator[Event]:
+        """Events as they happen, without end; broken connections go on where they stopped, without loss or repeat.
+
+        Begins behind the position `after`: the `position` of the last event that was seen; "" for the beginning of
+        the log; by default now, which is when the first one is asked for. Raises Unavailable when the ledger stays
+        away.
+        """
+        for frame in follow(self.connection, after, execution):
+            if frame.data:
+                yield Event.read(json.loads(frame.data) | {"position": frame.id})
+
+    # --- what there is --------------------------------------------------------------------------------------------
+
+    def pipelines(self) -> Iterator[PipelineVersion]:
+        """The newest version of each pipeline, by name."""
+        return map(PipelineVersion.read, self.connection.pages("/v1/pipelines", {}, PAGE_SIZE))
+
+    def pipeline(self, name: str, version: int | None = None) -> PipelineVersion:
+        """One version of a pipeline, by default the newest."""
+        return PipelineVersion.read(self.connection.get(pipeline_path(name), version=version))
+
+    def explain(self, which: str | int) -> Explanation:
+        """Why an execution is not running, and what to do about it."""
+        return Explanation.read(self.connection.get(f"{execution_path(which)}/explain"))
+
+    def queue(self) -> Queue:
+        """What waits, by pool, pipeline and version."""
+        return Queue.read(self.connection.get("/v1/queue"))
+
+    def runners(self) -> Runners:
+        """Who does the work, and what they hold."""
+        return Runners.read(self.connection.get("/v1/runners"))
+
+    def _write(self, path: str, body: dict[str, Any], key: str | None) -> dict[str, Any]:
+        key = fresh_key() if key is None else key
+        answer = post_until_decided(self.connection, path, body, key, time.monotonic() + DECIDE_S)
+        if undecided(answer):
+            raise OutcomeUnknown(
+                f"The ledger at {self.connection.address.url} has taken this in (command {answer['command_id']}), and "
+                f"has not decided it in {DECIDE_S:.0f} s. The same call with key={key!r} tells what came of it."
+            )
+        return answer
+
+
+def _address(url: str | None, token: str | None, folder: Path | str | None) -> Address:
+    environ = {} if folder is not None else dict(os.environ)
+    if url is not None:
+        environ = {**os.environ, "EXLEDGER_URL": url}
+    address = find_ledger(DEFAULT_FOLDER if folder is None else Path(folder), environ)
+    return address if token is None else replace(address, token=token, token_from="Client(token=…)")  # noqa: S106

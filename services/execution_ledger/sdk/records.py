@@ -1,0 +1,186 @@
+"""What a ledger answers, with types. Frozen, and open to a newer ledger: fields that this code does not know are passed
+over, and words like a status are plain text, because a new one must not break who reads the others.
+
+Times are aware datetimes of the ledger's clock; `…_ms` are milliseconds.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ..errors import UnknownVersion
+
+
+class Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    @classmethod
+    def read(cls, answer: dict[str, Any]) -> Self:
+        """Raises UnknownVersion for an answer that lacks what this client needs."""
+        try:
+            return cls.model_validate(answer)
+        except ValidationError as error:
+            raise UnknownVersion(
+                f"The ledger's answer is not what this client understands: {error}\n"
+                "Use the version of execution-ledger that the ledger runs."
+            ) from error
+
+
+class ExecutionSummary(Record):
+    """One line of a list: everything but payloads. `losses` are attempts whose runner went away."""
+
+    id: str
+    number: int
+    name: str
+    pipeline: str
+    pipeline_version: int
+    twin: str | None
+    mode: str
+    labels: dict[str, str]
+    priority: int
+    pool: str
+    batch_id: str | None
+    created_by: str | None
+    status: str
+    attempt: int
+    runner: str | None
+    losses: int
+    created_at: datetime
+    queued_at: datetime
+    dispatched_at: datetime | None
+    started_at: datetime | None
+    ended_at: datetime | None
+    updated_at: datetime
+    waiting_ms: int | None
+    execution_ms: int | None
+    total_ms: int | None
+
+
+class Options(Record):
+    """What the run may do."""
+
+    train: bool
+    plot: bool
+    write: bool
+
+
+class Failure(Record):
+    """`kind` is a short stable word: user, lost, internal, …"""
+
+    kind: str
+    message: str
+    traceback: str | None = None
+
+
+class Warned(Record):
+    """What the pipeline warned of, and when the ledger wrote that down."""
+
+    time: datetime
+    attempt: int
+    message: str
+
+
+class Abort(Record):
+    """Who asked for it; `outcome` says how it ended, once it has."""
+
+    requested_by: str | None
+    reason: str | None
+    requested_at: datetime | None
+    outcome: str | None
+
+
+class Attempt(Record):
+    attempt: int
+    status: str
+    runner: str | None
+    cause: str | None
+    dispatched_at: datetime | None
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+class Execution(ExecutionSummary):
+    """The whole record. `version` counts its events, and `digest` is the newest one's: the head of its chain."""
+
+    pipeline_digest: str
+    options: Options
+    inputs: dict[str, Any] | None
+    properties: dict[str, Any] | None
+    outputs: dict[str, Any] | None
+    failure: Failure | None
+    warnings: list[Warned]
+    abort: Abort | None
+    attempts: list[Attempt]
+    version: int
+    digest: str
+    position: str
+
+
+class Event(Record):
+    """A CloudEvent as it was written; `data` holds the event's own fields.
+
+    `position` is where a stream of events goes on behind this one; in a history there is none.
+    """
+
+    id: str
+    type: str
+    subject: str
+    time: datetime
+    recordedtime: datetime
+    shard: int
+    sequence: int
+    version: int | None = None
+    actor: str | None = None
+    reason: str | None = None
+    data: dict[str, Any]
+    position: str | None = None
+
+
+class Port(Record):
+    """One input or output."""
+
+    type: str
+    required: bool = True
+    default: Any = None
+    description: str | None = None
+
+
+class Definition(Record):
+    """What a pipeline declares; `limit` is how many of it may run at once."""
+
+    inputs: dict[str, Port]
+    outputs: dict[str, Port]
+    any_outputs: bool = False
+    limit: int | None = None
+    description: str | None = None
+
+
+class PipelineVersion(Record):
+    """One version of a pipeline, as it was registered."""
+
+    name: str
+    version: int
+    digest: str
+    definition: Definition
+    registered_at: datetime
+    registered_by: str | None
+
+
+class Refusal(Record):
+    """`code` is for programs, `detail` for people."""
+
+    code: str
+    detail: str
+
+
+class Child(Record):
+    """One execution of a batch as it was answered: queued (or already further), or rejected, and then why."""
+
+    id: str
+    status: str
+    number: int | None = None
+    name: str | None = None
+    refusal: Refusal | None = None

@@ -1,0 +1,57 @@
+"""A run: one execution that this program has asked for, and what it may ask about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from .explanations import Explanation
+from .records import Event, Execution
+from .waiting import ENDED, WAIT_S
+
+if TYPE_CHECKING:
+    from .client import Client
+
+
+class Run:
+    """`id` and `name` never change; everything else is asked anew each time."""
+
+    def __init__(self, client: Client, answer: dict[str, Any]) -> None:
+        self.id: str = answer["id"]
+        self.name: str = answer["name"] or self.id  # of a repeated batch's child the name may be forgotten
+        self._client = client
+
+    def __repr__(self) -> str:
+        return f"Run({self.name!r})"
+
+    @property
+    def status(self) -> str:
+        """As it is now: queued, started, abort_requested, completed, failed or aborted."""
+        return self.execution().status
+
+    def execution(self) -> Execution:
+        """The whole record, as it is now."""
+        return self._client.execution(self.id)
+
+    def wait(self, timeout: float = WAIT_S, *, check: bool = True) -> Execution:
+        """The record once it has ended, as `Client.wait` says: failed and aborted raise unless `check` is False."""
+        return self._client.wait(self.id, timeout, check=check)
+
+    def abort(self, reason: str | None = None, *, key: str | None = None) -> str:
+        """Asks it to end, as `Client.abort` says."""
+        return self._client.abort(self.id, reason, key=key)
+
+    def history(self) -> Iterator[Event]:
+        """Its events up to now, oldest first."""
+        return self._client.history(self.id)
+
+    def events(self) -> Iterator[Event]:
+        """Its events from the first to the one that ends it, each as soon as it is written."""
+        for event in self._client.events("", execution=self.id):
+            yield event
+            if event.type.split(".")[-2] in ENDED:
+                return
+
+    def explain(self) -> Explanation:
+        """Why it is not running, and what to do about it."""
+        return self._client.explain(self.id)

@@ -1,0 +1,137 @@
+"""The Python client against a running ledger: what a program does from the first run to the reason of a failure."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from e2e.program import Dev, services
+from execution_ledger import Client, ExecutionAborted, ExecutionFailed
+from execution_ledger.errors import BadRequest, StillRunning
+from execution_ledger.sdk.records import Event
+
+WAIT_S = 60.0
+PIPELINES = """
+import asyncio
+from execution_ledger import Context, pipeline
+
+@pipeline(inputs={"days": "number"}, outputs={"rows": "number"})
+async def load(ctx, days=7):
+    ctx.warn("only a few")
+    if ctx.twin == "pump-2":
+        raise ValueError("no such pump")
+    return {"rows": int(days) * 24}
+
+@pipeline(inputs={}, outputs={}, limit=1)
+async def endless(ctx):
+    await asyncio.sleep(600)
+"""
+
+
+@pytest.fixture(scope="module")
+def app_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("programs")
+    (folder / "pipelines.py").write_text(PIPELINES)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def client(dev: Dev) -> Iterator[Client]:
+    with Client(folder=dev.folder) as client:
+        yield client
+
+
+def kinds(events: Iterator[Event]) -> list[str]:
+    return [event.type.split(".")[2] for event in events]
+
+
+def test_a_run_is_waited_for_and_its_record_is_whole(client: Client) -> None:
+    run = client.run("load", twin="pump-7", inputs={"days": 3}, labels={"team": "blue"}, key="2026-11-22")
+    execution = run.wait(WAIT_S)
+    assert execution.outputs == {"rows": 72}
+    assert (execution.status, run.status) == ("completed", "completed")
+    assert (execution.name, execution.twin, execution.labels) == (run.name, "pump-7", {"team": "blue"})
+    assert [warning.message for warning in execution.warnings] == ["only a few"]
+    assert [(attempt.attempt, attempt.status) for attempt in execution.attempts] == [(1, "completed")]
+    assert execution == client.execution(run.name).model_copy(update={"position": execution.position})
+    whole = ["queued", "dispatched", "started", "warned", "completed"]
+    assert kinds(run.history()) == whole
+    assert kinds(run.events()) == whole
+    assert client.run("load", twin="pump-7", inputs={"days": 3}, labels={"team": "blue"}, key="2026-11-22").id == run.id
+
+
+def test_a_failure_is_raised_with_its_traceback(client: Client) -> None:
+    with pytest.raises(ExecutionFailed, match="no such pump") as failed:
+        client.run("load", twin="pump-2").wait(WAIT_S)
+    assert "raise ValueError" in str(failed.value)
+    assert client.wait(failed.value.execution.name, check=False).status == "failed"
+    [newest] = islice(client.executions(pipeline="load", status="failed"), 1)
+    assert newest.id == failed.value.execution.id
+
+
+def test_what_runs_and_what_waits_is_explained_and_aborted(client: Client) -> None:
+    first, second = client.run("endless"), client.run("endless")
+    assert next(event for event in first.events() if event.type.endswith("started.v1")).actor
+    assert second.explain().reasons[0].code == "limit_taken"
+    [line] = client.queue().items
+    assert (line.pipeline, line.waiting) == ("endless", 1)
+    [runner] = client.runners().items
+    assert first.name in [held.name for held in runner.tokens]
+    with pytest.raises(StillRunning):
+        second.wait(timeout=0.1)
+    assert second.abort("not needed") == "aborted"
+    assert first.abort(reason="wrong pump") == "abort_requested"
+    with pytest.raises(ExecutionAborted, match=r"by admin: wrong pump"):
+        first.wait(WAIT_S)
+    with pytest.raises(BadRequest, match="already aborted"):
+        first.abort()
+
+
+def test_a_multi_run_has_an_outcome_for_each_twin(client: Client) -> None:
+    seen: list[int] = []
+    multi = client.multi_run("load", ["pump-1", "pump-2", "pump-3"], inputs={"days": 1}, key="nightly")
+    outcomes = multi.wait(WAIT_S, told=lambda progress: seen.append(sum(progress.values())))
+    assert [(each.twin, each.status) for each in outcomes] == [
+        ("pump-1", "completed"),
+        ("pump-2", "failed"),
+        ("pump-3", "completed"),
+    ]
+    assert multi.progress() == {"completed": 2, "failed": 1}
+    assert set(seen) == {3}
+    failed = multi.runs[1].execution().failure
+    assert failed
+    assert failed.message == "ValueError: no such pump"
+    assert {each.id for each in client.executions(batch=multi.id, page_size=2)} == {run.id for run in multi.runs}
+
+
+def test_the_rest_of_a_multi_run_is_aborted(client: Client) -> None:
+    multi = client.multi_run("endless", ["pump-1", "pump-2", "pump-3"])
+    assert sorted(multi.abort("enough")) == sorted(run.name for run in multi.runs)
+    assert {each.status for each in multi.wait(WAIT_S)} == {"aborted"}
+    assert multi.abort() == []
+
+
+def test_a_batch_is_checked_whole_before_anything_exists(client: Client) -> None:
+    newest = [each.id for each in islice(client.executions(), 1)]
+    with pytest.raises(BadRequest, match=r"executions\[1\]\.inputs\.m: is not an input"):
+        client.batch([{"pipeline": "load"}, {"pipeline": "load", "inputs": {"m": 2}}])
+    assert [each.id for each in islice(client.executions(), 1)] == newest
+
+
+def test_what_is_listed_is_what_is_registered(client: Client) -> None:
+    assert [(each.name, each.definition.limit) for each in client.pipelines()] == [("endless", 1), ("load", None)]
+
+
+def test_a_gateway_that_is_killed_is_waited_for_and_no_event_is_lost(client: Client, dev: Dev) -> None:
+    run = client.run("endless")
+    events = run.events()
+    assert next(events).type.endswith("queued.v1")
+    os.kill(services(dev)["gateway"], signal.SIGKILL)
+    assert run.abort() in {"aborted", "abort_requested"}
+    assert run.wait(WAIT_S, check=False).status == "aborted"
+    assert kinds(events)[-1] == "aborted"
