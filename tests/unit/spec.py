@@ -42,12 +42,12 @@ def queued(policy: Policy | None = None) -> events.Queued:
     return fact
 
 
-def dispatched(attempt: int = 1) -> Fact:
-    return events.Dispatched(attempt=attempt, runner=RUNNER, claim=CLAIM)
+def dispatched(attempt: int = 1, timeout_at: int | None = None) -> Fact:
+    return events.Dispatched(attempt=attempt, runner=RUNNER, claim=CLAIM, timeout_at=timeout_at)
 
 
-def started(attempt: int = 1, ordinal: int = 1) -> Fact:
-    return events.Started(attempt=attempt, runner=RUNNER, ordinal=ordinal)
+def started(attempt: int = 1, ordinal: int = 1, timeout_at: int | None = None) -> Fact:
+    return events.Started(attempt=attempt, runner=RUNNER, ordinal=ordinal, timeout_at=timeout_at)
 
 
 def abort_requested(attempt: int | None = 1) -> Fact:
@@ -75,7 +75,7 @@ class Given:
         if isinstance(message, ExecutionCommand):
             given = Circumstances(self.now_ms, next_number=4097, claim=CLAIM)
             return replace(self, decision=decide(self.execution, message, given))
-        return replace(self, decision=decide_report(self.execution, message))
+        return replace(self, decision=decide_report(self.execution, message, self.now_ms))
 
     def then(self, *facts: Fact) -> None:
         assert self.decision == list(facts)

@@ -6,7 +6,7 @@ import pytest
 
 from execution_ledger.messages import events
 from execution_ledger.messages.commands import Dispatch, ExpireAttempt, RequestAbort
-from execution_ledger.messages.parts import Policy
+from execution_ledger.messages.parts import Backoff, Policy
 from execution_ledger.messages.payload import json_payload
 from execution_ledger.messages.reports import (
     ReportAborted,
@@ -88,8 +88,8 @@ def test_a_failure_after_an_abort_request_is_never_retried() -> None:
 
 
 def test_a_failure_is_queued_again_while_its_policy_has_retries() -> None:
-    first = [queued(Policy(retries=1)), dispatched(), started()]
-    retried = events.Requeued(attempt=1, cause="failed")
+    first = [queued(Policy(retries=1, backoff=Backoff(first_ms=0))), dispatched(), started()]
+    retried = events.Requeued(attempt=1, cause="failed", failure=failure())
     given(*first).when(ReportFailed(**_SAY, failure=failure())).then(retried)
     second = ReportFailed(**{**_SAY, "attempt": 2}, failure=failure())
     given(*first, retried, dispatched(2), started(2)).when(second).then(events.Failed(attempt=2, failure=failure()))

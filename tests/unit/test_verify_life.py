@@ -29,7 +29,14 @@ from unit.spec import CLAIM, ID, NOW_MS, RUNNER, failure, submit
 from unit.test_deciding import abort
 from unit.verify_stage import catalog, lives, said
 
-POLICIES = [Policy(), Policy(losses_max=0), Policy(delivery="at_most_once"), Policy(retries=1)]
+POLICIES = [
+    Policy(),
+    Policy(losses_max=0),
+    Policy(delivery="at_most_once"),
+    Policy(retries=1),
+    Policy(timeout_ms=1, timeout_retries=1, queue_ttl_ms=1),
+]
+LATER_MS = NOW_MS + 1_000_000
 
 
 def messages(execution: Execution | None) -> Iterator[ExecutionCommand | AnyReport]:
@@ -71,11 +78,12 @@ def walk(policy: Policy) -> set[tuple[str, type[Fact]]]:
 def steps(
     execution: Execution | None, state: str, policy: Policy, seen: set[tuple[str, type[Fact]]]
 ) -> Iterator[tuple[Execution | None, str]]:
-    given = Circumstances(NOW_MS + 1_000_000, next_number=4097, claim=CLAIM)
+    """What is asked comes later than any deadline that was set."""
+    given = Circumstances(NOW_MS if execution is None else LATER_MS, next_number=4097, claim=CLAIM)
     asked: list[Message] = [submit(policy=policy)] if execution is None else list(messages(execution))
     for message in asked:
         is_command = isinstance(message, ExecutionCommand)
-        decision = decide(execution, message, given) if is_command else decide_report(execution, message)  # type: ignore[arg-type]
+        decision = decide(execution, message, given) if is_command else decide_report(execution, message, NOW_MS)  # type: ignore[arg-type]
         if not isinstance(decision, list):
             continue
         evolved, reached = execution, state

@@ -23,7 +23,7 @@ from execution_ledger.messages.commands import (
 )
 from execution_ledger.messages.events import Fact
 from execution_ledger.messages.ids import name_of
-from execution_ledger.messages.parts import Failure, Policy, Refusal, Status
+from execution_ledger.messages.parts import AbortOutcome, Failure, Policy, Refusal, RequeueCause, Status
 from execution_ledger.messages.reports import (
     AnyReport,
     ReportAborted,
@@ -34,23 +34,29 @@ from execution_ledger.messages.reports import (
     ReportWarning,
 )
 
+from .retrying import after, again_or_failed, cause_of, in_seconds, lost, released, timed_out
+
 # --- state ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Queued:
+    not_before: int | None = None  # ms, like all times here
+    expires_at: int | None = None
     word = "queued"
 
 
 @dataclass(frozen=True, slots=True)
 class Dispatched:
     runner: str
+    timeout_at: int | None = None
     word = "dispatched"
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
     runner: str
+    timeout_at: int | None = None
     word = "started"
 
 
@@ -58,7 +64,7 @@ class Started:
 class AbortRequested:
     runner: str
     entered: bool  # the code had begun
-    grace_until: int | None  # ms
+    grace_until: int | None
     word = "abort_requested"
 
 
@@ -91,8 +97,20 @@ class Execution:
     state: State = Queued()
     attempt: int = 0  # the last one dispatched
     ordinal: int = 0  # the last report accepted from that attempt
-    losses: int = 0
+    entered: bool = False  # in any attempt
+    losses: int = 0  # how often it was queued again, by cause
     failures: int = 0
+    timeouts: int = 0
+    faults: int = 0  # of the infrastructure
+
+    def retried(self, cause: RequeueCause) -> int:
+        """How often it has been queued again for this cause."""
+        counted = {"lost": self.losses, "failed": self.failures, "timeout": self.timeouts}
+        return counted.get(cause, self.faults if cause == "infrastructure" else 0)
+
+    @property
+    def may_not_run_again(self) -> bool:
+        return self.policy.delivery == "at_most_once" and isinstance(self.state, Started)
 
 
 INITIAL: Execution | None = None
@@ -104,7 +122,7 @@ INITIAL: Execution | None = None
 def evolve(execution: Execution | None, fact: Fact) -> Execution:
     """The state after `fact`. Raises ValueError for a fact that cannot follow."""
     if isinstance(fact, events.Queued):
-        return Execution(fact.number, fact.name, fact.policy)
+        return Execution(fact.number, fact.name, fact.policy, Queued(expires_at=fact.expires_at))
     if execution is None:
         raise ValueError(f"{fact.TYPE} of an execution that was never queued")
     return _evolve_known(execution, fact)
@@ -113,17 +131,19 @@ def evolve(execution: Execution | None, fact: Fact) -> Execution:
 def _evolve_known(execution: Execution, fact: Fact) -> Execution:
     match fact:
         case events.Dispatched():
-            return replace(execution, state=Dispatched(fact.runner), attempt=fact.attempt, ordinal=0)
+            return replace(execution, state=Dispatched(fact.runner, fact.timeout_at), attempt=fact.attempt, ordinal=0)
         case events.Started():
-            return replace(execution, state=_entered(execution.state, fact.runner), ordinal=fact.ordinal)
+            return replace(execution, state=_entered(execution.state, fact), ordinal=fact.ordinal, entered=True)
         case events.Warned():
             return replace(execution, ordinal=fact.ordinal)
         case events.Requeued():
             return replace(
                 execution,
-                state=Queued(),
+                state=Queued(fact.not_before, fact.expires_at),
                 losses=execution.losses + (fact.cause == "lost"),
                 failures=execution.failures + (fact.cause == "failed"),
+                timeouts=execution.timeouts + (fact.cause == "timeout"),
+                faults=execution.faults + (fact.cause == "infrastructure"),
             )
         case events.AbortRequested():
             return replace(execution, state=_abort_requested(execution.state, fact.grace_until))
@@ -139,9 +159,11 @@ def _evolve_known(execution: Execution, fact: Fact) -> Execution:
             raise ValueError(f"{fact.TYPE} is no part of an execution's life")
 
 
-def _entered(state: State, runner: str) -> State:
+def _entered(state: State, fact: events.Started) -> State:
     """A start that is reported after the abort was requested is recorded, but the status stays."""
-    return replace(state, entered=True) if isinstance(state, AbortRequested) else Started(runner)
+    if isinstance(state, AbortRequested):
+        return replace(state, entered=True)
+    return Started(fact.runner, fact.timeout_at)
 
 
 def _abort_requested(state: State, grace_until: int | None) -> AbortRequested:
@@ -204,6 +226,7 @@ def _submit(execution: Execution | None, command: Submit, given: Circumstances) 
             origin=command.origin,
             body_digest=command.body_digest,
             keyed=command.keyed,
+            expires_at=after(given.now_ms, command.policy.queue_ttl_ms),
         )
     ]
 
@@ -211,16 +234,22 @@ def _submit(execution: Execution | None, command: Submit, given: Circumstances) 
 def _dispatch(execution: Execution, command: Dispatch, given: Circumstances) -> Decision:
     if refusal := _stale_claim(command.claim, given):
         return refusal
-    if not isinstance(execution.state, Queued) or command.attempt != execution.attempt + 1:
+    state = execution.state
+    if not isinstance(state, Queued) or command.attempt != execution.attempt + 1:
         return _impossible(execution, f"dispatching attempt {command.attempt}")
-    return [events.Dispatched(attempt=command.attempt, runner=command.runner, claim=command.claim)]
+    if state.not_before is not None and given.now_ms < state.not_before:
+        return _impossible(execution, f"dispatching attempt {command.attempt} before its time")
+    timeout_at = after(given.now_ms, execution.policy.timeout_ms)
+    return [
+        events.Dispatched(attempt=command.attempt, runner=command.runner, claim=command.claim, timeout_at=timeout_at)
+    ]
 
 
 def _request_abort(execution: Execution, command: RequestAbort, given: Circumstances) -> Decision:
     asked = {"body_digest": command.body_digest, "keyed": command.keyed}
     match execution.state:
         case Queued():
-            return [events.AbortRequested(**asked), events.Aborted(outcome="never_started")]
+            return [events.AbortRequested(**asked), events.Aborted(outcome=_in_queue(execution))]
         case Dispatched() | Started():
             grace_until = given.now_ms + execution.policy.abort_grace_ms
             return [events.AbortRequested(attempt=execution.attempt, grace_until=grace_until, **asked)]
@@ -235,11 +264,16 @@ def _request_abort(execution: Execution, command: RequestAbort, given: Circumsta
 def _force_abort(execution: Execution) -> Decision:
     match execution.state:
         case Queued():
-            return [events.Aborted(outcome="never_started")]
+            return [events.Aborted(outcome=_in_queue(execution))]
         case Ended(status):
             return Refusal(code="already_ended", detail=f"It is already {status}.")
         case _:
             return [events.Aborted(attempt=execution.attempt or None, outcome="forced")]
+
+
+def _in_queue(execution: Execution) -> AbortOutcome:
+    """How an abort ends what waits: at once, for there is no code to stop."""
+    return "not_running" if execution.entered else "never_started"
 
 
 def _expire_attempt(execution: Execution, command: ExpireAttempt, given: Circumstances) -> Decision:
@@ -248,40 +282,30 @@ def _expire_attempt(execution: Execution, command: ExpireAttempt, given: Circums
     if command.attempt != execution.attempt:
         return _impossible(execution, f"expiring attempt {command.attempt}")
     match execution.state, command.cause:
-        case ((Dispatched() | Started()), ("lost" | "timeout")):
-            return _after_loss(execution, command)
+        case ((Dispatched() | Started()), "lost"):
+            return [lost(execution, command.execution_id, given.now_ms)]
+        case ((Dispatched(timeout_at=at) | Started(timeout_at=at)), "timeout") if _is_past(at, given):
+            return [timed_out(execution, command.execution_id, given.now_ms)]
         case AbortRequested(grace_until=until), "abort_grace" if until is None or given.now_ms >= until:
             return [events.Aborted(attempt=execution.attempt, outcome="forced")]
-        case AbortRequested(), ("lost" | "timeout"):
+        case AbortRequested(), "lost":
             return [events.Aborted(attempt=execution.attempt, outcome="lost")]
         case _:
             return _impossible(execution, f"expiring it for {command.cause}")
 
 
-def _after_loss(execution: Execution, command: ExpireAttempt) -> Decision:
-    """Code that may have run is not run again under at_most_once; else an attempt may be lost `losses_max` times."""
-    entered = isinstance(execution.state, Started)
-    again = execution.losses < execution.policy.losses_max
-    if again and not (entered and execution.policy.delivery == "at_most_once"):
-        return [events.Requeued(attempt=execution.attempt, cause=command.cause)]
-    message = _lost(execution) if command.cause == "lost" else "it took too long"
-    return [events.Failed(attempt=execution.attempt, failure=Failure(kind=command.cause, message=message))]
-
-
-def _lost(execution: Execution) -> str:
-    return (
-        f"its runner was lost in attempt {execution.attempt}, and its policy allows no more losses than that. "
-        "The runner's machine may be at fault, or the pipeline itself: one that ends its process, needs more memory "
-        "than there is, or blocks the runner's loop (an `async def` that does not await). The runner's log says more."
-    )
+def _is_past(deadline: int | None, given: Circumstances) -> bool:
+    """What has no deadline cannot miss it."""
+    return deadline is not None and given.now_ms >= deadline
 
 
 def _expire_queued(execution: Execution, command: ExpireQueued, given: Circumstances) -> Decision:
     if refusal := _stale_claim(command.claim, given):
         return refusal
-    if not isinstance(execution.state, Queued):
+    if not (isinstance(execution.state, Queued) and _is_past(execution.state.expires_at, given)):
         return _impossible(execution, "expiring it in the queue")
-    return [events.Failed(failure=Failure(kind="expired", message="it waited in the queue for too long"))]
+    message = f"it waited for a runner for more than {in_seconds(execution.policy.queue_ttl_ms)}"
+    return [events.Failed(failure=Failure(kind="expired", message=message))]
 
 
 def _stale_claim(claim: int, given: Circumstances) -> Refusal | None:
@@ -300,45 +324,45 @@ def _impossible(execution: Execution, what: str) -> Refusal:
 # --- decide: reports --------------------------------------------------------------------------------------------
 
 
-def decide_report(execution: Execution | None, report: AnyReport) -> list[Fact]:
+def decide_report(execution: Execution | None, report: AnyReport, now_ms: int) -> list[Fact]:
     """What the report changes; nothing if it is stale, repeated, or says what no longer matters."""
     if execution is None or report.attempt != execution.attempt or report.ordinal <= execution.ordinal:
         return []
     match execution.state:
         case Dispatched():
-            return _report_on_dispatched(execution, report)
+            return _report_on_dispatched(execution, report, now_ms)
         case Started():
-            return _report_on_started(execution, report)
+            return _report_on_started(execution, report, now_ms)
         case AbortRequested() as state:
             return _report_on_abort(state, report)
         case _:
             return []
 
 
-def _report_on_dispatched(execution: Execution, report: AnyReport) -> list[Fact]:
+def _report_on_dispatched(execution: Execution, report: AnyReport, now_ms: int) -> list[Fact]:
     match report:
-        case ReportStarted():
-            return [_started(report)]
-        case ReportCompleted() | ReportFailed():
-            return [_started(report), *_report_on_started(execution, report)]
+        case ReportStarted() | ReportCompleted() | ReportFailed():
+            started = _started(report, after(now_ms, execution.policy.timeout_ms))
+            following = _report_on_started(evolve(execution, started), report, now_ms)
+            return [started, *following]
         case ReportReleased():
-            return [events.Requeued(attempt=report.attempt, cause="released")]
+            return [released(execution, now_ms)]
         case _:
             return []
 
 
-def _report_on_started(execution: Execution, report: AnyReport) -> list[Fact]:
+def _report_on_started(execution: Execution, report: AnyReport, now_ms: int) -> list[Fact]:
     match report:
         case ReportWarning():
             return [_warned(report)]
         case ReportCompleted():
             return [events.Completed(attempt=report.attempt, outputs=report.outputs)]
         case ReportFailed():
-            return [_failed_or_requeued(execution, report)]
+            return [again_or_failed(execution, report.execution_id, cause_of(report.failure), report.failure, now_ms)]
         case ReportAborted():
             return [events.Aborted(attempt=report.attempt, outcome="self")]
         case ReportReleased():
-            return [_released(execution, report)]
+            return [released(execution, now_ms)]
         case _:
             return []
 
@@ -346,7 +370,7 @@ def _report_on_started(execution: Execution, report: AnyReport) -> list[Fact]:
 def _report_on_abort(state: AbortRequested, report: AnyReport) -> list[Fact]:
     match report:
         case ReportStarted() if not state.entered:
-            return [_started(report)]
+            return [_started(report, None)]  # the grace of the abort is its deadline now
         case ReportWarning():
             return [_warned(report)]
         case ReportCompleted():
@@ -360,22 +384,9 @@ def _report_on_abort(state: AbortRequested, report: AnyReport) -> list[Fact]:
             return []
 
 
-def _started(report: AnyReport) -> Fact:
-    return events.Started(attempt=report.attempt, runner=report.runner, ordinal=report.ordinal)
+def _started(report: AnyReport, timeout_at: int | None) -> Fact:
+    return events.Started(attempt=report.attempt, runner=report.runner, ordinal=report.ordinal, timeout_at=timeout_at)
 
 
 def _warned(report: ReportWarning) -> Fact:
     return events.Warned(attempt=report.attempt, ordinal=report.ordinal, message=report.message)
-
-
-def _failed_or_requeued(execution: Execution, report: ReportFailed) -> Fact:
-    if execution.failures < execution.policy.retries:
-        return events.Requeued(attempt=report.attempt, cause="failed")
-    return events.Failed(attempt=report.attempt, failure=report.failure)
-
-
-def _released(execution: Execution, report: ReportReleased) -> Fact:
-    if execution.policy.delivery == "at_most_once":
-        failure = Failure(kind="released", message="its runner was stopped, and it may run at most once")
-        return events.Failed(attempt=report.attempt, failure=failure)
-    return events.Requeued(attempt=report.attempt, cause="released")

@@ -77,7 +77,8 @@ def _decide_report(decided: Decided, record: Record, report: AnyReport) -> Decid
     if isinstance(report, ReportCompleted) and (wrong := unreadable(report.outputs)):
         raise BadRequest(f"The text of the outputs {wrong}. Runners of this release send none like that.")
     tracked = decided.state.tracked(report.execution_id)
-    facts = decide_report(tracked.execution if tracked else None, report)
+    now_ms = max(decided.state.recorded_ms, record.time_ms)
+    facts = decide_report(tracked.execution if tracked else None, report, now_ms)
     if not facts:
         return Decided(decided.state, decided.cursor, decided.outgoing, decided.ignored + 1, decided.refused)
     return append(decided, report.execution_id, facts, Cause(record.time_ms, report=report))

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field
 
 from .base import Message
 from .ids import PipelineName
-from .parts import Count, Reason, Text
+from .parts import Count, PolicyChoice, Reason, Text
 from .payload import DEPTH_MAX, json_text, too_deep
 
 PortType = Literal["string", "number", "boolean", "json", "array"]
@@ -37,6 +37,7 @@ class Definition(Declared):
     any_outputs: bool = False  # nothing tells what it returns: any dict will do
     limit: Count | None = None  # how many of it may run at once
     description: Reason | None = None
+    policy: PolicyChoice | None = None
     code: Text  # sha256 of the source, so that a changed body is a new version
 
 

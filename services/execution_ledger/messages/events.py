@@ -30,7 +30,6 @@ from .ids import ExecutionId, PipelineName
 from .parts import (
     AbortOutcome,
     Count,
-    ExpiryCause,
     Failure,
     Labels,
     Mode,
@@ -41,6 +40,7 @@ from .parts import (
     Policy,
     Reason,
     Refusal,
+    RequeueCause,
     Text,
 )
 from .payload import Payload
@@ -136,6 +136,7 @@ class Queued(Fact):
     origin: Origin | None = None
     body_digest: Text | None = None
     keyed: bool = False
+    expires_at: Time | None = None  # unless it has been dispatched by then
 
 
 class Dispatched(Fact):
@@ -143,6 +144,7 @@ class Dispatched(Fact):
     attempt: Count
     runner: Text
     claim: int
+    timeout_at: Time | None = None  # also for a runner that never starts it; its start sets it anew
 
 
 class Started(Fact):
@@ -150,6 +152,7 @@ class Started(Fact):
     attempt: Count
     runner: Text
     ordinal: int  # of the report, so that a repeated report is known for one after a replay, too
+    timeout_at: Time | None = None
 
 
 class Warned(Fact):
@@ -164,8 +167,10 @@ class Requeued(Fact):
 
     TYPE = "execution.requeued.v1"
     attempt: Count
-    cause: ExpiryCause | Literal["released", "failed"]
+    cause: RequeueCause
     not_before: Time | None = None
+    expires_at: Time | None = None  # unless it has been dispatched by then
+    failure: Failure | None = None
 
 
 class AbortRequested(Fact):

@@ -10,7 +10,8 @@ from .base import Message
 from .ids import ExecutionId, PipelineName
 from .parts import Count, Text, Whole
 
-# waiting: told to start, code not entered · running: code entered · ended: the last report is sent, not yet closed
+# waiting: told to start, code not entered (for want of a slot, or of its confirmation) · running: code entered
+# ended: the last report is sent, not yet closed
 TokenPhase = Literal["waiting", "running", "ended"]
 
 

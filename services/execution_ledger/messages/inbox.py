@@ -37,6 +37,14 @@ class Start(InboxMessage):
     mode: Mode
     options: Options
     traceparent: Text | None = None
+    delivery: Literal["at_most_once"] | None = None  # its code waits for Confirmed
+
+
+class Confirmed(InboxMessage):
+    """The attempt's `started` event was read: code that may run at most once may begin now."""
+
+    type: Literal["confirmed.v1"] = "confirmed.v1"
+    token: Token
 
 
 class Abort(InboxMessage):
@@ -52,5 +60,5 @@ class Closed(InboxMessage):
     tokens: list[Token]
 
 
-AnyInboxMessage = Start | Abort | Closed
+AnyInboxMessage = Start | Confirmed | Abort | Closed
 INBOX: TypeAdapter[AnyInboxMessage] = TypeAdapter(Annotated[AnyInboxMessage, Field(discriminator="type")])

@@ -36,21 +36,76 @@ class Status(StrEnum):
 
 TERMINAL = frozenset({Status.ABORTED, Status.FAILED, Status.COMPLETED})
 
-# How an abort ended: the code was never entered, its runner agreed, it was ended over the runner's head, its runner
-# was lost meanwhile, or the pipeline aborted itself.
-AbortOutcome = Literal["never_started", "acknowledged", "forced", "lost", "self"]
+# How an abort ended: the code was never entered, it was between two attempts, its runner agreed, it was ended over the
+# runner's head, its runner was lost meanwhile, or the pipeline aborted itself.
+AbortOutcome = Literal["never_started", "not_running", "acknowledged", "forced", "lost", "self"]
 ExpiryCause = Literal["lost", "timeout", "abort_grace"]
+# Why an attempt was over without an end of its execution. `failed`: by its code; `infrastructure`: before or around it.
+RequeueCause = ExpiryCause | Literal["released", "failed", "infrastructure"]
+
+DAY_MS = 86_400_000
+Delivery = Literal["at_least_once", "at_most_once"]
+Retries = Annotated[int, Field(ge=0, le=100)]
+LongMs = Annotated[int, Field(gt=0, le=366 * DAY_MS)]
+GraceMs = Annotated[int, Field(ge=0, le=3_600_000)]
+DelayMs = Annotated[int, Field(ge=0, le=7 * DAY_MS)]
+
+
+class Backoff(Message):
+    """How long a retry waits: `first_ms`, then `factor` times as long each time, never longer than `max_ms`.
+
+    Up to the share `jitter` of it is taken off, so that what failed together is not tried again together.
+    """
+
+    first_ms: DelayMs = 1_000
+    factor: Annotated[float, Field(ge=1, le=10)] = 2.0
+    max_ms: DelayMs = 60_000
+    jitter: Annotated[float, Field(ge=0, le=1)] = 0.2
 
 
 class Policy(Message):
-    """What may happen when an attempt does not end well. Durations are milliseconds."""
+    """What may happen when an attempt does not end well. Durations are milliseconds.
 
-    delivery: Literal["at_least_once", "at_most_once"] = "at_least_once"
-    losses_max: Annotated[int, Field(ge=0, le=100)] = 3  # lost attempts that are queued again before it fails
-    retries: Annotated[int, Field(ge=0, le=100)] = 0  # failed attempts that are queued again
-    timeout_ms: Annotated[int, Field(gt=0)] | None = None
-    queue_ttl_ms: Annotated[int, Field(gt=0)] | None = None
-    abort_grace_ms: Annotated[int, Field(ge=0, le=3_600_000)] = 10_000
+    Each kind of failure has its own number of retries: `retries` those of the code itself, `losses_max` lost attempts.
+    """
+
+    delivery: Delivery = "at_least_once"
+    losses_max: Retries = 3
+    retries: Retries = 0
+    timeout_ms: LongMs | None = None  # of an attempt
+    queue_ttl_ms: LongMs | None = None  # of each wait for a runner
+    abort_grace_ms: GraceMs = 10_000
+    timeout_retries: Retries | None = None  # None: 0
+    infrastructure_retries: Retries | None = None  # None: 3
+    backoff: Backoff | None = None  # None: Backoff()
+
+
+class PolicyChoice(Message):
+    """What a pipeline, or one request, says about its policy; None leaves the choice to who says less about it."""
+
+    delivery: Delivery | None = None
+    losses_max: Retries | None = None
+    retries: Retries | None = None
+    timeout_ms: LongMs | None = None
+    queue_ttl_ms: LongMs | None = None
+    abort_grace_ms: GraceMs | None = None
+    timeout_retries: Retries | None = None
+    infrastructure_retries: Retries | None = None
+    backoff: Backoff | None = None
+
+    def over(self, other: PolicyChoice | None) -> PolicyChoice:
+        """This choice, and the other one's where this one says nothing."""
+        said = {name: value for name in type(self).model_fields if (value := getattr(self, name)) is not None}
+        return (other or PolicyChoice()).model_copy(update=said)
+
+    def contradiction(self) -> str | None:
+        """What cannot be kept together, in words."""
+        if self.delivery == "at_most_once" and self.retries:
+            return "code that may run at most once is never retried: leave retries out, or choose at_least_once"
+        return None
+
+    def policy(self) -> Policy:
+        return Policy.model_validate(self.model_dump(exclude_none=True))
 
 
 class Options(Message):
@@ -78,11 +133,12 @@ class Origin(Message):
 
 
 class Failure(Message):
-    """Why an execution failed. `kind` is a short stable word: user, lost, internal, report_too_large, …"""
+    """Why an execution failed. `kind` is a short stable word: user, lost, timeout, expired, internal, …"""
 
     kind: Annotated[str, StringConstraints(max_length=64)]
     message: Annotated[str, StringConstraints(max_length=4_000)]
     traceback: Annotated[str, StringConstraints(max_length=16_000)] | None = None
+    final: Literal[True] | None = None  # the code said itself that trying again is of no use
 
 
 class Refusal(Message):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from execution_ledger.messages.heartbeats import HeldToken, TokenPhase
-from execution_ledger.messages.inbox import Abort, AnyInboxMessage, Closed, Start, Token
+from execution_ledger.messages.inbox import Abort, AnyInboxMessage, Closed, Confirmed, Start, Token
 from execution_ledger.messages.reports import (
     AnyReport,
     ReportAborted,
@@ -74,7 +74,8 @@ class Attempts:
         self._held_max = held_max
         self._claim = 0
         self._held: dict[Token, _Held] = {}
-        self._waiting: dict[Token, Start] = {}
+        self._waiting: dict[Token, Start] = {}  # for a slot
+        self._unconfirmed: dict[Token, Start] = {}  # in a slot, and not to be entered before they are confirmed
         self._running: dict[Token, _Held] = {}
         self._fenced: dict[Token, None] = {}
         self._last = LastReports()
@@ -106,10 +107,13 @@ class Attempts:
         match message:
             case Start():
                 return self._start(message, now_ms)
+            case Confirmed():
+                return self._confirm(message.token)
             case Abort():
                 return self._abort(message, now_ms)
             case Closed():
-                return [action for token in message.tokens for action in self._close(token)]
+                stops = [action for token in message.tokens for action in self._close(token)]
+                return [*stops, *self._fill_slots(now_ms)]
 
     def _start(self, start: Start, now_ms: int) -> list[Action]:
         if start.token in self._held:
@@ -122,12 +126,18 @@ class Attempts:
         self._waiting[start.token] = start
         return self._fill_slots(now_ms)
 
+    def _confirm(self, token: Token) -> list[Action]:
+        """One that is not waiting for this was entered already, or has ended."""
+        start = self._unconfirmed.pop(token, None)
+        return [self._enter(start)] if start else []
+
     def _abort(self, abort: Abort, now_ms: int) -> list[Action]:
         """One that was never seen is remembered as ended, so that a start which comes later is dropped."""
         held = self._held.setdefault(abort.token, _Held("waiting"))
         match held.phase:
             case "waiting":
-                return [self._end(abort.token, ReportAborted, now_ms, entered=False)]
+                ended = self._end(abort.token, ReportAborted, now_ms, entered=False)
+                return [ended, *self._fill_slots(now_ms)]
             case "running" if held.aborting or held.given_up:
                 return []
             case "running":
@@ -186,7 +196,7 @@ class Attempts:
         """Others may hold it for dead and run its attempts again: it stops them, and reports nothing of them, so that
         they count as lost (code that starves its runner's heartbeats must not be tried for ever)."""
         self._is_fenced = True
-        for token in list(self._waiting):
+        for token in [*self._waiting, *self._unconfirmed]:
             self._forget(token)
         stops = [Stop(token) for token, running in self._running.items() if running.given_up is None]
         for stop in stops:
@@ -199,7 +209,7 @@ class Attempts:
     def drain(self, now_ms: int) -> list[Action]:
         """From now on every start is given back at once."""
         self._is_draining = True
-        return [self._end(token, ReportReleased, now_ms) for token in list(self._waiting)]
+        return [self._end(token, ReportReleased, now_ms) for token in [*self._waiting, *self._unconfirmed]]
 
     def stop_running(self) -> list[Action]:
         """What ends otherwise than well after this has not had its time: it is given back."""
@@ -217,16 +227,24 @@ class Attempts:
 
     def _fill_slots(self, now_ms: int) -> list[Action]:
         actions: list[Action] = []
-        while self._waiting and len(self._running) < self._slots:
+        while self._waiting and len(self._running) + len(self._unconfirmed) < self._slots:
             token = next(iter(self._waiting))
             start = self._waiting.pop(token)
-            self._running[token] = held = self._held[token]
-            held.phase = "running"
-            actions += [Send(self._report(token, ReportStarted, now_ms)), Enter(start)]
+            actions.append(Send(self._report(token, ReportStarted, now_ms)))
+            if start.delivery == "at_most_once":
+                self._unconfirmed[token] = start
+            else:
+                actions.append(self._enter(start))
         return actions
+
+    def _enter(self, start: Start) -> Enter:
+        self._running[start.token] = held = self._held[start.token]
+        held.phase = "running"
+        return Enter(start)
 
     def _end(self, token: Token, kind: type[AnyReport], now_ms: int, **fields: Any) -> Send:
         self._waiting.pop(token, None)
+        self._unconfirmed.pop(token, None)
         self._fenced.pop(token, None)
         self._held[token].phase = "ended"
         return Send(self._report(token, kind, now_ms, **fields))
@@ -256,5 +274,6 @@ class Attempts:
     def _forget(self, token: Token) -> None:
         self._held.pop(token, None)
         self._waiting.pop(token, None)
+        self._unconfirmed.pop(token, None)
         self._fenced.pop(token, None)
         self._last.forget(token)
