@@ -19,6 +19,7 @@ from execution_ledger.messages.commands import (
     AnyCommand,
     Dispatch,
     ExpireAttempt,
+    ExpireQueued,
     ForceAbort,
     RegisterPipeline,
     RequestAbort,
@@ -86,7 +87,13 @@ class Cluster:
         self._numbers = itertools.count(1)
 
     def submit(
-        self, pipeline: str = "train", priority: int = 0, limit: int | None = None, shard: int = 1, losses_max: int = 3
+        self,
+        pipeline: str = "train",
+        priority: int = 0,
+        limit: int | None = None,
+        shard: int = 1,
+        losses_max: int = 3,
+        policy: Policy | None = None,
     ) -> str:
         execution_id = make_id(self.now_ms, shard, next(self._numbers))
         self.ask(
@@ -98,7 +105,7 @@ class Cluster:
                 inputs=json_payload({"n": 1}),
                 options=OPTIONS,
                 priority=priority,
-                policy=Policy(losses_max=losses_max),
+                policy=policy or Policy(losses_max=losses_max),
             )
         )
         return execution_id
@@ -219,6 +226,11 @@ class Dispatcher:
     def expiries(self) -> list[ExpireAttempt]:
         return [command for command in self.asked if isinstance(command, ExpireAttempt)]
 
+    @property
+    def expired(self) -> list[str]:
+        """What it asked to end in the queue."""
+        return [command.execution_id for command in self.asked if isinstance(command, ExpireQueued)]
+
     def told_of(self, kind: Kind) -> list[Token]:
         return [token for telling in self.told if telling.kind == kind for token in telling.tokens]
 
@@ -249,6 +261,10 @@ class Runner:
 
     def start(self, token: Token) -> None:
         self.listed[token] = "running"
+        self._report(ReportStarted, token)
+
+    def wait_for_confirmation(self, token: Token) -> None:
+        self.listed[token] = "waiting"
         self._report(ReportStarted, token)
 
     def complete(self, token: Token) -> None:

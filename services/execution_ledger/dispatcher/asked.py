@@ -9,21 +9,22 @@ from __future__ import annotations
 from collections import Counter, deque
 from dataclasses import dataclass
 
-from execution_ledger.messages.commands import Dispatch, ExpireAttempt
+from execution_ledger.messages.commands import Dispatch, ExpireAttempt, ExpireQueued
 from execution_ledger.messages.ids import shard_of
 
 from .board import Token
 
+AskedCommand = Dispatch | ExpireAttempt | ExpireQueued
+
 
 @dataclass(slots=True, eq=False)
 class Ask:
-    command: Dispatch | ExpireAttempt
+    """`token` is the attempt that it is about; for one that expires in the queue the attempt that will never be."""
+
+    command: AskedCommand
+    token: Token
     since_ms: int
     offset: int | None = None
-
-    @property
-    def token(self) -> Token:
-        return Token(self.command.execution_id, self.command.attempt)
 
     @property
     def shard(self) -> int:
@@ -54,8 +55,8 @@ class Asked:
         """Since when the longest of this shard's asks has waited for its trace."""
         return min((ask.since_ms for ask in self._by_token.values() if ask.shard == shard), default=None)
 
-    def add(self, command: Dispatch | ExpireAttempt, since_ms: int) -> None:
-        ask = Ask(command, since_ms)
+    def add(self, command: AskedCommand, token: Token, since_ms: int) -> None:
+        ask = Ask(command, token, since_ms)
         self.forget(ask.token)
         self._by_token[ask.token] = self._by_id[command.command_id] = ask
         self._undecided[ask.shard] += isinstance(command, Dispatch)

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Literal
 
-from execution_ledger.messages.commands import Dispatch, ExpireAttempt
+from execution_ledger.messages.commands import Dispatch, ExpireAttempt, ExpireQueued
 from execution_ledger.messages.events import (
     CommandFailed,
     CommandRejected,
@@ -23,6 +23,8 @@ from execution_ledger.messages.parts import ExpiryCause
 from .asked import Ask, Asked
 from .board import Token
 from .picture import Picture
+
+Due = ExpiryCause | Literal["queue_ttl"]
 
 _REST_MS = 5_000  # after a refusal: ledger and board disagree, so asking at once would only be refused again
 
@@ -38,7 +40,7 @@ class Asking:
         self._again: dict[Token, Ask] = {}  # perhaps never arrived: asked again with the next tick
         self._resting: dict[Token, int] = {}  # refused, and when (ms)
         self.tally = Counter[Literal["dispatch", "expire", "again", "refused"]]()
-        self.expiries = Counter[ExpiryCause]()
+        self.expiries = Counter[Due]()
 
     def undecided(self, shard: int) -> int:
         return self._asked.undecided(shard)
@@ -66,8 +68,20 @@ class Asking:
             attempt=token.attempt,
             runner=runner,
         )
-        self._asked.add(command, self._picture.now_ms)
+        self._asked.add(command, token, self._picture.now_ms)
         self.tally["dispatch"] += 1
+        return command
+
+    def expire_queued(self, token: Token, claim: int) -> ExpireQueued | None:
+        """`token` would have been its next attempt. None as for `expire`."""
+        if not self._picture.awaiting(token) or token in self._asked or token in self._resting:
+            return None
+        command = ExpireQueued(
+            command_id=self._fresh_id(), actor=self._process, claim=claim, execution_id=token.execution_id
+        )
+        self._asked.add(command, token, self._picture.now_ms)
+        self.tally["expire"] += 1
+        self.expiries["queue_ttl"] += 1
         return command
 
     def expire(self, token: Token, cause: ExpiryCause, claim: int) -> ExpireAttempt | None:
@@ -82,7 +96,7 @@ class Asking:
             attempt=token.attempt,
             cause=cause,
         )
-        self._asked.add(command, self._picture.now_ms)
+        self._asked.add(command, token, self._picture.now_ms)
         self.tally["expire"] += 1
         self.expiries[cause] += 1
         return command
@@ -108,8 +122,8 @@ class Asking:
         self._asked.forget(token)
         self._again.pop(token, None)
 
-    def tick(self, now_ms: int) -> list[Dispatch]:
-        """What has to be asked again. An expiry is not among it: it is simply still due."""
+    def tick(self, now_ms: int) -> list[Dispatch | ExpireQueued]:
+        """What has to be asked again. The expiry of an attempt is not among it: it is simply still due."""
         for token in [token for token, since_ms in self._resting.items() if now_ms - since_ms >= _REST_MS]:
             del self._resting[token]
             self._picture.requeue(token)
@@ -126,10 +140,10 @@ class Asking:
         self._again.clear()
         self._resting.clear()
 
-    def _renewed(self, ask: Ask) -> Dispatch | None:
-        if isinstance(ask.command, Dispatch) and self._picture.awaiting(ask.token):
+    def _renewed(self, ask: Ask) -> Dispatch | ExpireQueued | None:
+        if not isinstance(ask.command, ExpireAttempt) and self._picture.awaiting(ask.token):
             command = ask.command.model_copy(update={"command_id": self._fresh_id()})
-            self._asked.add(command, ask.since_ms)
+            self._asked.add(command, ask.token, ask.since_ms)
             self.tally["again"] += 1
             return command
         self._asked.forget(ask.token)

@@ -23,6 +23,8 @@ from execution_ledger.messages.events import (
     Started,
 )
 
+CAUSE_CHARS_MAX = 200
+
 
 class Token(NamedTuple):
     """What a runner holds: one attempt of one execution."""
@@ -56,6 +58,11 @@ class Execution:
     abort_reason: str | None = None
     name: str = ""
     version: int = 0  # of its pipeline
+    at_most_once: bool = False
+    not_before: int | None = None
+    expires_at: int | None = None  # in the queue
+    timeout_at: int | None = None  # on its runner
+    cause: str = ""  # why the attempt before is over, in a few words
 
     @property
     def token(self) -> Token:
@@ -64,6 +71,13 @@ class Execution:
     @property
     def dispatchable(self) -> bool:
         return self.phase is Phase.QUEUED and not self.aborting
+
+    @property
+    def deadline(self) -> int | None:
+        """By when its present phase must be over."""
+        if self.runner:
+            return self.grace_until if self.aborting else self.timeout_at
+        return self.expires_at
 
 
 class Change(NamedTuple):
@@ -79,7 +93,6 @@ class Board:
     def __init__(self) -> None:
         self._executions: dict[str, Execution] = {}
         self._live: dict[str, dict[Token, Execution]] = {}
-        self._aborting: dict[Token, Execution] = {}
 
     def apply(self, event: Event, offset: int) -> Change | None:
         """None where the event says nothing about a known execution's place here."""
@@ -104,11 +117,6 @@ class Board:
         """Those that have a live attempt, heard of or not."""
         return self._live.keys()
 
-    def past_grace(self, now_ms: int) -> list[Token]:
-        """The attempts whose abort has been ignored for as long as it may be."""
-        graces = ((token, execution.grace_until) for token, execution in self._aborting.items())
-        return [token for token, until in graces if until is not None and now_ms >= until]
-
     def _add(self, event: Event, fact: Queued, offset: int) -> Execution:
         execution = Execution(
             id=event.subject,
@@ -121,6 +129,8 @@ class Board:
             since_ms=event.recordedtime,
             name=fact.name,
             version=fact.pipeline.version,
+            at_most_once=fact.policy.delivery == "at_most_once",
+            expires_at=fact.expires_at,
         )
         self._executions[execution.id] = execution
         return execution
@@ -128,17 +138,18 @@ class Board:
     def _change(self, execution: Execution, event: Event) -> Change | None:
         match event.data:
             case Dispatched() as fact:
-                execution.attempt = fact.attempt
+                execution.attempt, execution.timeout_at = fact.attempt, fact.timeout_at
                 self._enter(execution, fact.runner)
                 self._turn(execution, Phase.DISPATCHED, event)
-            case Started():
+            case Started() as fact:
+                execution.timeout_at = fact.timeout_at
                 self._turn(execution, Phase.STARTED, event)
             case AbortRequested() as fact:
                 execution.aborting, execution.grace_until = True, fact.grace_until
                 execution.abort_reason = event.reason
-                if execution.runner:
-                    self._aborting[execution.token] = execution
-            case Requeued():
+            case Requeued() as fact:
+                execution.not_before, execution.expires_at = fact.not_before, fact.expires_at
+                execution.cause = _cause(fact)
                 return self._end_attempt(execution, Phase.QUEUED, event)
             case Completed() | Failed() | Aborted() | Quarantined():
                 del self._executions[execution.id]
@@ -164,11 +175,15 @@ class Board:
             return None
         here = self._live[execution.runner]
         del here[execution.token]
-        self._aborting.pop(execution.token, None)
         if not here:
             del self._live[execution.runner]
         execution.runner = ""
         return execution.token
+
+
+def _cause(fact: Requeued) -> str:
+    """Bounded, because the board holds it for as long as the execution lives."""
+    return f"{fact.failure.kind}: {fact.failure.message}"[:CAUSE_CHARS_MAX] if fact.failure else fact.cause
 
 
 def _reported(event: Event) -> bool:

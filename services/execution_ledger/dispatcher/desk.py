@@ -5,17 +5,17 @@ A turn comes to orders: commands for the ledgers and messages for the runners, w
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from execution_ledger.messages.commands import ClaimDispatch, Dispatch, ExpireAttempt
-from execution_ledger.messages.events import AbortRequested, Dispatched, DispatcherClaimed, Event
+from execution_ledger.messages.commands import ClaimDispatch, ExpireAttempt, ExpireQueued
+from execution_ledger.messages.events import AbortRequested, Dispatched, DispatcherClaimed, Event, Started
 from execution_ledger.messages.heartbeats import DispatcherTick, RunnerBeat
 from execution_ledger.messages.ids import shard_of
-from execution_ledger.messages.parts import ExpiryCause
 
-from .asking import Asking
+from .asked import AskedCommand
+from .asking import Asking, Due
 from .board import Change, Execution, Phase, Token
 from .claims import Claims
 from .fleet import Room
@@ -33,7 +33,7 @@ class DeskSettings:
     shards: int
     lease_ms: int
     absent_after_ms: int
-    due_max: int  # expiries a shard and turn
+    due_max: int  # deadlines looked at in a turn, and expiries a shard and turn
     address: str | None = None  # where it answers questions
 
 
@@ -41,7 +41,7 @@ class DeskSettings:
 class Orders:
     """Commands by shard, and what to tell runners; the messages' bytes are the shell's business."""
 
-    commands: list[tuple[int, Dispatch | ExpireAttempt | ClaimDispatch]] = field(default_factory=list)
+    commands: list[tuple[int, AskedCommand | ClaimDispatch]] = field(default_factory=list)
     tellings: list[Telling] = field(default_factory=list)
 
 
@@ -57,7 +57,7 @@ class Desk:
         self._settings = settings
         self._fresh_id = fresh_id
         self._orders = Orders()
-        self._due: dict[Token, ExpiryCause] = {}
+        self._due: defaultdict[int, dict[Token, Due]] = defaultdict(dict)  # by shard, in the order found
         self._claim_mark = 0
 
     # --- what was read ------------------------------------------------------------------------------------------
@@ -89,13 +89,14 @@ class Desk:
             self._orders.commands.extend(
                 (shard_of(command.execution_id), command) for command in self.asking.tick(time_ms)
             )
-            self._find_due(time_ms)
+            self._find_lost()
 
     # --- a turn -------------------------------------------------------------------------------------------------
 
     def turn(self) -> Orders:
         self._claim()
         if self.acting is not None:
+            self._find_missed()
             self._expire(self.acting)
             self._dispatch(self.acting)
         orders, self._orders = self._orders, Orders()
@@ -104,7 +105,8 @@ class Desk:
     @property
     def has_more(self) -> bool:
         """Whether the last turn left something undone, so that the next one should follow at once."""
-        return bool(self._due)
+        more_is_due = self.acting is not None and self.picture.deadlines.is_due(self.picture.now_ms)
+        return more_is_due or any(self._due.values())
 
     def to_start(self, token: Token) -> Execution | None:
         """The execution of a start that was ordered, unless that has become pointless since."""
@@ -133,15 +135,18 @@ class Desk:
             self._orders.commands.append((shard, command))
 
     def _expire(self, claim: int) -> None:
-        asked = Counter[int]()
-        for token, cause in list(self._due.items()):
-            shard = shard_of(token.execution_id)
-            if asked[shard] == self._settings.due_max:
-                continue
-            del self._due[token]
-            if command := self.asking.expire(token, cause, claim):
-                asked[shard] += 1
-                self._orders.commands.append((shard, command))
+        for shard, due in self._due.items():
+            asked = 0
+            while due and asked < self._settings.due_max:
+                token = next(iter(due))
+                if command := self._expiry(token, due.pop(token), claim):
+                    asked += 1
+                    self._orders.commands.append((shard, command))
+
+    def _expiry(self, token: Token, cause: Due, claim: int) -> ExpireAttempt | ExpireQueued | None:
+        if cause == "queue_ttl":
+            return self.asking.expire_queued(token, claim)
+        return self.asking.expire(token, cause, claim)
 
     def _dispatch(self, claim: int) -> None:
         room = self.room()
@@ -179,6 +184,8 @@ class Desk:
                 self.asking.forget(execution.token)
                 if claim == self.acting:
                     self._tell(execution.runner, "start", [execution.token])
+            case Started() if execution.at_most_once and not execution.aborting:
+                self._tell(execution.runner, "confirmed", [execution.token])
             case AbortRequested() if execution.runner:
                 self._tell(execution.runner, "abort", [execution.token])
             case _ if change.ended and not change.reported:
@@ -192,11 +199,15 @@ class Desk:
         found = repairs(heard, live, self.told)
         for token in found.starts:
             self._tell(runner, "start", [token])
+        for token in found.confirmed:
+            if self.asking.asked_ms(token) is None:  # else it is being expired
+                self._tell(runner, "confirmed", [token])
         for token in found.aborts:
             self._tell(runner, "abort", [token])
         for first in range(0, len(found.closed), _CLOSED_MAX):
             self._tell(runner, "closed", found.closed[first : first + _CLOSED_MAX])
-        self._due |= dict.fromkeys(found.lost, "lost")
+        for token in found.lost:
+            self._is_due(token, "lost")
         self.told.keep(runner, live.keys() | heard.listed | picture.slots.held_by(runner).keys())
 
     def _tell(self, runner: str, kind: Kind, tokens: Sequence[Token]) -> None:
@@ -208,14 +219,24 @@ class Desk:
 
     # --- deadlines and claims -----------------------------------------------------------------------------------
 
-    def _find_due(self, now_ms: int) -> None:
+    def _find_lost(self) -> None:
         """A runner that was never heard of has a lease from the claim on."""
         picture = self.picture
         if picture.leases.lapsed(self._claim_mark):
             for runner in picture.board.runners() - picture.fleet.names():
-                self._due |= dict.fromkeys(picture.board.live_on(runner), "lost")
-        for token in picture.board.past_grace(now_ms):
-            self._due.setdefault(token, "abort_grace")
+                for token in picture.board.live_on(runner):
+                    self._is_due(token, "lost")
+
+    def _find_missed(self) -> None:
+        for execution in self.picture.take_due(self._settings.due_max):
+            if execution.runner:
+                self._is_due(execution.token, "abort_grace" if execution.aborting else "timeout")
+            else:
+                self._is_due(Token(execution.id, execution.attempt + 1), "queue_ttl")
+
+    def _is_due(self, token: Token, cause: Due) -> None:
+        """What is due for two reasons is asked for the first one that was found."""
+        self._due[shard_of(token.execution_id)].setdefault(token, cause)
 
     def _follow_claims(self) -> None:
         if self.claims.acting == self.acting:

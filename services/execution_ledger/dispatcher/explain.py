@@ -39,6 +39,9 @@ def explain(desk: Desk, execution_id: str) -> Explanation | None:
         since=execution.since_ms,
         attempt=execution.attempt,
         runner=execution.runner or None,
+        not_before=execution.not_before if desk.picture.is_backing_off(execution) else None,
+        expires_at=None if execution.runner else execution.expires_at,
+        timeout_at=execution.timeout_at if execution.runner else None,
         reasons=_reasons(desk, execution),
         place=place(desk, execution),
         limit=limit_use(desk, execution.pipeline),
@@ -93,6 +96,8 @@ def _reasons(desk: Desk, execution: Execution) -> list[Why]:
     if execution.runner:
         silent = _runner_is_silent(desk, execution.runner)
         return [_under_way(desk, execution), *([silent] if silent else [])]
+    if waits := _waits_for_time(desk, execution):
+        return [waits]
     following = Token(execution.id, execution.attempt + 1)
     if (asked_ms := desk.asking.asked_ms(following)) is not None:
         return [_asked(desk, execution, asked_ms)]
@@ -110,8 +115,15 @@ def _under_way(desk: Desk, execution: Execution) -> Why:
     if execution.aborting:
         return Why(code="aborting", text=f"It was asked to end. {runner} {_grace(desk, execution)}.")
     if execution.phase is Phase.STARTED:
-        return Why(code="running", text=f"It runs on {runner}, started {ago}.")
+        return Why(code="running", text=f"It runs on {runner}, started {ago}.{_left(desk, execution)}")
     return Why(code="dispatched", text=f"It was dispatched to {runner} {ago}, and has not started yet.")
+
+
+def _left(desk: Desk, execution: Execution) -> str:
+    if execution.timeout_at is None:
+        return ""
+    left_ms = execution.timeout_at - desk.picture.now_ms
+    return f" It has {duration(left_ms)} left." if left_ms > 0 else " Its time is over: it is ended now."
 
 
 def _grace(desk: Desk, execution: Execution) -> str:
@@ -136,6 +148,20 @@ def _runner_is_silent(desk: Desk, name: str) -> Why | None:
 
 
 # --- it waits ---------------------------------------------------------------------------------------------------
+
+
+def _waits_for_time(desk: Desk, execution: Execution) -> Why | None:
+    now_ms = desk.picture.now_ms
+    if execution.expires_at is not None and now_ms >= execution.expires_at:
+        return Why(code="expiring", text="It has waited for a runner for longer than it may: it is ended now.")
+    if execution.not_before is None or not desk.picture.is_backing_off(execution):
+        return None
+    text = f"Attempt {execution.attempt} is over ({execution.cause.rstrip('.')})."
+    return Why(
+        code="not_before",
+        text=f"{text} Attempt {execution.attempt + 1} may begin in {duration(execution.not_before - now_ms)}.",
+        next=f"If that would fail, too, end it: exledger abort {execution.name}",
+    )
 
 
 def _asked(desk: Desk, execution: Execution, asked_ms: int) -> Why:

@@ -86,7 +86,7 @@ def _asks(desk: Desk, post: Post) -> Iterator[Metric]:
     )
     yield counts(
         "exledger_dispatcher_expiries",
-        "Attempts asked to be expired, by cause.",
+        "Deadlines and losses that a ledger was asked to act on, by cause.",
         ("cause",),
         {(cause,): count for cause, count in asking.expiries.items()},
     )

@@ -5,10 +5,13 @@ What an active dispatcher has asked for but not yet read back shows here only as
 
 from __future__ import annotations
 
+from itertools import islice
+
 from execution_ledger.messages.events import Dispatched, Event, PipelineRegistered, Queued
 from execution_ledger.messages.heartbeats import HeldToken
 
-from .board import Board, Change, Execution, Token
+from .board import Board, Change, Execution, Phase, Token
+from .deadlines import Deadlines
 from .fleet import Fleet
 from .leases import Leases
 from .limits import Limits, Slots
@@ -16,11 +19,14 @@ from .queue import Queue
 from .repair import Heard
 from .told import Told
 
+AGAIN_MS = 2_000  # what is due and has not ended by then is named again: what was asked may never have arrived
+
 
 class Picture:
     def __init__(self, lease_ms: int) -> None:
         self.board = Board()
         self.queue = Queue()
+        self.deadlines = Deadlines()
         self.limits = Limits()
         self.slots = Slots()
         self.fleet = Fleet(quiet_ms=lease_ms // 3)
@@ -59,6 +65,23 @@ class Picture:
         self.fleet.keep_lapsed(self.board.runners())
         return gone
 
+    def take_due(self, count_max: int) -> list[Execution]:
+        """Of so many that are due, those that missed a deadline. A backoff that is over is none: it joins the queue."""
+        missed = []
+        for execution_id in islice(self.deadlines.take_due(self.now_ms), count_max):
+            execution = self.board.get(execution_id)
+            assert execution, "what has a deadline is on the board"
+            if execution.deadline is None or self.now_ms < execution.deadline:
+                self._line_up(execution)
+            else:
+                self.queue.drop(execution_id)
+                self.deadlines.set(execution_id, self.now_ms + AGAIN_MS)
+                missed.append(execution)
+        return missed
+
+    def is_backing_off(self, execution: Execution) -> bool:
+        return execution.dispatchable and execution.not_before is not None and self.now_ms < execution.not_before
+
     def requeue(self, token: Token) -> None:
         """Back into the queue with the execution whose next attempt this would have been."""
         if execution := self.awaiting(token):
@@ -78,10 +101,18 @@ class Picture:
             self.slots.hold(change.ended, event.recordedtime)
         if isinstance(event.data, Dispatched):
             self.slots.take(execution.token, execution.runner, execution.pipeline)
-        if execution.dispatchable:
+        self._line_up(execution)
+
+    def _line_up(self, execution: Execution) -> None:
+        if execution.dispatchable and not self.is_backing_off(execution):
             self.queue.add(execution)
         else:
             self.queue.drop(execution.id)
+        if execution.phase is Phase.ENDED:
+            self.deadlines.set(execution.id, None)
+        else:
+            backing_off = self.is_backing_off(execution)
+            self.deadlines.set(execution.id, execution.not_before if backing_off else execution.deadline)
 
     def _hold_unknown(self, heard: Heard) -> None:
         """A runner that is heard for the first time, or again, may still run what was ended without it."""

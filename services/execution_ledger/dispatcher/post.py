@@ -7,9 +7,10 @@ from typing import Any
 
 from execution_ledger.log.protocol import Lane, Log, Outgoing, Topic
 from execution_ledger.messages import inbox
-from execution_ledger.messages.commands import ClaimDispatch, Dispatch, ExpireAttempt
+from execution_ledger.messages.commands import ClaimDispatch
 from execution_ledger.messages.events import Event
 
+from .asked import AskedCommand
 from .board import Token
 from .desk import Desk, Orders
 from .fetching import Fetcher
@@ -65,6 +66,8 @@ class Post:
                 self._start(telling, queued)
             case "start":
                 self._fetcher.want(telling)
+            case "confirmed":
+                self._confirm(telling)
             case "abort":
                 execution = self._desk.picture.board.live(first)
                 reason = execution.abort_reason if execution else None
@@ -82,6 +85,15 @@ class Post:
         else:
             self._desk.told.unsent(telling)
 
+    def _confirm(self, telling: Telling) -> None:
+        """Not where the attempt has ended meanwhile, or is to be aborted."""
+        execution = self._desk.picture.board.live(telling.tokens[0])
+        if execution is None or execution.aborting:
+            self._desk.told.unsent(telling)
+            return
+        token, claim = _inbox_token(telling.tokens[0]), self._desk.acting or 0
+        self._put(telling, inbox.Confirmed(runner=telling.runner, claim=claim, token=token))
+
     def _put(self, telling: Telling, message: inbox.AnyInboxMessage) -> None:
         """A runner that has gone meanwhile, or names an inbox that does not exist, cannot be told."""
         partition = self._desk.picture.fleet.inbox_of(telling.runner)
@@ -96,6 +108,6 @@ def _inbox_token(token: Token) -> inbox.Token:
     return inbox.Token(execution_id=token.execution_id, attempt=token.attempt)
 
 
-def _command_record(command: Dispatch | ExpireAttempt | ClaimDispatch) -> Outgoing:
+def _command_record(command: AskedCommand | ClaimDispatch) -> Outgoing:
     headers = (("type", command.type.encode()), ("commandid", command.command_id.encode()))
     return Outgoing(command.subject.encode(), command.model_dump_json(exclude_none=True).encode(), headers)

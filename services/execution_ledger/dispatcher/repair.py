@@ -21,15 +21,19 @@ class Heard:
     beat: RunnerBeat
     time_ms: int
     listed: frozenset[Token]
+    waiting: frozenset[Token]  # of these: those whose code is not entered
 
     @classmethod
     def of(cls, beat: RunnerBeat, time_ms: int) -> Heard:
-        return cls(beat, time_ms, frozenset(Token(held.execution_id, held.attempt) for held in beat.tokens))
+        phases = {Token(held.execution_id, held.attempt): held.phase for held in beat.tokens}
+        waiting = frozenset(token for token, phase in phases.items() if phase == "waiting")
+        return cls(beat, time_ms, frozenset(phases), waiting)
 
 
 @dataclass(frozen=True, slots=True)
 class Repairs:
     starts: list[Token] = field(default_factory=list)
+    confirmed: list[Token] = field(default_factory=list)
     aborts: list[Token] = field(default_factory=list)
     lost: list[Token] = field(default_factory=list)
     closed: list[Token] = field(default_factory=list)
@@ -44,7 +48,9 @@ def repairs(heard: Heard, live: Mapping[Token, Execution], told: Told) -> Repair
             if told.may_tell(runner, "abort", token, inbox_offset):
                 found.aborts.append(token)
         elif token in heard.listed:
-            continue
+            unconfirmed = execution.at_most_once and execution.phase is Phase.STARTED and token in heard.waiting
+            if unconfirmed and told.may_tell(runner, "confirmed", token, inbox_offset):
+                found.confirmed.append(token)
         elif execution.phase is Phase.DISPATCHED:
             if told.may_tell(runner, "start", token, inbox_offset):
                 found.starts.append(token)

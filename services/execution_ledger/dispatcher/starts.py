@@ -66,4 +66,5 @@ def start_message(execution: Execution, queued: Event, claim: int) -> inbox.Star
         mode=fact.mode,
         options=fact.options,
         traceparent=queued.traceparent,
+        delivery="at_most_once" if fact.policy.delivery == "at_most_once" else None,
     )

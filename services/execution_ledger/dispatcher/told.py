@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 from .board import Token
 
 # claim: nothing but the sender's claim. Once it is read, whatever an earlier dispatcher sent is dropped.
-Kind = Literal["start", "abort", "closed", "claim"]
+Kind = Literal["start", "confirmed", "abort", "closed", "claim"]
 NO_TOKEN = Token("", 0)  # what a message of the kind `claim` is about
 
 

@@ -23,6 +23,8 @@ ReasonCode = Literal[
     "slots_taken",
     "limit_taken",
     "ledger_away",
+    "not_before",
+    "expiring",
     "refused",
     "asked",
     "turn",
@@ -91,6 +93,9 @@ class Explanation(Message):
     since: Time
     attempt: int
     runner: str | None = None
+    not_before: Time | None = None  # while it waits for its next attempt
+    expires_at: Time | None = None  # while it waits for a runner
+    timeout_at: Time | None = None  # while it has one
     reasons: list[Why]
     place: Place | None = None
     limit: LimitUse | None = None
