@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .sdk.client import Client
-    from .sdk.context import Context
+    from .sdk.context import Context, NoRetry
     from .sdk.ending import ExecutionAborted, ExecutionFailed
     from .sdk.pipeline import Pipeline, pipeline
 
-__all__ = ["Client", "Context", "ExecutionAborted", "ExecutionFailed", "Pipeline", "pipeline"]
+__all__ = ["Client", "Context", "ExecutionAborted", "ExecutionFailed", "NoRetry", "Pipeline", "pipeline"]
 
 _HOMES = {
     "Client": "sdk.client",
     "Context": "sdk.context",
     "ExecutionAborted": "sdk.ending",
     "ExecutionFailed": "sdk.ending",
+    "NoRetry": "sdk.context",
     "Pipeline": "sdk.pipeline",
     "pipeline": "sdk.pipeline",
 }

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from contract.events_builder import ACTOR, History
+from contract.events_builder import ACTOR, BEGIN_MS, History
 from contract.store_case import (
     COMPLETED,
     DISPATCHED,
@@ -33,7 +33,7 @@ from execution_ledger.messages.events import (
     Started,
     Warned,
 )
-from execution_ledger.messages.parts import Failure, Origin, Outcome, Refusal
+from execution_ledger.messages.parts import Failure, Origin, Outcome, Policy, Refusal
 from execution_ledger.messages.payload import json_payload
 from execution_ledger.projector.rows import fold
 from execution_ledger.projector.store import ViewStore
@@ -136,6 +136,42 @@ class RowsContract(StoreCase):
         row = await self.execution(store, execution)
         assert (row["attempt"], row["runner"], row["started_at"], row["losses"]) == (2, "runner-2", at_ms(6), 1)
 
+    async def test_a_retry_shows_when_it_may_begin_and_why_it_is_one(self, store: ViewStore) -> None:
+        history = History()
+        policy = Policy(retries=2, timeout_ms=9)
+        execution = history.queue(policy=policy)
+        history.add(execution, Dispatched(attempt=1, runner="r", claim=1, timeout_at=BEGIN_MS + 11))
+        await project(store, history)
+        assert (await self.execution(store, execution))["timeout_at"] == at_ms(11)
+        failure = Failure(kind="user", message="no\x00luck", traceback="…")
+        history.add(execution, Started(attempt=1, runner="r", ordinal=1, timeout_at=BEGIN_MS + 12))
+        history.add(execution, Requeued(attempt=1, cause="failed", not_before=BEGIN_MS + 500, failure=failure))
+        await project(store, history)
+        row = await self.execution(store, execution)
+        assert (row["not_before"], row["timeout_at"], row["status"]) == (at_ms(500), None, "queued")
+        assert Policy.model_validate_json(row["policy"]) == policy
+        (attempt,) = await self.rows(store, "attempts")
+        assert (attempt["status"], attempt["cause"], attempt["message"]) == ("requeued", "failed", "no\ufffdluck")
+        history.add(execution, Dispatched(attempt=2, runner="r", claim=1), Requeued(attempt=2, cause="lost"))
+        await project(store, history)
+        assert (await self.execution(store, execution))["not_before"] is None
+
+    async def test_a_deadline_does_not_depend_on_how_events_came_together(self, store: ViewStore) -> None:
+        apart, together = History(shard=1), History(shard=2)
+        facts = [
+            Dispatched(attempt=1, runner="r", claim=1, timeout_at=BEGIN_MS + 9),
+            AbortRequested(attempt=1),
+            STARTED,
+        ]
+        one, other = apart.queue(), together.queue()
+        for fact in facts:
+            apart.add(one, fact)
+            await project(store, apart)
+        together.add(other, *facts)
+        await project(store, together)
+        deadlines = {(await self.execution(store, each))["timeout_at"] for each in (one, other)}
+        assert deadlines == {at_ms(9)}
+
     async def test_losses_add_up_over_batches(self, store: ViewStore) -> None:
         history = History()
         execution = history.queue()
@@ -158,7 +194,7 @@ class RowsContract(StoreCase):
         assert (row["status"], row["started_at"]) == ("abort_requested", at_ms(4))
         assert [live["status"] for live in await self.rows(store, "live_executions")] == ["abort_requested"]
 
-    @pytest.mark.parametrize("outcome", ["never_started", "acknowledged", "forced", "lost", "self"])
+    @pytest.mark.parametrize("outcome", ["never_started", "not_running", "acknowledged", "forced", "lost", "self"])
     async def test_an_abort_says_how_it_went_and_who_asked_first(self, store: ViewStore, outcome: Any) -> None:
         history = History()
         execution = history.queue()

@@ -7,7 +7,7 @@ import itertools
 import random
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from prometheus_client import CollectorRegistry
 
@@ -39,7 +39,14 @@ def a_token(shard: int = 1, attempt: int = 1) -> Token:
     return Token(execution_id=make_id(1_700_000_000_000, shard, next(_numbers)), attempt=attempt)
 
 
-def a_start(token: Token, pipeline: Pipeline | None = None, runner: str = "r", claim: int = 1, **inputs: Any) -> Start:
+def a_start(
+    token: Token,
+    pipeline: Pipeline | None = None,
+    runner: str = "r",
+    claim: int = 1,
+    delivery: Literal["at_most_once"] | None = None,
+    **inputs: Any,
+) -> Start:
     name, digest = (pipeline.name, pipeline.digest) if pipeline else ("train", "d")
     return Start(
         runner=runner,
@@ -50,6 +57,7 @@ def a_start(token: Token, pipeline: Pipeline | None = None, runner: str = "r", c
         inputs=json_payload(inputs),
         mode="production",
         options=OPTIONS,
+        delivery=delivery,
     )
 
 

@@ -72,6 +72,29 @@ def exledger(*arguments: str) -> Result:
     return CliRunner().invoke(app, arguments)
 
 
+def test_run_says_its_policy_in_the_words_of_people(ledger: FakeLedger) -> None:
+    ledger.on("POST", "/v1/executions", QUEUED, status=201)
+    result = exledger(
+        *("run", "double", "-i", "n=21", "--timeout", "10m", "--retries", "2"),
+        *("--backoff", "1.5", "--queue-ttl", "2h", "--at-most-once"),
+    )
+    assert result.exit_code == 0
+    assert ledger.posted()[0]["policy"] == {
+        "timeout_ms": 600_000,
+        "retries": 2,
+        "backoff": {"first_ms": 1_500},
+        "queue_ttl_ms": 7_200_000,
+        "delivery": "at_most_once",
+    }
+
+
+def test_a_duration_that_is_none_is_refused_in_words(ledger: FakeLedger) -> None:
+    result = exledger("run", "double", "-i", "n=21", "--timeout", "soon")
+    assert result.exit_code == 2
+    assert "'soon' is no duration. Write seconds" in result.stderr
+    assert not ledger.posted()
+
+
 def test_run_sends_inputs_by_their_declared_types(ledger: FakeLedger) -> None:
     ledger.on("POST", "/v1/executions", QUEUED, status=201)
     result = exledger("run", "double", "-i", "n=21", "-i", "code=7", "--twin", "pump-1", "--label", "team=a")
@@ -145,7 +168,7 @@ def test_a_bad_end_is_exit_code_1(ledger: FakeLedger, end: dict[str, Any], told:
 def test_the_end_of_the_timeout_is_exit_code_4_and_no_failure(ledger: FakeLedger) -> None:
     ledger.on("POST", "/v1/executions", QUEUED)
     ledger.on("GET", f"/v1/executions/{ID}", execution("started"))
-    result = exledger("run", "double", "-i", "n=21", "--wait", "--timeout", "0")
+    result = exledger("run", "double", "-i", "n=21", "--wait", "--wait-for", "0")
     assert result.exit_code == 4
     assert "started" in result.stdout
 
@@ -172,7 +195,7 @@ def test_a_run_that_is_not_decided_is_asked_for_again_with_its_key(
 
 def test_a_run_that_is_never_decided_is_exit_code_4(ledger: FakeLedger) -> None:
     ledger.on("POST", "/v1/executions", RECEIVED)
-    assert exledger("run", "double", "-i", "n=21", "--wait", "--timeout", "0").exit_code == 4
+    assert exledger("run", "double", "-i", "n=21", "--wait", "--wait-for", "0").exit_code == 4
 
 
 def test_an_unknown_pipeline_is_exit_code_2_and_tells_what_the_ledger_says(ledger: FakeLedger) -> None:

@@ -38,11 +38,11 @@ def test_children_come_in_the_order_of_the_request_with_ids_made_from_the_batch(
 
 def test_one_bad_child_is_named_and_nothing_exists() -> None:
     async def scenario(stage: Stage) -> None:
-        requests = [double(1), double("two"), double(3, pipeline="nobody"), double(4, options={"retries": 1})]
+        requests = [double(1), double("two"), double(3, pipeline="nobody"), double(4, options={"pool": "gpu"})]
         problem = await problem_of(stage.callers.open_batch(requests, "ada"))
         assert [error.field for error in problem.errors] == ["executions[2].pipeline"]
         problem = await problem_of(stage.callers.open_batch([*requests[:2], requests[3]], "ada"))
-        assert [error.field for error in problem.errors] == ["executions[1].inputs.n", "executions[2].options.retries"]
+        assert [error.field for error in problem.errors] == ["executions[1].inputs.n", "executions[2].options.pool"]
         assert not [event for event in await stage.history() if event.data.TYPE == "batch.opened.v1"]
 
     on_stage(scenario)

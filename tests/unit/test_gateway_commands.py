@@ -14,7 +14,7 @@ from execution_ledger.gateway.traces import Trace, Traces, Waiter
 from execution_ledger.log.protocol import Lane, Outgoing, Topic
 from execution_ledger.messages.events import encode_event
 from execution_ledger.messages.ids import command_id_of_key, make_id, name_of, shard_of, shard_of_key
-from execution_ledger.messages.parts import Outcome, Status
+from execution_ledger.messages.parts import Backoff, Outcome, Policy, PolicyChoice, Status
 from execution_ledger.messages.position import Position, covers
 from unit.gateway_stage import DECIDE_WAIT_S, DOUBLE, SHARDS, TWO_INPUTS, Stage, double, on_stage, problem_of
 
@@ -296,15 +296,45 @@ def test_aborting_what_does_not_exist_is_a_404(shard: int, decided_by_ledger: bo
     on_stage(scenario)
 
 
-@pytest.mark.parametrize(
-    ("option", "value"),
-    [("delivery", "at_most_once"), ("retries", 2), ("timeout_ms", 5), ("queue_ttl_ms", 5), ("pool", "gpu")],
-)
-def test_what_no_service_obeys_yet_is_refused(option: str, value: object) -> None:
+def test_what_no_service_obeys_yet_is_refused() -> None:
     async def scenario(stage: Stage) -> None:
-        problem = await problem_of(stage.submit(options={option: value}))
-        assert [error.field for error in problem.errors] == [f"options.{option}"]
+        problem = await problem_of(stage.submit(options={"pool": "gpu"}))
+        assert [error.field for error in problem.errors] == ["options.pool"]
         assert "not yet available" in problem.detail
+        assert not await stage.queued()
+
+    on_stage(scenario)
+
+
+def test_a_request_says_its_policy_and_its_pipeline_the_rest() -> None:
+    async def scenario(stage: Stage) -> None:
+        declared = PolicyChoice(retries=4, timeout_ms=60_000, abort_grace_ms=5, backoff=Backoff(first_ms=7))
+        await stage.callers.register(DOUBLE.model_copy(update={"code": "c9", "policy": declared}), "ada")
+        await stage.submit()
+        await stage.submit(policy={"timeout_ms": 5, "queue_ttl_ms": 9})
+        await stage.submit(policy={"delivery": "at_most_once"})
+        policies = [event.data.policy for event in sorted(await stage.queued(), key=lambda event: event.recordedtime)]
+        own = Policy(retries=4, timeout_ms=60_000, abort_grace_ms=5, backoff=Backoff(first_ms=7))
+        assert policies == [
+            own,
+            own.model_copy(update={"timeout_ms": 5, "queue_ttl_ms": 9}),
+            own.model_copy(update={"delivery": "at_most_once", "retries": 0}),
+        ]
+
+    on_stage(scenario)
+
+
+def test_at_most_once_and_retries_contradict_each_other() -> None:
+    async def scenario(stage: Stage) -> None:
+        problem = await problem_of(stage.submit(policy={"delivery": "at_most_once", "retries": 1}))
+        assert [error.field for error in problem.errors] == ["policy.retries"]
+        both = PolicyChoice(delivery="at_most_once", retries=1)
+        problem = await problem_of(stage.callers.register(DOUBLE.model_copy(update={"policy": both}), "ada"))
+        assert [error.field for error in problem.errors] == ["policy.retries"]
+        declared = DOUBLE.model_copy(update={"policy": PolicyChoice(delivery="at_most_once")})
+        await stage.callers.register(declared, "ada")
+        problem = await problem_of(stage.submit(policy={"retries": 1}))
+        assert [error.field for error in problem.errors] == ["policy.retries"]
         assert not await stage.queued()
 
     on_stage(scenario)
@@ -335,12 +365,10 @@ def test_too_many_undecided_commands_are_not_taken_in() -> None:
 def test_modes_have_their_rights_and_a_request_can_change_each() -> None:
     async def scenario(stage: Stage) -> None:
         await stage.submit(mode="experiment")
-        await stage.submit(mode="production", options={"plot": True, "losses_max": 0, "abort_grace_ms": 5})
+        await stage.submit(mode="production", options={"plot": True})
         rights = {event.data.mode: event.data.options.model_dump() for event in await stage.queued()}
         assert rights["experiment"] == {"train": True, "plot": True, "write": False}
         assert rights["production"] == {"train": False, "plot": True, "write": True}
-        [policy] = [event.data.policy for event in await stage.queued() if event.data.mode == "production"]
-        assert (policy.losses_max, policy.abort_grace_ms) == (0, 5)
 
     on_stage(scenario)
 

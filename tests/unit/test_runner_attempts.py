@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from execution_ledger.messages.inbox import Abort, Closed, Token
+from execution_ledger.messages.inbox import Abort, Closed, Confirmed, Start, Token
 from execution_ledger.messages.parts import Failure
 from execution_ledger.messages.payload import json_payload
 from execution_ledger.messages.reports import (
@@ -283,3 +283,81 @@ def test_last_reports_stay_within_their_budget() -> None:
     for token in tokens:
         last.keep(token, ReportStarted(**token.model_dump(), ordinal=1, runner="r", time=NOW))
     assert [len(last.again(token, Send)) for token in tokens] == [0, 1, 1]
+
+
+# --- at most once -----------------------------------------------------------------------------------------------
+
+
+def once(token: Token) -> Start:
+    return a_start(token, delivery="at_most_once")
+
+
+def confirmed(token: Token, claim: int = 1) -> Confirmed:
+    return Confirmed(runner="r", claim=claim, token=token)
+
+
+def unconfirmed(slots: int = 10) -> tuple[Attempts, Token]:
+    attempts, token = Attempts("r", slots, HELD_MAX), a_token()
+    attempts.receive(once(token), NOW)
+    return attempts, token
+
+
+def test_code_that_may_run_at_most_once_is_entered_only_when_its_start_is_confirmed_and_only_once() -> None:
+    attempts, token = Attempts("r", 10, HELD_MAX), a_token()
+    actions = attempts.receive(once(token), NOW)
+    assert [type(report) for report in sent(actions)] == [ReportStarted]
+    assert entered(actions) == []
+    assert phases(attempts) == {token: "waiting"}
+    assert entered(attempts.receive(confirmed(token), NOW)) == [token]
+    assert phases(attempts) == {token: "running"}
+    assert attempts.receive(confirmed(token), NOW) == []
+    attempts.stopped(token, DONE, NOW)
+    assert attempts.receive(confirmed(token), NOW) == []
+
+
+def test_a_repeated_start_is_not_a_confirmation() -> None:
+    attempts, token = unconfirmed()
+    actions = attempts.receive(once(token), NOW)
+    assert [type(report) for report in sent(actions)] == [ReportStarted]
+    assert entered(actions) == []
+
+
+def test_a_confirmation_of_what_is_not_held_or_of_an_older_claim_enters_nothing() -> None:
+    attempts, token = unconfirmed()
+    assert attempts.receive(confirmed(a_token()), NOW) == []
+    attempts.receive(an_abort(a_token(), claim=5), NOW)
+    assert attempts.receive(confirmed(token, claim=4), NOW) == []
+    assert entered(attempts.receive(confirmed(token, claim=5), NOW)) == [token]
+
+
+def test_what_waits_for_its_confirmation_has_a_slot() -> None:
+    attempts, first = unconfirmed(slots=1)
+    second = a_token()
+    assert attempts.receive(a_start(second), NOW) == []
+    assert entered(attempts.receive(closed(first), NOW)) == [second]
+
+
+def test_an_abort_before_the_confirmation_ends_it_and_gives_its_slot_away() -> None:
+    attempts, first = unconfirmed(slots=1)
+    second = a_token()
+    attempts.receive(a_start(second), NOW)
+    actions = attempts.receive(an_abort(first), NOW)
+    (answer, _) = sent(actions)
+    assert isinstance(answer, ReportAborted)
+    assert not answer.entered
+    assert entered(actions) == [second]
+    assert attempts.receive(confirmed(first), NOW) == []
+
+
+def test_fencing_forgets_what_waits_for_its_confirmation() -> None:
+    attempts, token = unconfirmed()
+    assert attempts.fence() == []
+    assert phases(attempts) == {}
+    attempts.unfence()
+    assert attempts.receive(confirmed(token), NOW) == []
+
+
+def test_draining_gives_back_what_waits_for_its_confirmation() -> None:
+    attempts, token = unconfirmed()
+    assert [type(report) for report in sent(attempts.drain(NOW))] == [ReportReleased]
+    assert attempts.receive(confirmed(token), NOW) == []

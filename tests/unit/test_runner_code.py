@@ -15,7 +15,7 @@ from execution_ledger.messages.reports import (
     ReportStarted,
     ReportWarning,
 )
-from execution_ledger.sdk.context import Aborted, Context
+from execution_ledger.sdk.context import Aborted, Context, NoRetry
 from execution_ledger.sdk.pipeline import pipeline
 from unit.runner_stage import TIMEOUT_S, Stage
 
@@ -189,3 +189,19 @@ async def test_warnings_come_from_loop_and_threads_in_order_before_the_end() -> 
         reports = await stage.reports(await stage.start(), 5)
         assert [report.message for report in reports if isinstance(report, ReportWarning)] == ["one", "two", "three ?"]
         assert isinstance(reports[-1], ReportCompleted)
+
+
+async def test_code_can_say_that_trying_again_is_of_no_use() -> None:
+    class NoSuchPump(NoRetry):
+        pass
+
+    @pipeline
+    async def fetch(context: Context) -> None:
+        raise NoSuchPump("pump-7") if context.attempt == 1 else ValueError("busy")
+
+    async with Stage(fetch).running() as stage:
+        token = await stage.start()
+        failure = (await stage.report(token, ReportFailed)).failure
+        assert (failure.kind, failure.message, failure.final) == ("user", "NoSuchPump: pump-7", True)
+        again = await stage.start(token.model_copy(update={"attempt": 2}))
+        assert (await stage.report(again, ReportFailed)).failure.final is None

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from execution_ledger import Context, pipeline
-from execution_ledger.gateway.requests import AbortRequest, ExecutionRequest, OptionsRequest
-from execution_ledger.messages.parts import TERMINAL
+from execution_ledger.gateway.requests import AbortRequest, ExecutionRequest
+from execution_ledger.messages.parts import TERMINAL, PolicyChoice
 from execution_ledger.settings import Settings
 from execution_ledger.trials.simulate.cluster import Cluster
 from execution_ledger.trials.simulate.loop import VirtualLoop
@@ -59,7 +59,7 @@ async def submitted(cluster: Cluster, name: str, number: int) -> str:
     request = ExecutionRequest(
         pipeline=name,
         inputs={"n": number} if takes_number else {},
-        options=OptionsRequest(losses_max=10),
+        policy=PolicyChoice(losses_max=10),
     )
     answer = await cluster.callers.submit(request, actor="ada", key=f"key-{name}-{number}")
     return answer.subject

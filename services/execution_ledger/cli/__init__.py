@@ -1,7 +1,7 @@
 """The command line: one file per noun, and one place where errors become a line and an exit code.
 
 Exit codes: 0 done · 1 an execution ended badly, or something is broken · 2 what was asked cannot be done · 3 the ledger
-cannot be reached or cannot answer now · 4 an execution is still running at the end of --timeout · 130 Ctrl-C.
+cannot be reached or cannot answer now · 4 an execution is still running at the end of --wait-for · 130 Ctrl-C.
 """
 
 from __future__ import annotations

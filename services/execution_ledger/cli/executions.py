@@ -47,7 +47,8 @@ def get(which: Which, data_dir: DataDir = DEFAULT_FOLDER, as_json: AsJson = Fals
         show_json(record)
     else:
         readable = (
-            _readable_attempts(record["attempts"])
+            _readable_policy(record)
+            | _readable_attempts(record["attempts"])
             | _readable_warnings(record["warnings"])
             | _readable_failure(record["failure"])
         )
@@ -104,9 +105,15 @@ def events(which: Which, data_dir: DataDir = DEFAULT_FOLDER, as_json: AsJson = F
             show_table(("TIME", "EVENT", "ATTEMPT", "WHO", "WHY", "SEQUENCE"), [_event_row(each) for each in history])
 
 
+def _readable_policy(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what is not set; when it is tried again only while it waits for that."""
+    waits = record["status"] == "queued" and record["not_before"]
+    return {"policy": filled(record["policy"]), "not_before": date_time(record["not_before"]) if waits else None}
+
+
 def _readable_attempts(attempts: list[dict[str, Any]]) -> dict[str, str]:
     """One line each: its number, where it is, on which runner, and why it is over."""
-    told = [[str(each["attempt"]), each["status"], each["runner"], each["cause"]] for each in attempts]
+    told = [[str(each["attempt"]), each["status"], each["runner"], each["cause"], each["message"]] for each in attempts]
     return {"attempts": "\n".join("  ".join(filter(None, words)) for words in told)}
 
 

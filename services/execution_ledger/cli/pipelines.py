@@ -55,6 +55,7 @@ def _show(record: dict[str, Any], as_json: bool) -> None:
         "version": record["version"],
         "description": definition.get("description"),
         "limit": definition.get("limit"),
+        "policy": filled(definition.get("policy") or {}),
         "registered": date_time(record["registered_at"]),
         "by": record["registered_by"],
         "digest": record["digest"],

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..sdk.address import DEFAULT_FOLDER, pipeline_path
+from ..sdk.durations import duration_ms
 from ..sdk.waiting import ENDED, RECEIVED, post_until_decided, until_end
 from .connection import DataDir, connect
 from .inputs import parse_inputs, parse_labels
@@ -18,6 +19,7 @@ from .output import AsJson, console, show_error, show_fields, show_json, show_no
 if TYPE_CHECKING:
     from ..sdk.http import Connection
 
+DURATION = "DURATION"
 ENDED_BADLY = 1
 STILL_RUNNING = 4
 
@@ -40,12 +42,18 @@ def run(
     wait: Annotated[
         bool, typer.Option("--wait", help="Follow it to its end; exit code 1 unless it completes.")
     ] = False,
-    timeout: Annotated[float, typer.Option(min=0.0, help="With --wait: seconds, then exit code 4.")] = 3_600.0,
+    wait_for: Annotated[float, typer.Option(min=0.0, help="With --wait: seconds, then exit code 4.")] = 3_600.0,
+    timeout: Annotated[str | None, typer.Option(metavar=DURATION, help="Of an attempt: 90s, 10m, 2h.")] = None,
+    retries: Annotated[int | None, typer.Option(min=0, help="After failures of its code.")] = None,
+    backoff: Annotated[str | None, typer.Option(metavar=DURATION, help="Before the first retry.")] = None,
+    queue_ttl: Annotated[str | None, typer.Option(metavar=DURATION, help="How long it may wait for a runner.")] = None,
+    at_most_once: Annotated[bool, typer.Option("--at-most-once", help="Its code is never run twice.")] = False,
     data_dir: DataDir = DEFAULT_FOLDER,
     as_json: AsJson = False,
 ) -> None:
     """Run a pipeline."""
-    deadline = time.monotonic() + (timeout if wait else 0.0)
+    deadline = time.monotonic() + (wait_for if wait else 0.0)
+    policy = _policy(timeout, retries, backoff, queue_ttl, at_most_once)
     with connect(data_dir) as ledger:
         request = {
             "pipeline": pipeline,
@@ -54,6 +62,7 @@ def run(
             "twin": twin,
             "mode": mode,
             "priority": priority,
+            "policy": policy or None,
         }
         given = {name: value for name, value in request.items() if value is not None}
         key = key or f"cli-{uuid.uuid4()}"
@@ -65,6 +74,24 @@ def run(
     else:
         _show(execution, key)
     raise typer.Exit(_exit_code(execution["status"]) if wait else 0)
+
+
+def _policy(
+    timeout: str | None, retries: int | None, backoff: str | None, queue_ttl: str | None, at_most_once: bool
+) -> dict[str, Any]:
+    """What is said of it here; the rest is what the pipeline declares."""
+    said = {
+        "timeout_ms": _milliseconds(timeout),
+        "retries": retries,
+        "backoff": {"first_ms": _milliseconds(backoff)} if backoff else None,
+        "queue_ttl_ms": _milliseconds(queue_ttl),
+        "delivery": "at_most_once" if at_most_once else None,
+    }
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def _milliseconds(duration: str | None) -> int | None:
+    return duration_ms(duration) if duration is not None else None
 
 
 def _input_types(ledger: Connection, pipeline: str) -> dict[str, str]:

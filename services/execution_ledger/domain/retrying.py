@@ -76,7 +76,7 @@ def delay_ms(policy: Policy, cause: RequeueCause, retry: int, seed: str) -> int:
 
 def backoff_ms(backoff: Backoff, retry: int, seed: str) -> int:
     """The jitter is drawn from the digest of `seed`: as good as chance, and the same whoever decides it again."""
-    longest = min(backoff.max_ms, backoff.first_ms * backoff.factor**retry)
+    longest = min(max(backoff.max_ms, backoff.first_ms), backoff.first_ms * backoff.factor**retry)
     share = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "big") / 2**64
     return round(longest * (1 - backoff.jitter * share))
 

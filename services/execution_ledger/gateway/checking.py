@@ -7,7 +7,7 @@ from typing import Any
 
 from execution_ledger.messages.commands import Submit
 from execution_ledger.messages.definition import check_inputs
-from execution_ledger.messages.parts import Origin, PipelineRef
+from execution_ledger.messages.parts import Origin, PipelineRef, Policy
 from execution_ledger.messages.payload import DEPTH_MAX, PAYLOAD_BYTES_MAX, Payload, json_payload, too_deep
 
 from .catalog import Registered
@@ -36,6 +36,7 @@ class Checked:
     pipeline: PipelineRef
     inputs: Payload
     properties: Payload | None
+    policy: Policy
 
     def submit(self, stamp: Stamp) -> Submit:
         return Submit(
@@ -53,7 +54,7 @@ class Checked:
             options=options_of(self.request),
             labels=self.request.labels,
             priority=self.request.priority,
-            policy=policy_of(self.request),
+            policy=self.policy,
             origin=stamp.origin,
         )
 
@@ -64,9 +65,12 @@ def check(request: ExecutionRequest, registered: Registered) -> Checked | list[F
     errors = [*not_yet(request.options), *(FieldError(f"inputs.{name}", detail) for name, detail in wrong.items())]
     inputs = _payload("inputs", values, errors)
     properties = None if request.properties is None else _payload("properties", request.properties, errors)
+    policy = policy_of(request, registered.definition.policy)
+    if contradiction := policy.contradiction():
+        errors.append(FieldError("policy.retries", contradiction))
     if errors or inputs is None:
         return errors
-    return Checked(request, registered.ref, inputs, properties)
+    return Checked(request, registered.ref, inputs, properties, policy.policy())
 
 
 def _payload(name: str, value: dict[str, Any], errors: list[FieldError]) -> Payload | None:

@@ -94,6 +94,8 @@ class CommandSender:
         """The same definition as the newest version's is a repeat, with that version as the answer."""
         if wrong := check_defaults(definition):
             raise invalid(*(FieldError(f"inputs.{name}.default", detail) for name, detail in wrong.items()))
+        if definition.policy and (contradiction := definition.policy.contradiction()):
+            raise invalid(FieldError("policy.retries", contradiction))
         payload = definition_payload(definition)
         if payload.size > DEFINITION_BYTES_MAX:
             too_large = f"{payload.size:,} bytes, at most {DEFINITION_BYTES_MAX:,} are taken: shorten the descriptions"

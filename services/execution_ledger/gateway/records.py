@@ -9,7 +9,7 @@ from typing import Any
 
 from execution_ledger.messages.base import Message, Time
 from execution_ledger.messages.definition import Definition
-from execution_ledger.messages.parts import Failure, Mode, Options, Status
+from execution_ledger.messages.parts import Failure, Mode, Options, Policy, Status
 
 from .catalog import Registered
 
@@ -38,6 +38,7 @@ class AttemptRecord(Message):
     status: str
     runner: str | None
     cause: str | None
+    message: str | None
     dispatched_at: Time | None
     started_at: Time | None
     ended_at: Time | None
@@ -87,6 +88,9 @@ class ExecutionRecord(ExecutionSummary):
 
     pipeline_digest: str
     options: Options
+    policy: Policy
+    not_before: Time | None
+    timeout_at: Time | None
     inputs: dict[str, Any] | None
     properties: dict[str, Any] | None
     outputs: dict[str, Any] | None
@@ -131,11 +135,12 @@ def record_json(row: Mapping[str, Any], attempts: Sequence[Mapping[str, Any]], p
 
 def record(row: Mapping[str, Any], attempts: Sequence[Mapping[str, Any]], position: str) -> ExecutionRecord:
     """Without its payloads."""
-    json_columns = ("options", "failure", "warnings")
+    json_columns = ("options", "policy", "failure", "warnings")
     return ExecutionRecord(
         **_plain(row, ExecutionSummary.model_fields),
         **{name: json.loads(row[name]) if row[name] else None for name in json_columns},
         **{name: row[name] for name in ("pipeline_digest", "version", "digest")},
+        **{name: _value(row[name]) for name in ("not_before", "timeout_at")},
         **dict.fromkeys(PAYLOADS),
         abort=_abort(row),
         attempts=[AttemptRecord(**_plain(attempt, AttemptRecord.model_fields)) for attempt in attempts],

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, FailFast, Field
 
 from execution_ledger.messages.base import Message
 from execution_ledger.messages.ids import PipelineName
-from execution_ledger.messages.parts import Labels, Mode, Options, Policy, Reason, Text
+from execution_ledger.messages.parts import Labels, Mode, Options, PolicyChoice, Reason, Text
 
 from .problems import FieldError
 
@@ -31,19 +31,11 @@ class Asked(Message):
 
 
 class OptionsRequest(Asked):
-    """Rights of the run (their defaults come from the mode), then its policy."""
+    """Rights of the run; their defaults come from the mode."""
 
     train: bool | None = None
     plot: bool | None = None
     write: bool | None = None
-    losses_max: Annotated[int, Field(ge=0, le=100, description="Lost attempts that are queued again")] | None = None
-    abort_grace_ms: Annotated[int, Field(ge=0, le=3_600_000)] | None = None
-    delivery: Annotated[Literal["at_least_once", "at_most_once"], Field(description="at_most_once: later")] | None = (
-        None
-    )
-    retries: Annotated[int, Field(ge=0, le=100, description="Not yet available above 0")] | None = None
-    timeout_ms: Annotated[int, Field(gt=0, description="Not yet available")] | None = None
-    queue_ttl_ms: Annotated[int, Field(gt=0, description="Not yet available")] | None = None
     pool: Annotated[Text, Field(description="Only `default` yet")] | None = None
 
 
@@ -55,6 +47,7 @@ class ExecutionRequest(Asked):
     twin: Text | None = None
     mode: Mode = "production"
     options: OptionsRequest = OptionsRequest()
+    policy: PolicyChoice = Field(default=PolicyChoice(), description="Where it says nothing, the pipeline's holds")
     properties: dict[str, Any] | None = None
     labels: Labels = Field(default_factory=dict)
     priority: Annotated[int, Field(ge=-100, le=100)] = 0
@@ -77,24 +70,19 @@ def options_of(request: ExecutionRequest) -> Options:
     return _MODE_OPTIONS[request.mode].model_copy(update=asked)
 
 
-def policy_of(request: ExecutionRequest) -> Policy:
-    return Policy.model_validate(
-        request.options.model_dump(include={"losses_max", "abort_grace_ms"}, exclude_none=True)
-    )
+def policy_of(request: ExecutionRequest, pipelines: PolicyChoice | None) -> PolicyChoice:
+    """The request's word, then its pipeline's. Who asks for at most once alone has asked for no retries."""
+    said = request.policy
+    if said.delivery == "at_most_once" and said.retries is None:
+        said = said.model_copy(update={"retries": 0})
+    return said.over(pipelines)
 
 
 def not_yet(options: OptionsRequest) -> list[FieldError]:
     """What the messages have room for, and no service obeys yet: refusing is better than forgetting."""
-    asked = {
-        "delivery": options.delivery == "at_most_once",
-        "retries": bool(options.retries),
-        "timeout_ms": options.timeout_ms is not None,
-        "queue_ttl_ms": options.queue_ttl_ms is not None,
-        "pool": options.pool not in (None, "default"),
-    }
-    return [
-        FieldError(f"options.{name}", "is not yet available; leave it out") for name, wanted in asked.items() if wanted
-    ]
+    if options.pool in (None, "default"):
+        return []
+    return [FieldError("options.pool", "is not yet available; leave it out")]
 
 
 def digest_of_body(*parts: Message) -> str:

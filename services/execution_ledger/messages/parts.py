@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 
 from .base import Message
 from .ids import PipelineName
@@ -52,10 +52,12 @@ DelayMs = Annotated[int, Field(ge=0, le=7 * DAY_MS)]
 
 
 class Backoff(Message):
-    """How long a retry waits: `first_ms`, then `factor` times as long each time, never longer than `max_ms`.
+    """How long a retry waits: `first_ms`, then `factor` times as long each time, up to `max_ms` (at least `first_ms`).
 
     Up to the share `jitter` of it is taken off, so that what failed together is not tried again together.
     """
+
+    model_config = ConfigDict(strict=True)
 
     first_ms: DelayMs = 1_000
     factor: Annotated[float, Field(ge=1, le=10)] = 2.0
@@ -81,7 +83,12 @@ class Policy(Message):
 
 
 class PolicyChoice(Message):
-    """What a pipeline, or one request, says about its policy; None leaves the choice to who says less about it."""
+    """What a pipeline, or one request, says about its policy; None leaves the choice to who says less about it.
+
+    It is taken as it is written: true is no number of retries.
+    """
+
+    model_config = ConfigDict(strict=True)
 
     delivery: Delivery | None = None
     losses_max: Retries | None = None

@@ -62,6 +62,7 @@ class Identity(NamedTuple):
     reason: str | None
     body_digest: str | None
     created_at: datetime
+    policy: str
 
 
 @dataclass(slots=True)
@@ -69,7 +70,7 @@ class Progress:
     """What a batch changed of one execution: `None` leaves a column as it is, `losses` is added.
 
     `known_version` and `known_digest` are those of the event before, which the stored row must bear. `restarted`: it
-    went back to the queue, so what belonged to the attempt before (`runner`, `dispatched_at`, `started_at`) is void.
+    went back to the queue, so what belonged to the attempt before (`runner`, `dispatched_at`, …) is void.
     """
 
     id: str
@@ -87,6 +88,8 @@ class Progress:
     queued_at: datetime | None = None
     dispatched_at: datetime | None = None
     started_at: datetime | None = None
+    not_before: datetime | None = None
+    timeout_at: datetime | None = None
     ended_at: datetime | None = None
     abort_requested_by: str | None = None
     abort_reason: str | None = None
@@ -116,6 +119,7 @@ class AttemptRow:
     status: str
     runner: str | None = None
     cause: str | None = None
+    message: str | None = None
     dispatched_at: datetime | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None

@@ -16,7 +16,7 @@ from .changes import HOT, LIVE_HOT, LIVE_IDENTITY, AttemptRow, Changes, Identity
 
 Row = dict[str, Any]
 
-_OF_THE_ATTEMPT = ("runner", "dispatched_at", "started_at")
+_OF_THE_ATTEMPT = ("runner", "dispatched_at", "started_at", "not_before", "timeout_at")
 _OF_THE_REQUEST = ("abort_requested_by", "abort_reason", "abort_requested_at")
 
 

@@ -6,6 +6,7 @@ what it cannot leave to the store (who asked first, a start after a request to a
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import singledispatch
 
 from execution_ledger.errors import BrokenHistory
@@ -64,6 +65,7 @@ def _identity(event: Event, fact: Queued) -> Identity:
         reason=storable(event.reason),
         body_digest=fact.body_digest,
         created_at=moment(event.recordedtime),
+        policy=fact.policy.model_dump_json(exclude_none=True),
     )
 
 
@@ -100,6 +102,7 @@ def _queued(fact: Queued, event: Event, progress: Progress, changes: Changes) ->
 @_progress.register
 def _dispatched(fact: Dispatched, event: Event, progress: Progress, changes: Changes) -> None:
     progress.attempt, progress.runner, progress.dispatched_at = fact.attempt, fact.runner, progress.updated_at
+    progress.timeout_at = _moment(fact.timeout_at)
     attempt = _attempt(progress, fact.attempt, "dispatched", changes)
     attempt.runner, attempt.dispatched_at = fact.runner, progress.updated_at
 
@@ -109,6 +112,7 @@ def _started(fact: Started, event: Event, progress: Progress, changes: Changes) 
     if progress.status is not Status.ABORT_REQUESTED:
         progress.status = Status.STARTED
     progress.runner, progress.started_at = fact.runner, progress.updated_at
+    progress.timeout_at = _moment(fact.timeout_at) or progress.timeout_at
     attempt = _attempt(progress, fact.attempt, "started", changes)
     attempt.runner, attempt.started_at = fact.runner, progress.updated_at
 
@@ -121,9 +125,10 @@ def _warned(fact: Warned, event: Event, progress: Progress, changes: Changes) ->
 
 @_progress.register
 def _requeued(fact: Requeued, event: Event, progress: Progress, changes: Changes) -> None:
-    _end_attempt(progress, fact.attempt, "requeued", fact.cause, changes)
+    _end_attempt(progress, fact.attempt, "requeued", fact.cause, changes, fact.failure)
     progress.status, progress.queued_at, progress.restarted = Status.QUEUED, progress.updated_at, True
-    progress.runner = progress.dispatched_at = progress.started_at = None
+    progress.runner = progress.dispatched_at = progress.started_at = progress.timeout_at = None
+    progress.not_before = _moment(fact.not_before)
     progress.losses += fact.cause == "lost"
 
 
@@ -149,7 +154,7 @@ def _completed(fact: Completed, event: Event, progress: Progress, changes: Chang
 @_progress.register
 def _failed(fact: Failed, event: Event, progress: Progress, changes: Changes) -> None:
     progress.failure, progress.abort_outcome = fact.failure.model_dump_json(exclude_none=True), fact.abort
-    _end(progress, Status.FAILED, fact.attempt, storable(fact.failure.kind), changes)
+    _end(progress, Status.FAILED, fact.attempt, storable(fact.failure.kind), changes, fact.failure)
 
 
 @_progress.register
@@ -164,15 +169,29 @@ def _remember_abort(event: Event, progress: Progress) -> None:
         progress.abort_requested_at = progress.updated_at
 
 
-def _end(progress: Progress, status: Status, attempt: int | None, cause: str | None, changes: Changes) -> None:
+def _end(
+    progress: Progress,
+    status: Status,
+    attempt: int | None,
+    cause: str | None,
+    changes: Changes,
+    failure: Failure | None = None,
+) -> None:
     progress.status, progress.ended_at = status, progress.updated_at
     if attempt is not None:
-        _end_attempt(progress, attempt, status, cause, changes)
+        _end_attempt(progress, attempt, status, cause, changes, failure)
 
 
-def _end_attempt(progress: Progress, attempt: int, status: str, cause: str | None, changes: Changes) -> None:
+def _end_attempt(
+    progress: Progress, attempt: int, status: str, cause: str | None, changes: Changes, failure: Failure | None
+) -> None:
     row = _attempt(progress, attempt, status, changes)
     row.cause, row.ended_at = cause, progress.updated_at
+    row.message = storable(failure.message) if failure else None
+
+
+def _moment(time_ms: int | None) -> datetime | None:
+    return None if time_ms is None else moment(time_ms)
 
 
 def _attempt(progress: Progress, attempt: int, status: str, changes: Changes) -> AttemptRow:

@@ -10,6 +10,7 @@ from typing import Any
 from execution_ledger.messages.definition import Definition, check_outputs
 from execution_ledger.messages.parts import Failure
 from execution_ledger.messages.payload import DEPTH_MAX, PAYLOAD_BYTES_MAX, Payload, json_payload, too_deep
+from execution_ledger.sdk.context import NoRetry
 
 MESSAGE_CHARS_MAX = 4_000  # the caps of Failure
 TRACEBACK_CHARS_MAX = 16_000
@@ -72,9 +73,9 @@ def _of_readable(error: BaseException, ours: str) -> Failed:
     trace = _theirs(error.__traceback__, ours)
     told = traceback.TracebackException(type(error), error, trace, limit=-TRACEBACK_FRAMES_MAX, compact=True)
     message = cap(f"{type(error).__name__}: {told}", MESSAGE_CHARS_MAX)
-    return Failed(
-        Failure(kind="user", message=message, traceback=cap_start("".join(told.format()), TRACEBACK_CHARS_MAX))
-    )
+    trace_text = cap_start("".join(told.format()), TRACEBACK_CHARS_MAX)
+    final = True if isinstance(error, NoRetry) else None
+    return Failed(Failure(kind="user", message=message, traceback=trace_text, final=final))
 
 
 def refused(kind: str, message: str) -> Failed:

@@ -24,6 +24,10 @@ class Aborted(BaseException):
         self.by_itself = by_itself
 
 
+class NoRetry(Exception):  # it says what is wanted, as Aborted does
+    """Raise it, or an exception of your own made from it, where trying again is of no use: the execution fails now."""
+
+
 class Context:
     """Handed to a pipeline as its first argument. `warned` takes its warnings, from whichever thread."""
 

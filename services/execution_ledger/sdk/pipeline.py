@@ -16,13 +16,14 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any, overload
+from typing import Any, Unpack, overload
 
 from pydantic import ValidationError
 
 from execution_ledger.errors import BadRequest, BadSettings
 from execution_ledger.messages.definition import Definition, definition_text
 
+from .policy import PolicyOptions, choice_of
 from .ports import Declared, input_ports, output_ports
 from .source import Function, check_function, code_digest, first_line, line_of, where
 
@@ -61,6 +62,7 @@ def pipeline(
     outputs: Declared | None = None,
     limit: int | None = None,
     description: str | None = None,
+    **policy: Unpack[PolicyOptions],
 ) -> Callable[[Function], Pipeline]: ...
 @overload
 def pipeline(
@@ -70,6 +72,7 @@ def pipeline(
     outputs: Declared | None = None,
     limit: int | None = None,
     description: str | None = None,
+    **policy: Unpack[PolicyOptions],
 ) -> Callable[[Function], Pipeline]: ...
 def pipeline(
     first: Function | str | None = None,
@@ -80,16 +83,18 @@ def pipeline(
     outputs: Declared | None = None,
     limit: int | None = None,
     description: str | None = None,
+    **policy: Unpack[PolicyOptions],
 ) -> Pipeline | Callable[[Function], Pipeline]:
     """Declares an async or plain function of a context and its inputs, returning a dict of outputs, as a pipeline.
 
     Bare, or with a name first; what is omitted is inferred from the annotations. `limit`: how many of it may run at
-    once. Raises BadRequest, naming the function, for what cannot be declared so.
+    once. `policy`: timeout, retries, backoff, delivery, queue_ttl and abort_grace, which each run may say anew.
+    Raises BadRequest, naming the function, for what cannot be declared so.
     """
     if callable(first):
-        return _declare(first, None, None, None, None, None)
+        return _declare(first, None, None, None, None, None, {})
     named = first if first is not None else name
-    return lambda function: _declare(function, named, inputs, outputs, limit, description)
+    return lambda function: _declare(function, named, inputs, outputs, limit, description, policy)
 
 
 def _declare(
@@ -99,6 +104,7 @@ def _declare(
     outputs: Declared | None,
     limit: int | None,
     description: str | None,
+    policy: PolicyOptions,
 ) -> Pipeline:
     try:
         check_function(function)
@@ -110,6 +116,7 @@ def _declare(
             any_outputs=declared_outputs is None,
             limit=limit,
             description=first_line(function) if description is None else description,
+            policy=choice_of(policy),
             code=code_digest(function),
         )
         return Pipeline(function, definition)

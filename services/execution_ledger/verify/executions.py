@@ -25,8 +25,22 @@ from execution_ledger.messages.ids import CATALOG_SHARD, SHARDS_MAX, name_of, nu
 from execution_ledger.messages.parts import Policy
 from execution_ledger.messages.payload import Payload
 
+from .deadlines import Deadlines
 from .documents import Document, time_ms
-from .life import AFTERWARDS, ENDED, NEXT, ON_A_RUNNER, OUT_OF_SIGHT, OUTCOMES, UNKNOWN
+from .life import (
+    ABORTING,
+    AFTERWARDS,
+    ENDED,
+    ENTERED,
+    NEXT,
+    ON_A_RUNNER,
+    OUT_OF_SIGHT,
+    OUTCOMES,
+    QUEUED,
+    STARTED,
+    UNKNOWN,
+    WITHDRAWN,
+)
 from .limits import Move
 
 Say = Callable[[int, str], None]  # promise, sentence
@@ -35,9 +49,8 @@ Say = Callable[[int, str], None]  # promise, sentence
 class Life:
     __slots__ = (
         "attempt",
+        "deadlines",
         "entered",
-        "failures",
-        "losses",
         "ordinal",
         "pipeline",
         "policy",
@@ -53,9 +66,9 @@ class Life:
         self.attempt = 0  # the newest one
         self.ordinal = 0  # of the newest report from it
         self.entered = 0  # attempts in which the code had begun
-        self.losses = self.failures = 0
         self.pipeline = pipeline
         self.policy = policy or Policy()
+        self.deadlines = Deadlines(self.policy)
 
 
 class Executions:
@@ -126,8 +139,11 @@ class Executions:
         elif after is None:
             self._explain(before, fact)
             after = AFTERWARDS.get(kind, before)
-        elif check := _CHECKS.get(kind):
-            check(self, life, fact)
+        else:
+            for wrong in life.deadlines.follow(fact, time_ms(document["recordedtime"]), before in (ABORTING, ENTERED)):
+                self._say(3, wrong)
+            if check := _CHECKS.get(kind):
+                check(self, life, fact)
         if (before in ON_A_RUNNER) != (after in ON_A_RUNNER) and life.pipeline in self._limited:
             self._move(life, document, after in ON_A_RUNNER)
         life.state = after
@@ -140,6 +156,7 @@ class Executions:
     def _adopt(self, life: Life, fact: Fact) -> None:
         life.attempt = getattr(fact, "attempt", None) or life.attempt
         life.ordinal = getattr(fact, "ordinal", 0)
+        life.deadlines.lose_sight(fact)
 
     def _move(self, life: Life, document: Document, begins: bool) -> None:
         at = time_ms(document["recordedtime"])
@@ -184,10 +201,9 @@ class Executions:
 
     def _requeued(self, life: Life, fact: Requeued) -> None:
         self._check_attempt(life, fact)
-        life.losses += fact.cause == "lost"
-        life.failures += fact.cause == "failed"
-        if life.losses > life.policy.losses_max or life.failures > life.policy.retries:
-            self._say(3, f"it is queued again for {fact.cause} more often than its policy allows")
+        if life.state == STARTED and life.policy.delivery == "at_most_once":
+            self._say(6, "it is queued again after its start, although it may run at most once")
+            life.entered = 0  # what follows from this is no second breach
 
     def _abort_requested(self, life: Life, fact: AbortRequested) -> None:
         if fact.attempt != (life.attempt if life.state in ON_A_RUNNER else None):
@@ -195,7 +211,8 @@ class Executions:
 
     def _aborted(self, life: Life, fact: Aborted) -> None:
         self._check_attempt(life, fact)
-        if fact.outcome not in OUTCOMES[life.state]:
+        ran_before = fact.outcome == "not_running" and life.state in (QUEUED, WITHDRAWN) and life.entered
+        if fact.outcome not in OUTCOMES[life.state] and not ran_before:
             self._say(3, f"it is aborted as {fact.outcome!r} while it is {life.state}")
 
     def _completed(self, life: Life, fact: Completed) -> None:

@@ -9,7 +9,7 @@ SELECT * FROM ledger_v1.executions WHERE id = $1
 SELECT id, name FROM ledger_v1.executions WHERE number = $1
 
 -- name: attempts
-SELECT attempt, status, runner, cause, dispatched_at, started_at, ended_at
+SELECT attempt, status, runner, cause, message, dispatched_at, started_at, ended_at
 FROM ledger_v1.attempts WHERE execution_id = $1 ORDER BY attempt
 
 -- name: of_batch

@@ -40,12 +40,12 @@ WITH patch AS (
     SELECT * FROM unnest(
         $1::uuid[], $2::int[], $3::text[], $4::int[], $5::text[], $6::bigint[], $7::timestamptz[], $8::text[],
         $9::int[], $10::int[], $11::boolean[], $12::text[], $13::timestamptz[], $14::timestamptz[],
-        $15::timestamptz[], $16::timestamptz[], $17::text[], $18::text[], $19::timestamptz[], $20::text[],
-        $21::text[], $22::text[]
+        $15::timestamptz[], $16::timestamptz[], $17::timestamptz[], $18::timestamptz[], $19::text[], $20::text[],
+        $21::timestamptz[], $22::text[], $23::text[], $24::text[]
     ) AS p (
         id, known_version, known_digest, version, digest, sequence, updated_at, status,
         attempt, losses, restarted, runner, queued_at, dispatched_at,
-        started_at, ended_at, abort_requested_by, abort_reason, abort_requested_at, abort_outcome,
+        started_at, not_before, timeout_at, ended_at, abort_requested_by, abort_reason, abort_requested_at, abort_outcome,
         outputs, failure
     )
 ), patched AS (
@@ -60,6 +60,8 @@ WITH patch AS (
         runner = CASE WHEN p.restarted THEN p.runner ELSE coalesce(p.runner, e.runner) END,
         dispatched_at = CASE WHEN p.restarted THEN p.dispatched_at ELSE coalesce(p.dispatched_at, e.dispatched_at) END,
         started_at = CASE WHEN p.restarted THEN p.started_at ELSE coalesce(p.started_at, e.started_at) END,
+        not_before = CASE WHEN p.restarted THEN p.not_before ELSE coalesce(p.not_before, e.not_before) END,
+        timeout_at = CASE WHEN p.restarted THEN p.timeout_at ELSE coalesce(p.timeout_at, e.timeout_at) END,
         queued_at = coalesce(p.queued_at, e.queued_at),
         ended_at = coalesce(p.ended_at, e.ended_at),
         -- the first who asked for the abort stays the one who asked
@@ -87,14 +89,16 @@ SELECT count(*) FROM patched
 -- name: put_attempts
 -- An attempt may begin in one batch and end in another: null leaves a column as it is.
 INSERT INTO ledger.attempts AS a
-    (execution_id, attempt, status, runner, cause, dispatched_at, started_at, ended_at)
+    (execution_id, attempt, status, runner, cause, message, dispatched_at, started_at, ended_at)
 SELECT * FROM unnest(
-    $1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::timestamptz[], $8::timestamptz[]
+    $1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[], $8::timestamptz[],
+    $9::timestamptz[]
 )
 ON CONFLICT (execution_id, attempt) DO UPDATE
 SET status = excluded.status,
     runner = coalesce(excluded.runner, a.runner),
     cause = coalesce(excluded.cause, a.cause),
+    message = coalesce(excluded.message, a.message),
     dispatched_at = coalesce(excluded.dispatched_at, a.dispatched_at),
     started_at = coalesce(excluded.started_at, a.started_at),
     ended_at = coalesce(excluded.ended_at, a.ended_at)
