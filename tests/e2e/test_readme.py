@@ -30,8 +30,7 @@ VARYING = {
 @pytest.fixture(scope="module")
 def app_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("reader")
-    [source] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    (folder / "pipelines.py").write_text(source)
+    (folder / "pipelines.py").write_text("\n".join(re.findall(r"```python\n(.*?)```", README, re.DOTALL)))
     return folder
 
 

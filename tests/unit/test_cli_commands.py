@@ -22,7 +22,12 @@ Handler = Callable[[httpx.Request], httpx.Response]
 def execution(status: str, **fields: Any) -> dict[str, Any]:
     base = {"id": ID, "number": 4097, "name": NAME, "status": status, "mode": "production", "twin": None}
     times = {"created_at": "2026-01-02T03:04:05.000Z", "execution_ms": None}
-    return base | times | {"outputs": None, "failure": None, "warnings": [], "attempts": []} | fields
+    return (
+        base
+        | times
+        | {"outputs": None, "failure": None, "warnings": [], "attempts": [], "policy": {}, "not_before": None}
+        | fields
+    )
 
 
 COMPLETED = execution("completed", outputs={"n": 42})
@@ -224,11 +229,24 @@ def test_get_shows_every_field_that_has_a_value(ledger: FakeLedger) -> None:
 
 
 def test_get_shows_each_attempt_in_a_line(ledger: FakeLedger) -> None:
-    lost = {"attempt": 1, "status": "requeued", "runner": "runner-a", "cause": "lost"}
-    done = {"attempt": 2, "status": "completed", "runner": "runner-b", "cause": None}
+    lost = {"attempt": 1, "status": "requeued", "runner": "runner-a", "cause": "lost", "message": None}
+    done = {"attempt": 2, "status": "completed", "runner": "runner-b", "cause": None, "message": None}
     ledger.on("GET", f"/v1/executions/{NAME}", execution("completed", attempts=[lost, done]))
     lines = exledger("get", NAME).stdout.splitlines()
     assert lines[-3:] == ["attempts", "1  requeued  runner-a  lost", "2  completed  runner-b"]
+
+
+def test_get_shows_why_each_attempt_ended_when_the_next_may_begin_and_what_its_policy_says(ledger: FakeLedger) -> None:
+    failed = {"attempt": 1, "status": "requeued", "runner": "runner-a", "cause": "failed", "message": "KeyError: 'a'"}
+    policy = {"retries": 3, "timeout_ms": None}
+    waiting = {"attempts": [failed], "policy": policy, "not_before": "2026-01-02T03:04:05.000Z"}
+    ledger.on("GET", f"/v1/executions/{NAME}", execution("queued", **waiting))
+    shown = exledger("get", NAME).stdout
+    assert "1  requeued  runner-a  failed  KeyError: 'a'" in shown
+    assert '{"retries": 3}' in shown
+    assert "not_before" in shown
+    ledger.on("GET", f"/v1/executions/{NAME}", execution("started", **waiting))
+    assert "not_before" not in exledger("get", NAME).stdout
 
 
 def test_get_shows_a_failure_with_its_traceback_as_lines(ledger: FakeLedger) -> None:

@@ -256,6 +256,22 @@ def test_a_dispatcher_that_takes_over_confirms_what_waits() -> None:
     assert successor.told_of("confirmed") == [token]
 
 
+def test_nothing_is_confirmed_that_is_being_expired() -> None:
+    cluster, dispatcher, runner = on_stage()
+    token = Token(cluster.submit(policy=ONCE.model_copy(update={"timeout_ms": 2_000})), 1)
+    dispatcher.work()
+    runner.wait_for_confirmation(token)
+    dispatcher.fate = lambda: "lost"
+    dispatcher.work()
+    dispatcher.fate = lambda: "sent"
+    cluster.ledgers[1].is_away = True
+    dispatcher.ticks(2)
+    assert [command.cause for command in dispatcher.expiries] == ["timeout"]
+    told_before = len(dispatcher.told_of("confirmed"))
+    pass_time(dispatcher, runner, 2)
+    assert len(dispatcher.told_of("confirmed")) == told_before
+
+
 def test_nothing_is_confirmed_that_is_to_be_aborted() -> None:
     cluster, dispatcher, runner = on_stage()
     token = Token(cluster.submit(policy=ONCE), 1)

@@ -6,6 +6,7 @@ Every execution must end as it should, exactly once, and the views must be what 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -50,8 +51,37 @@ async def endless(ctx: Context) -> None:
     await asyncio.Event().wait()
 
 
-PIPELINES = {one.name: one for one in (double, halve, fail, slow, endless)}
-EXPECTED = {"double": "completed", "halve": "completed", "fail": "failed", "slow": "completed", "endless": "aborted"}
+@pipeline(retries=2, backoff=3, outputs={})
+async def flaky(ctx: Context) -> None:
+    if ctx.attempt < 3:
+        raise ValueError("not yet")
+
+
+@pipeline(timeout=2, retries={"timeout": 1}, outputs={})
+async def late(ctx: Context) -> None:
+    await asyncio.Event().wait()
+
+
+entered: Counter[str] = Counter()
+
+
+@pipeline(delivery="at_most_once", outputs={})
+async def once(ctx: Context) -> None:
+    entered[ctx.execution_id] += 1
+    await asyncio.sleep(2)
+
+
+PIPELINES = {one.name: one for one in (double, halve, fail, slow, endless, flaky, late, once)}
+EXPECTED = {
+    "double": {"completed"},
+    "halve": {"completed"},
+    "fail": {"failed"},
+    "slow": {"completed"},
+    "endless": {"aborted"},
+    "flaky": {"completed"},
+    "late": {"failed"},
+    "once": {"completed", "failed"},  # it may be lost with its runner
+}
 
 
 async def submitted(cluster: Cluster, name: str, number: int) -> str:
@@ -66,11 +96,13 @@ async def submitted(cluster: Cluster, name: str, number: int) -> str:
 
 
 async def scenario(loop: VirtualLoop, seed: int) -> Cluster:
+    entered.clear()
     async with Cluster(loop, seed, PIPELINES, Settings()) as cluster:
         for name in ("projector-a", "ledger-a", "ledger-b", "dispatcher-a", "dispatcher-b", "runner-a", "runner-b"):
             cluster.start(name)
         await until(lambda: len(cluster.tail.catalog.page("", limit=100)) == len(PIPELINES), within_s=60)
         names = ["double"] * 6 + ["halve"] * 6 + ["fail"] * 2 + ["slow"] * 6 + ["endless"] * 2
+        names += ["flaky"] * 2 + ["late"] * 2 + ["once"] * 4
         calls = [asyncio.create_task(submitted(cluster, name, number)) for number, name in enumerate(names)]
         await kill_and_restart_some(cluster)
         ids = await asyncio.gather(*calls)
@@ -79,8 +111,9 @@ async def scenario(loop: VirtualLoop, seed: int) -> Cluster:
             if name == "endless":
                 await cluster.callers.abort(execution_id, AbortRequest(reason="it never ends"), actor="ada")
         await all_ended(cluster, ids)
-        statuses = [cluster.store.executions[execution_id]["status"] for execution_id in ids]
-        assert statuses == [EXPECTED[name] for name in names]
+        for execution_id, name in zip(ids, names, strict=True):
+            assert cluster.store.executions[execution_id]["status"] in EXPECTED[name], name
+        assert max(entered.values()) == 1
         await cluster.stop()
     return cluster
 

@@ -15,7 +15,7 @@ from unit.spec import CLAIM, NOW_MS, failure, submit
 from unit.test_deciding import abort, dispatch
 from unit.verify_stage import ONE, THREE, TWO, History, Keeper, check, named, said
 
-Damage = Callable[[History], object]
+Damage = Callable[["Retried"], object]
 POLICY = Policy(retries=1, timeout_ms=5_000, backoff=Backoff(first_ms=10_000, jitter=0.5))
 
 
@@ -47,6 +47,16 @@ class Retried(History):
     def policy(self, sequence: int, **fields: object) -> None:
         self.change_data(sequence, policy=self[sequence]["data"]["policy"] | fields)
 
+    def unstart(self) -> None:
+        """The last one is released by its runner before it has started, instead of failing."""
+        del self.documents[14]
+        self.change_data(15, cause="released")
+        for field in ("not_before", "failure"):
+            self[15]["data"].pop(field)
+        for version, document in enumerate((it for it in self.documents if it["subject"] == THREE), 1):
+            document["version"] = version
+        self.number()
+
 
 def test_a_history_of_retries_and_deadlines_is_whole() -> None:
     assert len(retried().raw) == 18
@@ -65,19 +75,8 @@ PLACES: list[tuple[str, Damage, tuple[int, str]]] = [
     ("a timeout that is not its policy's", lambda h: h.change_data(9, timeout_at=at_ms(1)), (9, ONE)),
     ("a time to live that is not its policy's", lambda h: h.change_data(11, policy=h[4]["data"]["policy"]), (11, TWO)),
     ("a timeout of what has none", lambda h: h.change_data(12, failure={"kind": "timeout", "message": ""}), (12, TWO)),
-    ("an abort between attempts that never ran", lambda h: h.change_data(15, ordinal=1) or _unstart(h), (17, THREE)),
+    ("an abort between attempts that never ran", lambda h: h.unstart(), (17, THREE)),
 ]
-
-
-def _unstart(history: Retried) -> None:
-    """It is released by its runner instead of failing, before it has started."""
-    del history.documents[14]
-    history.change_data(15, cause="released")
-    for field in ("not_before", "failure"):
-        history[15]["data"].pop(field)
-    for version, document in enumerate((it for it in history.documents if it["subject"] == THREE), 1):
-        document["version"] = version
-    history.number()
 
 
 @pytest.mark.parametrize(("damage", "place"), [row[1:] for row in PLACES], ids=[row[0] for row in PLACES])
