@@ -7,9 +7,14 @@ import random
 from execution_ledger.dispatcher.board import Phase, Token
 from execution_ledger.dispatcher.deadlines import Deadlines
 from execution_ledger.dispatcher.explain import explain
+from execution_ledger.log.protocol import Lane, Topic
 from execution_ledger.messages import events
+from execution_ledger.messages.inbox import Confirmed, Start
 from execution_ledger.messages.parts import Backoff, Policy
+from execution_ledger.messages.reports import ReportStarted
 from unit.dispatcher_stage import Cluster, Dispatcher, Runner, acting
+from unit.test_dispatcher_service import Scene
+from unit.test_dispatcher_service import on_stage as play
 
 RETRIED = Policy(retries=3, backoff=Backoff(first_ms=4_000, factor=2, jitter=0))
 TIMED = Policy(timeout_ms=5_000, timeout_retries=1, backoff=Backoff(first_ms=0))
@@ -304,6 +309,24 @@ def test_what_was_lost_on_its_way_is_dispatched_again() -> None:
     execution = dispatcher.desk.picture.board.get(token.execution_id)
     assert execution
     assert execution.phase is Phase.QUEUED
+
+
+def test_a_runner_is_told_to_wait_for_the_confirmation_and_then_that_it_may_begin() -> None:
+    async def scenario(scene: Scene) -> None:
+        dispatcher = scene.dispatcher()
+        await dispatcher.ready.wait()
+        await scene.beat()
+        await scene.submit(policy=ONCE)
+        [start] = await scene.inbox(1)
+        assert isinstance(start, Start)
+        assert start.delivery == "at_most_once"
+        said = {"execution_id": start.token.execution_id, "attempt": 1, "ordinal": 1, "runner": start.runner}
+        await scene.send(Lane(Topic.REPORTS, 1), ReportStarted(**said, time=scene.world.clock.now_ms()))
+        confirmed = (await scene.inbox(2))[1]
+        assert isinstance(confirmed, Confirmed)
+        assert (confirmed.runner, confirmed.token, confirmed.claim) == (start.runner, start.token, start.claim)
+
+    play(scenario)
 
 
 # --- the heap ---------------------------------------------------------------------------------------------------

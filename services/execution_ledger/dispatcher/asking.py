@@ -122,8 +122,8 @@ class Asking:
         self._asked.forget(token)
         self._again.pop(token, None)
 
-    def tick(self, now_ms: int) -> list[Dispatch | ExpireQueued]:
-        """What has to be asked again. The expiry of an attempt is not among it: it is simply still due."""
+    def tick(self, now_ms: int) -> list[Dispatch]:
+        """What has to be asked again. An expiry is not among it: it is simply still due."""
         for token in [token for token, since_ms in self._resting.items() if now_ms - since_ms >= _REST_MS]:
             del self._resting[token]
             self._picture.requeue(token)
@@ -140,8 +140,8 @@ class Asking:
         self._again.clear()
         self._resting.clear()
 
-    def _renewed(self, ask: Ask) -> Dispatch | ExpireQueued | None:
-        if not isinstance(ask.command, ExpireAttempt) and self._picture.awaiting(ask.token):
+    def _renewed(self, ask: Ask) -> Dispatch | None:
+        if isinstance(ask.command, Dispatch) and self._picture.awaiting(ask.token):
             command = ask.command.model_copy(update={"command_id": self._fresh_id()})
             self._asked.add(command, ask.token, ask.since_ms)
             self.tally["again"] += 1
