@@ -13,7 +13,7 @@ import httpx
 
 from execution_ledger.gateway.gateway import Gateway
 from execution_ledger.gateway.records import ExecutionRecord
-from execution_ledger.messages.parts import Options
+from execution_ledger.messages.parts import Options, Policy
 from execution_ledger.sdk.client import Client
 from unit.gateway_http_stage import TOKEN, serve
 
@@ -93,7 +93,8 @@ def record(status: str, **fields: Any) -> dict[str, Any]:
     numbers = dict.fromkeys(("number", "pipeline_version", "priority", "attempt", "losses", "version"), 1)
     more = {"mode": "production", "labels": {}, "warnings": [], "attempts": []}
     options = Options(train=False, plot=False, write=True)
-    known = {**values, **texts, **times, **numbers, **more, "options": options, "id": ID, "name": NAME}
+    fixed = {"options": options, "policy": Policy(), "id": ID, "name": NAME}
+    known = {**values, **texts, **times, **numbers, **more, **fixed}
     answer: dict[str, Any] = json.loads(ExecutionRecord.model_validate({**known, "status": status}).model_dump_json())
     return answer | fields
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import pytest
 from execution_ledger import Client
 from execution_ledger.errors import BadRequest, BadSettings, Unavailable
 from execution_ledger.sdk.http import TRIES_KNOWN_MAX, Refused
-from unit.client_stage import GatewayTransport, real_gateway
+from unit.client_stage import GatewayTransport, Told, real_gateway, record
 
 Stage = tuple[Client, GatewayTransport]
 
@@ -93,6 +94,24 @@ def test_one_twin_is_not_a_list_of_letters(gateway: Stage) -> None:
     client, _ = gateway
     with pytest.raises(BadRequest, match=r"Write \['pump-7'\]"):
         client.multi_run("double", "pump-7", inputs={"n": 1})
+
+
+def test_a_policy_is_said_as_a_pipeline_would_say_it() -> None:
+    ledger = Told(record("queued"))
+    ledger.client.run("double", policy={"timeout": "10m", "retries": {"user": 2, "lost": 1}, "backoff": "5s"})
+    asked = json.loads(ledger.requests[0].content)["policy"]
+    assert (asked["timeout_ms"], asked["retries"], asked["losses_max"]) == (600_000, 2, 1)
+    assert asked["backoff"]["first_ms"] == 5_000
+
+
+def test_a_policy_that_cannot_be_is_refused_before_anything_is_asked(gateway: Stage) -> None:
+    client, transport = gateway
+    before = transport.queued()
+    with pytest.raises(BadRequest, match="retries"):
+        client.run("double", inputs={"n": 1}, policy={"retries": 1_000})
+    with pytest.raises(BadRequest, match="at most once"):
+        client.multi_run("double", ["pump-1"], inputs={"n": 1}, policy={"retries": 1, "delivery": "at_most_once"})
+    assert transport.queued() == before
 
 
 def test_a_key_of_another_request_is_refused(gateway: Stage) -> None:

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, Required, Self, TypedDict, Unpack
 
 import httpx
+from pydantic import ValidationError
 
 from ..errors import BadRequest, OutcomeUnknown
 from ..messages.parts import Mode
@@ -27,6 +28,7 @@ from .explanations import Explanation, Queue, Runners
 from .following import follow
 from .http import Connection, fresh_key, open_http
 from .multi_run import MultiRun
+from .policy import PolicyOptions, choice_of, complaints
 from .records import Event, Execution, ExecutionSummary, PipelineVersion
 from .run import Run
 from .waiting import WAIT_S, post_until_decided, undecided, until_end
@@ -38,14 +40,15 @@ PAGE_SIZE = 100
 class Asked(TypedDict, total=False):
     """How to run a pipeline; whatever is left out has the ledger's default.
 
-    `options` are rights of the run (train, plot, write; by default those of the mode) and its policy (losses_max,
-    abort_grace_ms); `priority` is from -100 to 100, the higher the earlier.
+    `options` are rights of the run (train, plot, write; by default those of the mode); `policy` is what `@pipeline`
+    takes, too: timeout, retries, backoff and so on; `priority` is from -100 to 100, the higher the earlier.
     """
 
     inputs: Mapping[str, Any]
     twin: str | None
     mode: Mode
     options: Mapping[str, Any]
+    policy: PolicyOptions
     properties: Mapping[str, Any]
     labels: Mapping[str, str]
     priority: int
@@ -96,13 +99,13 @@ class Client:
     # --- what is run ----------------------------------------------------------------------------------------------
 
     def run(self, pipeline: str, *, key: str | None = None, **asked: Unpack[Asked]) -> Run:
-        """Runs a pipeline: `twin`, `inputs`, `mode`, `options`, `properties`, `labels`, `priority` (see Asked).
+        """Runs a pipeline: `twin`, `inputs`, `mode`, `options`, `policy` and so on, see Asked.
 
         Returns once the ledger has decided, within milliseconds. The same `key` again, from anywhere, is the same run;
         the ledger keeps it for a day. Raises BadRequest; OutcomeUnknown while the ledger takes it in and decides
         nothing.
         """
-        return Run(self, self._write("/v1/executions", {"pipeline": pipeline, **asked}, key))
+        return Run(self, self._write("/v1/executions", _body({"pipeline": pipeline, **asked}), key))
 
     def multi_run(
         self, pipeline: str, twins: Sequence[str], *, key: str | None = None, **asked: Unpack[Asked]
@@ -114,7 +117,7 @@ class Client:
 
     def batch(self, requests: Iterable[Request], *, key: str | None = None) -> MultiRun:
         """Many executions at once, checked together before any of them exists; else as `run` says."""
-        return MultiRun(self, self._write("/v1/batches", {"executions": list(requests)}, key))
+        return MultiRun(self, self._write("/v1/batches", {"executions": [_body(request) for request in requests]}, key))
 
     def abort(self, which: str | int, reason: str | None = None, *, key: str | None = None) -> str:
         """Asks an execution to end; returns its status: `aborted` if it was waiting, else `abort_requested`.
@@ -219,6 +222,15 @@ class Client:
                 f"has not decided it in {DECIDE_S:.0f} s. The same call with key={key!r} tells what came of it."
             )
         return answer
+
+
+def _body(request: Request) -> dict[str, Any]:
+    """As the gateway takes it. Raises BadRequest for a policy that cannot be."""
+    try:
+        choice = choice_of(request.get("policy", {}))
+    except ValidationError as error:
+        raise BadRequest(f"The policy cannot be read: {complaints(error)}") from error
+    return {**request, "policy": choice.model_dump(exclude_none=True)} if choice else {**request}
 
 
 def _address(url: str | None, token: str | None, folder: Path | str | None) -> Address:

@@ -65,6 +65,9 @@ class Explanation(Record):
     since: datetime
     attempt: int
     runner: str | None = None
+    not_before: datetime | None = None
+    expires_at: datetime | None = None
+    timeout_at: datetime | None = None
     reasons: list[Why]
     place: Place | None = None
     limit: LimitUse | None = None

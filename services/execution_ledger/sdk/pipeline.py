@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from execution_ledger.errors import BadRequest, BadSettings
 from execution_ledger.messages.definition import Definition, definition_text
 
-from .policy import PolicyOptions, choice_of
+from .policy import PolicyOptions, choice_of, complaints
 from .ports import Declared, input_ports, output_ports
 from .source import Function, check_function, code_digest, first_line, line_of, where
 
@@ -121,13 +121,9 @@ def _declare(
         )
         return Pipeline(function, definition)
     except ValidationError as error:
-        raise BadRequest(f"@pipeline on {where(function)}: {_complaints(error)}") from error
+        raise BadRequest(f"@pipeline on {where(function)}: {complaints(error)}") from error
     except BadRequest as error:
         raise BadRequest(f"@pipeline on {where(function)}: {error}") from error
-
-
-def _complaints(error: ValidationError) -> str:
-    return "; ".join(f"{'.'.join(map(str, one['loc']))} {one['input']!r}: {one['msg']}" for one in error.errors())
 
 
 # --- finding them -----------------------------------------------------------------------------------------------

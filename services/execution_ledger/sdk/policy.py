@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, TypedDict
 
+from pydantic import ValidationError
+
 from execution_ledger.errors import BadRequest
 from execution_ledger.messages.parts import Backoff, Delivery, PolicyChoice
 
@@ -64,6 +66,11 @@ def choice_of(options: PolicyOptions) -> PolicyChoice | None:
     if wrong := choice.contradiction():
         raise BadRequest(wrong)
     return choice
+
+
+def complaints(error: ValidationError) -> str:
+    """What pydantic found, in a line."""
+    return "; ".join(f"{'.'.join(map(str, one['loc']))} {one['input']!r}: {one['msg']}" for one in error.errors())
 
 
 def _retries(value: object) -> dict[str, object]:

@@ -67,12 +67,36 @@ class Options(Record):
     write: bool
 
 
+class Backoff(Record):
+    """How long a retry waits, in milliseconds."""
+
+    first_ms: int
+    factor: float
+    max_ms: int
+    jitter: float
+
+
+class Policy(Record):
+    """What happens when an attempt does not end well. Durations are milliseconds; None is the ledger's default."""
+
+    delivery: str
+    losses_max: int
+    retries: int
+    timeout_ms: int | None = None
+    queue_ttl_ms: int | None = None
+    abort_grace_ms: int
+    timeout_retries: int | None = None
+    infrastructure_retries: int | None = None
+    backoff: Backoff | None = None
+
+
 class Failure(Record):
-    """`kind` is a short stable word: user, lost, internal, …"""
+    """`kind` is a short stable word: user, lost, internal, …; `final`: the code said that no retry would help."""
 
     kind: str
     message: str
     traceback: str | None = None
+    final: bool | None = None
 
 
 class Warned(Record):
@@ -93,10 +117,13 @@ class Abort(Record):
 
 
 class Attempt(Record):
+    """`cause` and `message` say why the next one was needed."""
+
     attempt: int
     status: str
     runner: str | None
     cause: str | None
+    message: str | None
     dispatched_at: datetime | None
     started_at: datetime | None
     ended_at: datetime | None
@@ -107,6 +134,9 @@ class Execution(ExecutionSummary):
 
     pipeline_digest: str
     options: Options
+    policy: Policy
+    not_before: datetime | None
+    timeout_at: datetime | None
     inputs: dict[str, Any] | None
     properties: dict[str, Any] | None
     outputs: dict[str, Any] | None
@@ -148,6 +178,20 @@ class Port(Record):
     description: str | None = None
 
 
+class PolicyChoice(Record):
+    """What a pipeline says about the policy of its executions; None: nothing."""
+
+    delivery: str | None = None
+    losses_max: int | None = None
+    retries: int | None = None
+    timeout_ms: int | None = None
+    queue_ttl_ms: int | None = None
+    abort_grace_ms: int | None = None
+    timeout_retries: int | None = None
+    infrastructure_retries: int | None = None
+    backoff: Backoff | None = None
+
+
 class Definition(Record):
     """What a pipeline declares; `limit` is how many of it may run at once."""
 
@@ -156,6 +200,7 @@ class Definition(Record):
     any_outputs: bool = False
     limit: int | None = None
     description: str | None = None
+    policy: PolicyChoice | None = None
 
 
 class PipelineVersion(Record):
