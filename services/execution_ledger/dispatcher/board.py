@@ -99,7 +99,7 @@ class Board:
         self._live: dict[str, dict[Token, Execution]] = {}
 
     def executions(self) -> dict[str, Execution]:
-        """Copies, which stay as they are when the board goes on; a microsecond each."""
+        """Copies, which stay as they are when the board goes on; two microseconds each."""
         return {id_: Execution(*_fields(execution)) for id_, execution in self._executions.items()}
 
     def restore(self, execution: Execution) -> None:
