@@ -13,6 +13,7 @@
         ├── UnknownVersion        a message of a type or version that this code does not know
         ├── BrokenHistory         log, view or chain contradict each other
         ├── BadRequest            what a caller sent cannot be accepted
+        ├── NoSuchObject          the object store holds nothing of this name
         ├── BadSettings           a setting is missing or wrong
         └── EndedBadly            an execution that was waited for has failed, or was aborted
 
@@ -72,6 +73,10 @@ class BrokenHistory(Permanent):
 
 class BadRequest(Permanent):
     """What a caller sent cannot be accepted; nothing was changed by it."""
+
+
+class NoSuchObject(Permanent):
+    """The object store holds nothing of this name."""
 
 
 class BadSettings(Permanent):

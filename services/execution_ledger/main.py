@@ -22,6 +22,7 @@ from .log.topics import check_topics
 from .logs import configure_logs
 from .mainloop import run_to_end
 from .metrics import answer_page, new_registry
+from .objects import Objects, open_objects
 from .settings import DispatcherSettings, MetricsSettings, Settings
 
 START_WAIT_S = 30.0  # how long a service waits for Kafka before it gives up and lets its supervisor try again
@@ -133,15 +134,19 @@ async def _run(services: list[Service]) -> None:
 
 
 async def _ledger(around: Around) -> Service:
+    from .ledger.keeping import keeper
     from .ledger.service import LedgerService
 
-    return LedgerService(around.log, around.world, around.settings.ledger, around.shards, around.registry)
+    settings, objects = around.settings, _objects(around.settings)
+    kept = keeper(objects, around.world, settings.snapshots, settings.ledger, around.shards) if objects else None
+    return LedgerService(around.log, around.world, settings.ledger, around.shards, around.registry, kept)
 
 
 async def _dispatcher(around: Around) -> Service:
+    from .dispatcher.keeping import keeper
     from .dispatcher.service import DispatcherService
 
-    settings = around.settings
+    settings, objects = around.settings, _objects(around.settings)
     answering = _answering(settings, settings.dispatcher, "EXLEDGER__DISPATCHER", "why something waits")
     return DispatcherService(
         around.log,
@@ -151,7 +156,14 @@ async def _dispatcher(around: Around) -> Service:
         settings.kafka.inbox_partitions,
         answering,
         around.registry,
+        keeper(objects, around.world, settings.snapshots, around.shards) if objects else None,
     )
+
+
+def _objects(settings: Settings) -> Objects | None:
+    if not settings.objects.url:
+        _log.warning("every start reads the whole log: set EXLEDGER__OBJECTS__URL")
+    return open_objects(settings.objects)
 
 
 async def _runner(around: Around) -> Service:

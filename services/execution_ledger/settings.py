@@ -28,6 +28,18 @@ class PostgresSettings(Section):
     dsn: SecretStr = SecretStr("postgresql://postgres@127.0.0.1:5432/postgres")
 
 
+class ObjectsSettings(Section):
+    """Where objects lie: a folder, s3://…, gs://…, az://…; without it every restart reads the whole log."""
+
+    url: str = ""
+    options: dict[str, SecretStr] = {}  # what the store needs, by the names that obstore gives it: aws_region, …
+
+
+class SnapshotSettings(Section):
+    due_s: float = 1.0  # a snapshot is due when a restart would take this long to fold what came after the last one
+    share_max: Annotated[float, Field(gt=0)] = 0.2  # … and writing it is at most this much of folding that
+
+
 class LedgerSettings(Section):
     """Bounds of one group commit, and what the ledger remembers."""
 
@@ -91,6 +103,8 @@ class Settings(BaseSettings):
 
     kafka: KafkaSettings = KafkaSettings()
     postgres: PostgresSettings = PostgresSettings()
+    objects: ObjectsSettings = ObjectsSettings()
+    snapshots: SnapshotSettings = SnapshotSettings()
     ledger: LedgerSettings = LedgerSettings()
     dispatcher: DispatcherSettings = DispatcherSettings()
     runner: RunnerSettings = RunnerSettings()

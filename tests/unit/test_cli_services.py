@@ -26,7 +26,16 @@ from execution_ledger.settings import Settings
 
 
 def place(tmp_path: Path, host: str = "127.0.0.1") -> Place:
-    return Place(host, 8080, "127.0.0.1:9092", "postgresql://u:pw@h/db", "the-token", "pipelines", tmp_path / "logs")
+    return Place(
+        host,
+        8080,
+        "127.0.0.1:9092",
+        "postgresql://u:pw@h/db",
+        "the-token",
+        "pipelines",
+        tmp_path / "logs",
+        tmp_path / "objects",
+    )
 
 
 def test_only_the_runner_knows_the_token_and_only_readers_and_writers_of_views_their_password(tmp_path: Path) -> None:
@@ -66,6 +75,12 @@ def test_dev_says_at_its_start_that_there_is_too_little_room(
     tell_lack_of_room(here, Settings.model_validate({"gateway": {"disk_free_bytes_min": free_bytes_min}}))
     shown = capsys.readouterr()
     assert ("free some space" in shown.out + shown.err) == warned
+
+
+def test_those_who_keep_snapshots_keep_them_in_the_data_folder(tmp_path: Path) -> None:
+    environments = {name: service_environment(name, place(tmp_path)) for name in ORDER}
+    keeping = {name: found["EXLEDGER__OBJECTS__URL"] for name, found in environments.items() if "OBJECTS" in str(found)}
+    assert keeping == dict.fromkeys(("ledger", "dispatcher"), str(tmp_path / "objects"))
 
 
 def test_a_service_keeps_its_own_log_and_a_long_one_is_put_aside(tmp_path: Path) -> None:

@@ -1,14 +1,16 @@
-"""`exledger bench`: how quick this ledger is, measured from outside as a client sees it.
+"""`exledger bench`: how quick this ledger is, as a client sees it, and how quick it is back after a restart.
 
 Each latency is measured by itself, one execution at a time, so that no measurement disturbs another.
 """
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,10 +19,11 @@ from ..errors import BadRequest, Unavailable
 from ..sdk.address import DEFAULT_FOLDER, execution_path, pipeline_path
 from .connection import DataDir, connect
 from .examples import examples
-from .output import AsJson, console, show_json, show_note, show_table
+from .output import AsJson, bars, console, duration, show_json, show_note, show_table
 
 if TYPE_CHECKING:
     from ..sdk.http import Connection
+    from ..trials.bench.restart import Measured
 
 STAMP = "stamp"  # returns when its first line ran, by the wall clock
 WARM_UP = 10  # executions that do not count: connections, caches, first imports
@@ -57,6 +60,44 @@ def latency(
     show_table(("FROM POST TO", "P50", "P99", "MAX"), table)
     load = f"load {before} before and {machine['load_after']} after"
     show_note(f"{count} executions each, one at a time; {machine['cores']} cores, {load}.")
+
+
+@bench.command(epilog=examples("bench restart"))
+def restart(
+    events: Annotated[list[int] | None, typer.Option(min=1_000, help="The length of a history; give several.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how long ledger and dispatcher take to start after a long history, and what memory they hold then.
+
+    Runs a Kafka of its own in a temporary folder: two million events take 2 GB of it, and some ten minutes.
+    """
+    before = _load()
+    with bars(as_json) as tell:
+        measured = asyncio.run(_restarts(events or [10_000], tell))
+    machine = {"cores": os.cpu_count(), "load_before": before, "load_after": _load()}
+    if as_json:
+        show_json({**machine, "restarts": [asdict(each) for each in measured]})
+        return
+    rows = [
+        (f"{one.events:,}", one.service, one.snapshots, duration(one.ready_s), _mb(one.pss_mb), _mb(one.peak_mb))
+        for one in measured
+    ]
+    show_table(("EVENTS", "SERVICE", "SNAPSHOTS", "READY IN", "MEMORY", "AT MOST"), rows)
+    show_note(f"{machine['cores']} cores, load {before} before and {machine['load_after']} after.")
+
+
+async def _restarts(histories: list[int], tell: Callable[[str, int, int], None]) -> list[Measured]:
+    from ..embedded.folder import ephemeral_folder
+    from ..embedded.kafka import EmbeddedKafka
+    from ..trials.bench.restart import measure_restarts
+
+    measured: list[Measured] = []
+    with ephemeral_folder() as folder:
+        async with EmbeddedKafka(folder / "kafka") as broker:
+            for events in histories:
+                objects = folder / f"objects-{events}"
+                measured += await measure_restarts(broker.bootstrap_servers, objects, events, tell)
+    return measured
 
 
 def _check_stamp(ledger: Connection) -> None:
@@ -139,6 +180,10 @@ def summary(seconds: Iterable[float]) -> dict[str, float]:
 
 def _ms(milliseconds: float) -> str:
     return f"{milliseconds:.1f} ms"
+
+
+def _mb(megabytes: float) -> str:
+    return f"{megabytes:.0f} MB"
 
 
 def _load() -> float:

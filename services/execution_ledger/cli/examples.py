@@ -22,6 +22,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "schemas write": ("exledger schemas write --dir contract",),
     "schemas check": ("exledger schemas check", "exledger schemas check --dir contract"),
     "bench latency": ("exledger bench latency", "exledger bench latency --count 1000 --json"),
+    "bench restart": ("exledger bench restart", "exledger bench restart --events 10000 --events 2000000 --json"),
     "init": ("EXLEDGER__KAFKA__BOOTSTRAP_SERVERS=kafka-1:9092 exledger init",),
     "serve": ("exledger serve ledger", "exledger serve runner --app my_pipelines", "exledger serve gateway projector"),
 }

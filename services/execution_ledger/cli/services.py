@@ -37,6 +37,7 @@ class Place:
     token: str
     app: str
     logs: Path
+    objects: Path
     disk_folders: tuple[Path, ...] = ()  # what their disks lack is told, and refuses new executions
     metrics_ports: Mapping[str, int] = field(default_factory=dict)  # by service; a restart keeps its own
 
@@ -97,6 +98,7 @@ def service_environment(name: str, place: Place) -> dict[str, str]:
         "EXLEDGER__JSON_LOGS": "true",
     }
     dsn = {"EXLEDGER__POSTGRES__DSN": place.dsn}
+    objects = {"EXLEDGER__OBJECTS__URL": str(place.objects)}
     own = {
         "projector": dsn,
         "gateway": {
@@ -105,6 +107,8 @@ def service_environment(name: str, place: Place) -> dict[str, str]:
             "EXLEDGER__GATEWAY__PORT": str(place.port),
             "EXLEDGER__GATEWAY__DISK_FOLDERS": json.dumps([str(folder) for folder in place.disk_folders]),
         },
+        "ledger": objects,
+        "dispatcher": objects,
         "runner": {
             "EXLEDGER__GATEWAY__TOKEN": place.token,
             "EXLEDGER__RUNNER__APP": place.app,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,12 +16,12 @@ from ..embedded.folder import DataFolder, FolderInUse
 from ..errors import BadRequest, Unavailable
 from ..sdk.address import DEFAULT_FOLDER
 from .connection import DataDir
-from .output import BROKEN, OUT_OF_REACH, AsJson, console, duration, show_json, show_note, show_table
+from .output import BROKEN, OUT_OF_REACH, AsJson, bars, console, duration, show_json, show_note, show_table
 from .serve import read_settings
 
 if TYPE_CHECKING:
     from ..verify.answers import Answer
-    from ..verify.verification import OnProgress, Place, Report
+    from ..verify.verification import Place, Report
 
 NAMED_KAFKA = "EXLEDGER__KAFKA__BOOTSTRAP_SERVERS"
 NAMED_POSTGRES = "EXLEDGER__POSTGRES__DSN"
@@ -72,7 +72,7 @@ async def _verify(folder: Path, answers: list[Answer], *, quiet: bool) -> Report
     from ..verify.verification import verify
 
     async with _place(folder) as place:
-        with _progress(quiet) as on_progress:
+        with bars(quiet) as on_progress:
             return await verify(place, answers, on_progress)
 
 
@@ -126,24 +126,6 @@ def _place_at(kafka: str | None, dsn: str | None) -> Place:
 
 
 # --- what it shows ----------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _progress(quiet: bool) -> Iterator[OnProgress]:
-    """A bar for each part, on a terminal."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    screen = console(stderr=True)
-    columns = (TextColumn("{task.description:<9}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=screen, transient=True, disable=quiet or not screen.is_terminal) as bars:
-        tasks = {}
-
-        def tell(part: str, done: int, total: int) -> None:
-            if part not in tasks:
-                tasks[part] = bars.add_task(part, total=total)
-            bars.update(tasks[part], completed=min(done, total))
-
-        yield tell
 
 
 def as_plain(report: Report) -> dict[str, Any]:

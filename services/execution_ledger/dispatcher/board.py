@@ -5,10 +5,11 @@ It holds no payloads: where the queued event lies is enough to build a start mes
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Set
+from dataclasses import dataclass, fields
 from enum import Enum
-from typing import NamedTuple
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 from execution_ledger.messages.events import (
     Aborted,
@@ -80,6 +81,9 @@ class Execution:
         return self.expires_at
 
 
+_fields: Callable[[Execution], tuple[Any, ...]] = attrgetter(*(field.name for field in fields(Execution)))
+
+
 class Change(NamedTuple):
     """What an event did. `ended` is the attempt that it ended, on `runner`; `reported`: that one said so itself."""
 
@@ -93,6 +97,16 @@ class Board:
     def __init__(self) -> None:
         self._executions: dict[str, Execution] = {}
         self._live: dict[str, dict[Token, Execution]] = {}
+
+    def executions(self) -> dict[str, Execution]:
+        """Copies, which stay as they are when the board goes on; two microseconds each."""
+        return {id_: Execution(*_fields(execution)) for id_, execution in self._executions.items()}
+
+    def restore(self, execution: Execution) -> None:
+        """Puts one on an empty board, as the events up to here had left it."""
+        self._executions[execution.id] = execution
+        if execution.runner:
+            self._enter(execution, execution.runner)
 
     def apply(self, event: Event, offset: int) -> Change | None:
         """None where the event says nothing about a known execution's place here."""

@@ -20,13 +20,19 @@ class WantedClaim(NamedTuple):
     claim: int | None  # None: to be numbered
 
 
+class Claim(NamedTuple):
+    number: int = 0
+    dispatcher: str = ""
+    recorded_ms: int = 0
+
+
 class Claims:
     def __init__(self, process: str, shards: int, absent_after_ms: int) -> None:
         self.own: int | None = None  # the number of our claim, while no later one is known
         self._process = process
         self._shards = shards
         self._absent_after_ms = absent_after_ms
-        self._newest = 0
+        self.newest = Claim()
         self._recorded: set[int] = set()  # the shards that have recorded our claim
         self._asked_ms: dict[int, int] = {}
         self._now_ms: int | None = None
@@ -47,8 +53,8 @@ class Claims:
         )
 
     def claimed(self, event: Event, fact: DispatcherClaimed) -> None:
-        if fact.claim > self._newest:
-            self._newest = fact.claim
+        if fact.claim > self.newest.number:
+            self.newest = Claim(fact.claim, fact.dispatcher, event.recordedtime)
             self._recorded.clear()
             self._asked_ms.clear()
             self.own = fact.claim if fact.dispatcher == self._process else None
@@ -57,11 +63,17 @@ class Claims:
         if fact.claim == self.own:
             self._recorded.add(event.shard)
 
+    def restore(self, newest: Claim) -> None:
+        """Another process's: every process has a name of its own."""
+        self.newest = newest
+        if newest.number:
+            self._heard(newest.dispatcher, newest.recorded_ms)
+
     def own_tick(self, time_ms: int) -> None:
         self._now_ms = time_ms
 
     def other_tick(self, tick: DispatcherTick, time_ms: int) -> None:
-        if tick.claim is None or tick.claim < self._newest:
+        if tick.claim is None or tick.claim < self.newest.number:
             return
         if not tick.leaving:
             self._heard(tick.process, time_ms)

@@ -19,6 +19,7 @@ from .asking import Asking, Due
 from .board import Change, Execution, Phase, Token
 from .claims import Claims
 from .fleet import Room
+from .folded import Folded, held_key
 from .picture import Picture
 from .queue import Group
 from .repair import Heard, repairs
@@ -90,6 +91,16 @@ class Desk:
                 (shard_of(command.execution_id), command) for command in self.asking.tick(time_ms)
             )
             self._find_lost()
+
+    def folded(self) -> Folded:
+        """What all events up to here came to, as copies."""
+        held = {held_key(token): held for token, held in self.picture.slots.held()}
+        return Folded(self.picture.board.executions(), held, self.picture.limits.newest(), self.claims.newest)
+
+    def restore(self, folded: Folded) -> None:
+        """Before anything else was read."""
+        self.picture.restore(folded)
+        self.claims.restore(folded.claim)
 
     # --- a turn -------------------------------------------------------------------------------------------------
 

@@ -13,19 +13,33 @@ from typing import NamedTuple
 from .board import Token
 
 
+class Newest(NamedTuple):
+    """A pipeline's newest version, and its limit."""
+
+    version: int
+    limit: int | None
+
+
 class Limits:
     """How many of a pipeline may run at once, as its newest version says."""
 
     def __init__(self) -> None:
-        self._newest: dict[str, tuple[int, int | None]] = {}
+        self._newest: dict[str, Newest] = {}
+
+    def newest(self) -> dict[str, Newest]:
+        return dict(self._newest)
+
+    def restore(self, newest: Mapping[str, Newest]) -> None:
+        self._newest = dict(newest)
 
     def learn(self, pipeline: str, version: int, limit: int | None) -> None:
         known = self._newest.get(pipeline)
-        if known is None or version >= known[0]:
-            self._newest[pipeline] = (version, limit)
+        if known is None or version >= known.version:
+            self._newest[pipeline] = Newest(version, limit)
 
     def of(self, pipeline: str) -> int | None:
-        return self._newest.get(pipeline, (0, None))[1]
+        known = self._newest.get(pipeline)
+        return known.limit if known else None
 
     def allows(self, pipeline: str, running: int) -> bool:
         limit = self.of(pipeline)
@@ -35,6 +49,14 @@ class Limits:
 class Taken(NamedTuple):
     runner: str
     pipeline: str
+
+
+class Held(NamedTuple):
+    """A place that is held, and since when (recorded time)."""
+
+    runner: str
+    pipeline: str
+    ended_ms: int
 
 
 class Slots:
@@ -71,6 +93,11 @@ class Slots:
 
     def holders(self) -> Collection[str]:
         return list(self._held)
+
+    def held(self) -> Iterator[tuple[Token, Held]]:
+        for runner, tokens in self._held.items():
+            for token, ended_ms in tokens.items():
+                yield token, Held(runner, self._taken[token].pipeline, ended_ms)
 
     def __contains__(self, token: Token) -> bool:
         return token in self._taken

@@ -13,6 +13,7 @@ from execution_ledger.messages.heartbeats import HeldToken
 from .board import Board, Change, Execution, Phase, Token
 from .deadlines import Deadlines
 from .fleet import Fleet
+from .folded import Folded, token_of
 from .leases import Leases
 from .limits import Limits, Slots
 from .queue import Queue
@@ -47,6 +48,18 @@ class Picture:
         if change := self.board.apply(event, offset):
             self._follow(change, event)
         return change
+
+    def restore(self, folded: Folded) -> None:
+        """On an empty picture; the events behind the snapshot come next."""
+        self.limits.restore(folded.limits)
+        for execution in folded.executions.values():
+            self.board.restore(execution)
+            if execution.runner:
+                self.slots.take(execution.token, execution.runner, execution.pipeline)
+            self._line_up(execution)
+        for key, held in folded.held.items():
+            self.slots.take(token_of(key), held.runner, held.pipeline)
+            self.slots.hold(token_of(key), held.ended_ms)
 
     def beat(self, heard: Heard, told: Told) -> None:
         if heard.beat.process not in self.fleet:

@@ -19,9 +19,12 @@ from execution_ledger.log.protocol import Chunk, Lane, Log, Outgoing, Reader, Re
 from execution_ledger.messages.events import decode_event
 from execution_ledger.messages.heartbeats import HEARTBEATS, DispatcherTick, RunnerBeat
 from execution_ledger.settings import DispatcherSettings
+from execution_ledger.snapshots.keeping import Keeper
 
 from .answering import answer
 from .desk import Desk, DeskSettings
+from .folded import Folded
+from .keeping import Keeping
 from .metrics import show
 from .post import Post
 from .starts import QueuedEvents
@@ -37,7 +40,8 @@ _log = structlog.get_logger()
 class DispatcherService:
     """`ready` while somebody dispatches: this one, or another that it stands by for.
 
-    Without `answering` it does all its work, but nobody can ask it why something waits.
+    Without `answering` it does all its work, but nobody can ask it why something waits; without a `keeper` of
+    snapshots it reads the whole log at each start.
     """
 
     name = "dispatcher"
@@ -51,6 +55,7 @@ class DispatcherService:
         inbox_partitions: int,
         answering: Answering | None = None,
         registry: CollectorRegistry | None = None,
+        keeper: Keeper[Folded] | None = None,
     ) -> None:
         self.process = f"dispatcher-{world.chance.getrandbits(48):012x}"
         self.ready = asyncio.Event()
@@ -73,6 +78,7 @@ class DispatcherService:
         self._lags = Lags(world.clock.now_ms)
         if registry:
             show(registry, self._desk, self._post, self._lags)
+        self._keeping = Keeping(keeper, self._desk)
 
     @property
     def claim(self) -> int | None:
@@ -90,6 +96,7 @@ class DispatcherService:
             await run_until(self._stopping, self._world.spawn, *loops)
         finally:
             self.ready.clear()
+            await self._keeping.close()
             await self._leave()
 
     # --- ticks --------------------------------------------------------------------------------------------------
@@ -133,11 +140,12 @@ class DispatcherService:
                 pause_s = min(2 * pause_s, _PAUSE_S_MAX)
 
     async def _beginning(self) -> dict[Lane, int]:
-        """All events, and the heartbeats from a lease back: whoever is silent in that window is silent."""
+        """All events behind the snapshot, and the heartbeats from a lease back: whoever is silent there is silent."""
         since_ms = await self._log_time_ms() - max(self._lease_ms, self._settings.absent_after_ms)
         lanes = [Lane(Topic.EVENTS, shard) for shard in range(self._shards)]
         positions = {lane: await self._log.begin(lane) for lane in lanes}
-        return positions | {_HEARTBEATS: await self._log.position_at(_HEARTBEATS, since_ms)}
+        positions |= {_HEARTBEATS: await self._log.position_at(_HEARTBEATS, since_ms)}
+        return positions | await self._keeping.begin(self._log)
 
     async def _log_time_ms(self) -> int:
         """Read back from a tick of our own, because this machine's clock may differ from the log's."""
@@ -152,23 +160,27 @@ class DispatcherService:
         chunks = await reader.read(0 if self._desk.has_more else _READ_WAIT_S)
         self._fold(chunks)
         self._take_turn()
+        if self._acting is not None:
+            self._keeping.keep()
         await asyncio.sleep(0)  # where much has to be read, others get their turn too
         return {lane: chunk.position for lane, chunk in chunks.items()}
 
     def _fold(self, chunks: Mapping[Lane, Chunk]) -> None:
         """Events before heartbeats, so that a heartbeat is compared with the newest that is known."""
         for lane, chunk in sorted(chunks.items(), key=lambda item: item[0]):
+            began_s = self._world.clock.monotonic_s()
+            take = self._heard if lane == _HEARTBEATS else self._event
             for record in chunk.records:
-                if lane == _HEARTBEATS:
-                    self._heard(record)
-                else:
-                    self._event(record)
+                take(record)
+            if lane != _HEARTBEATS:
+                self._keeping.measured(len(chunk.records), self._world.clock.monotonic_s() - began_s)
 
     def _event(self, record: Record) -> None:
         value = record.value or b""
         event = decode_event(value, record)
         self._desk.event(event, record.offset)
         self._queued.follow(event, len(value))
+        self._keeping.follow(event, record)
 
     def _heard(self, record: Record) -> None:
         try:

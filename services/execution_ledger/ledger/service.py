@@ -15,9 +15,11 @@ from execution_ledger.lifecycle import run_until
 from execution_ledger.log.protocol import Lane, Log, Outgoing, Record, Topic
 from execution_ledger.messages.heartbeats import HEARTBEATS, LedgerTick
 from execution_ledger.settings import LedgerSettings
+from execution_ledger.snapshots.keeping import Keeper
 
 from .metrics import LedgerMetrics, Standing
 from .placement import Placement
+from .shard import ShardState
 from .writing import Shard, ShardServer
 
 PROCESS_PREFIX = "ledger-"
@@ -40,8 +42,10 @@ class LedgerService:
         settings: LedgerSettings,
         shards: int,
         registry: CollectorRegistry | None = None,
+        keeper: Keeper[ShardState] | None = None,
     ) -> None:
         self._log, self._world, self._settings, self._shards = log, world, settings, shards
+        self._keeper = keeper
         self.process = f"{PROCESS_PREFIX}{world.chance.getrandbits(48):012x}"
         self.ready = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -128,6 +132,7 @@ class LedgerService:
             self.process,
             lambda: self._log_time_ms,
             self._metrics,
+            self._keeper,
         )
         self._servers[number] = server
         previous = self._tasks.get(number)
@@ -200,6 +205,8 @@ class LedgerService:
             server.let_go()
         if self._tasks:
             await asyncio.wait(self._tasks.values())
+        if self._keeper:
+            await self._keeper.close()
         await self._send_tick(leaving=True)
         if self._bug.done():
             await self._bug

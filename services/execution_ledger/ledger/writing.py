@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from operator import attrgetter
@@ -20,6 +20,8 @@ from execution_ledger.messages import events
 from execution_ledger.messages.events import decode_event, digest_of
 from execution_ledger.messages.ids import CATALOG_SHARD
 from execution_ledger.settings import LedgerSettings
+from execution_ledger.snapshots.form import Mark, Snapshot
+from execution_ledger.snapshots.keeping import Keeper
 
 from .deciding import DEFECTS, decide_batch
 from .metrics import LedgerMetrics, Standing
@@ -41,6 +43,7 @@ class ShardServer:
     """Serves one shard until `let_go`; `serve` raises Fenced or OutcomeUnknown, and then has to be begun anew.
 
     `log_time` is the newest append time that this process has read: no event ever takes its time from a local clock.
+    Without a `keeper` of snapshots every start reads the whole log.
     """
 
     def __init__(
@@ -52,9 +55,13 @@ class ShardServer:
         owner: str,
         log_time: Callable[[], int],
         metrics: LedgerMetrics,
+        keeper: Keeper[ShardState] | None = None,
     ) -> None:
         self._log, self._world, self._settings = log, world, settings
         self._shard, self._owner, self._log_time = shard, owner, log_time
+        self._keeper = keeper
+        self._name = f"ledger-{shard.number}"  # of its snapshots
+        self._newest = (-1, b"")  # offset and bytes of the newest event that this writer has committed
         self._let_go = asyncio.Event()
         self._next_checkpoint_s = 0.0
         self._metrics = metrics
@@ -93,21 +100,34 @@ class ShardServer:
                 await self._decide_what_comes(writer, state, positions)
 
     async def _replay(self, end: int) -> ShardState:
-        state = initial(self._shard.number, self._shard.count, self._settings)
         lane = Lane(Topic.EVENTS, self._shard.number)
         if await self._log.begin(lane) > 0:
             raise LogTruncated(
                 f"The events of shard {self._shard.number} do not begin at offset 0: its oldest are gone. Restore the "
                 "topic from a copy; its retention must be unlimited (retention.ms=-1)."
             )
-        position = 0
+        state, position = await self._kept()
         async with self._log.reader({lane: position}) as reader:
             while position < end and self.wanted:
                 for chunk in (await reader.read(READ_WAIT_S)).values():
                     position = chunk.position
-                    for record in chunk.records:
-                        raw = record.value or b""
-                        state = fold(state, decode_event(raw, record), digest_of(raw))
+                    state = self._fold(state, chunk.records)
+        return state
+
+    async def _kept(self) -> tuple[ShardState, int]:
+        """The state of the newest snapshot, and where to read on from there."""
+        kept = await self._keeper.newest(self._log, self._name, self._shard.number) if self._keeper else None
+        if kept is None:
+            return initial(self._shard.number, self._shard.count, self._settings), 0
+        return kept.state, kept.marks[0].offset + 1
+
+    def _fold(self, state: ShardState, records: Sequence[Record]) -> ShardState:
+        began_s = self._world.clock.monotonic_s()
+        for record in records:
+            raw = record.value or b""
+            state = fold(state, decode_event(raw, record), digest_of(raw))
+        if self._keeper:
+            self._keeper.measured(len(records), self._world.clock.monotonic_s() - began_s)
         return state
 
     async def _check_log(self, state: ShardState) -> str:
@@ -149,7 +169,7 @@ class ShardServer:
         if not state.log_id:
             facts.insert(0, events.ShardCreated(log_id=log_id, shards=self._shard.count))
         claimed = self._own(state, cursor_of(state), facts)
-        await writer.append(claimed.outgoing)
+        await self._append(writer, claimed)
         position = f"{state.shard}:{claimed.state.sequence}"
         _log.info("shard claimed", position=position, epoch=claimed.state.epoch)
         return claimed.state
@@ -170,6 +190,17 @@ class ShardServer:
                     ignored += decided.ignored
                 if cursor != cursor_of(state) and self._checkpoint_is_due():
                     state, ignored = await self._checkpoint(writer, state, cursor, ignored), 0
+                self._keep(state)
+
+    async def _append(self, writer: Writer, decided: Decided) -> None:
+        self._newest = await writer.append(decided.outgoing), decided.outgoing[-1].value
+
+    def _keep(self, state: ShardState) -> None:
+        """States are immutable, so this one is written in the background while others follow it."""
+        if self._keeper and self._keeper.is_due(self._name, state.sequence):
+            offset, raw = self._newest
+            mark = Mark(state.shard, state.sequence, offset, digest_of(raw))
+            self._keeper.keep(self._name, state.log_id, Snapshot((mark,), state))
 
     async def _decide(self, writer: Writer, state: ShardState, cursor: Cursor, batch: list[Record]) -> Decided:
         """Only when this returns does the new state hold."""
@@ -178,7 +209,7 @@ class ShardServer:
         decided = decide_batch(state, cursor, batch)
         decided_s = now_s()
         if decided.outgoing:
-            await writer.append(decided.outgoing)
+            await self._append(writer, decided)
         self._metrics.batch(len(batch), decided, decided_s - began_s, now_s() - decided_s)
         self._tell_defects(decided)
         return decided
@@ -236,5 +267,5 @@ class ShardServer:
         """Keeps the place in lanes whose reports left no event; at most once in `checkpoint_ms`."""
         self._next_checkpoint_s = self._world.clock.monotonic_s() + self._settings.checkpoint_ms / 1000
         decided = self._own(state, cursor, [events.ShardCheckpointed(ignored=ignored)])
-        await writer.append(decided.outgoing)
+        await self._append(writer, decided)
         return decided.state

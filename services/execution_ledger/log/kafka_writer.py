@@ -33,15 +33,15 @@ class KafkaWriter:
         self.shard = shard
         self.end = end
 
-    async def append(self, batch: Sequence[Outgoing]) -> None:
+    async def append(self, batch: Sequence[Outgoing]) -> int:
         refuse_oversized(self._lane, batch)
         if self._ended:
             raise self._ended
         if not batch:
-            return
+            return -1
         try:
             async with asyncio.timeout(ANSWER_S):
-                await self._transact(batch)
+                return await self._transact(batch)
         except (KafkaError, TimeoutError, OSError) as error:
             raise self._end(self._explain(error)) from error
         except BaseException:  # cancelled, or a mistake of ours: the transaction may commit or not
@@ -53,10 +53,11 @@ class KafkaWriter:
         if self._destroying:
             await self._destroying
 
-    async def _transact(self, batch: Sequence[Outgoing]) -> None:
+    async def _transact(self, batch: Sequence[Outgoing]) -> int:
         await self._producer.begin_transaction()
-        await produce(self._producer, self._partition, batch)  # raises before the commit if any part failed
+        offsets = await produce(self._producer, self._partition, batch)  # raises before the commit if any part failed
         await self._producer.commit_transaction()
+        return offsets[-1]
 
     def _end(self, error: LedgerError) -> LedgerError:
         if self._ended is None:

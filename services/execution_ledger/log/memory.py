@@ -127,18 +127,22 @@ class MemoryLog:
         index = bisect_left(partition.records, time_ms, key=_time_ms)
         return partition.records[index].offset if index < partition.index(partition.stable) else partition.stable
 
-    async def transact(self, shard: int, epoch: int, batch: Sequence[Outgoing]) -> None:
-        """One transaction of the writer that holds `epoch`. Raises Fenced where that is not the shard's last one."""
+    async def transact(self, shard: int, epoch: int, batch: Sequence[Outgoing]) -> int:
+        """One transaction of the writer that holds `epoch`; answers with its last offset.
+
+        Raises Fenced where that is not the shard's last epoch.
+        """
         lane = Lane(Topic.EVENTS, shard)
         await self._request(lane)
         partition = self.partition(lane)
         if epoch != partition.epoch:
             raise Fenced(f"Shard {shard} was taken over: this writer holds epoch {epoch} of {partition.epoch}.")
         partition.settle()
-        partition.write(lane, batch, self._now_ms())
+        offsets = partition.write(lane, batch, self._now_ms())
         partition.end += 1  # the marker
         asyncio.get_running_loop().call_later(MARKER_S, partition.settle)
         await self._answer(lane)
+        return offsets[-1]
 
     def forget(self, lane: Lane, before: int) -> None:
         """Deletes what lies before a position, as retention does."""
@@ -207,19 +211,20 @@ class MemoryWriter:
         self.shard = shard
         self.end = end
 
-    async def append(self, batch: Sequence[Outgoing]) -> None:
+    async def append(self, batch: Sequence[Outgoing]) -> int:
         refuse_oversized(Lane(Topic.EVENTS, self.shard), batch)
         if self._ended:
             raise self._ended
         if not batch:
-            return
+            return -1
         self._ended = OutcomeUnknown(f"An append to shard {self.shard} was left in the middle; take it over anew.")
         try:
-            await self._log.transact(self.shard, self._epoch, batch)
+            offset = await self._log.transact(self.shard, self._epoch, batch)
         except LedgerError as error:
             self._ended = error
             raise
         self._ended = None
+        return offset
 
     def let_go(self) -> None:
         self._ended = Fenced(f"This writer let shard {self.shard} go; take it over anew.")

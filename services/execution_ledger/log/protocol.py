@@ -94,8 +94,10 @@ class Writer(Protocol):
         """The shard's end right after the take-over: everything before it is decided for good."""
         ...
 
-    async def append(self, batch: Sequence[Outgoing]) -> None:
+    async def append(self, batch: Sequence[Outgoing]) -> int:
         """All or nothing, decided for good when this returns, and seen by readers moments later; not to be cancelled.
+
+        Answers with the offset of the last record, -1 for none.
 
         Raises Fenced when the shard was taken over. Raises OutcomeUnknown when no answer came: the writer is
         destroyed then, and only a new take-over can tell what happened. Raises BadRequest, before anything is sent,

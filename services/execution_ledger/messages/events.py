@@ -332,6 +332,10 @@ def event_source(log_id: str, shard: int) -> str:
     return f"/execution-ledger/{log_id}/{shard}"
 
 
+def log_id_of(event: Event) -> str:
+    return event.source.split("/")[2]
+
+
 def make_event(fact: Fact, **envelope: Any) -> Event:
     """The event that records `fact`; `envelope` is everything that the fact's type does not determine."""
     name = TYPE_PREFIX + fact.TYPE

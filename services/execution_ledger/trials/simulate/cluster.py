@@ -122,10 +122,11 @@ class MortalWriter:
     def end(self) -> int:
         return self.writer.end
 
-    async def append(self, batch: Sequence[Outgoing]) -> None:
+    async def append(self, batch: Sequence[Outgoing]) -> int:
         await self.life.alive()
-        await self.writer.append(batch)
+        offset = await self.writer.append(batch)
         await self.life.alive()
+        return offset
 
 
 @dataclass(frozen=True)

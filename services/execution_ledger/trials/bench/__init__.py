@@ -1,0 +1,1 @@
+"""Benches: what the services take, measured on histories made for it."""
