@@ -13,10 +13,15 @@ ANSWER_S = 5.0
 
 
 def registered_pipelines(place: Place) -> list[dict[str, Any]]:
-    """Empty until the gateway says that it is ready and a runner has registered its pipelines."""
+    """Empty until the gateway says that it is ready and a runner is there, which registers all it offers first."""
     if _ask(place, "/readyz") is None:
         return []
-    return list((_ask(place, "/v1/pipelines") or {"items": []})["items"])
+    runners = _items(place, "/v1/runners")
+    return _items(place, "/v1/pipelines") if any(runner["state"] == "ready" for runner in runners) else []
+
+
+def _items(place: Place, path: str) -> list[dict[str, Any]]:
+    return list((_ask(place, path) or {"items": []})["items"])
 
 
 def _ask(place: Place, path: str) -> dict[str, Any] | None:
