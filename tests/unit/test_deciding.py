@@ -47,20 +47,20 @@ class Ledger:
         self._offsets: dict[Topic, Iterator[int]] = {Topic.COMMANDS: count(), Topic.REPORTS: count()}
         fresh = Decided(initial(shard, 4, SETTINGS), Cursor(-1, -1))
         facts = [events.ShardCreated(log_id="log-1", shards=4), events.ShardClaimed(owner="ledger-1")]
-        self._keep(append(fresh, f"shard/{shard}", facts, Cause(NOW_MS)))
+        self.keep(append(fresh, f"shard/{shard}", facts, Cause(NOW_MS)))
         if shard:
             self.do(ClaimDispatch(command_id="claim", actor="d-1", dispatcher="d-1", claim=CLAIM))
 
     def do(self, *messages: Message | bytes | None) -> list[Event]:
         """Decides these in one batch; answers with the events that came of it."""
         before = len(self.events)
-        self._keep(decide_batch(self.state, self.cursor, [self._record(message) for message in messages]))
+        self.keep(decide_batch(self.state, self.cursor, [self._record(message) for message in messages]))
         return self.events[before:]
 
     def report(self, value: bytes) -> list[Event]:
         before = len(self.events)
         record = Record(Lane(Topic.REPORTS, self.shard), next(self._offsets[Topic.REPORTS]), self.now_ms, b"k", value)
-        self._keep(decide_batch(self.state, self.cursor, [record]))
+        self.keep(decide_batch(self.state, self.cursor, [record]))
         return self.events[before:]
 
     def _record(self, message: Message | bytes | None) -> Record:
@@ -68,7 +68,7 @@ class Ledger:
         value = message.model_dump_json(exclude_none=True).encode() if isinstance(message, Message) else message
         return Record(Lane(topic, self.shard), next(self._offsets[topic]), self.now_ms, b"key", value)
 
-    def _keep(self, decided: Decided) -> None:
+    def keep(self, decided: Decided) -> None:
         self.state, self.cursor, self.ignored = decided.state, decided.cursor, decided.ignored
         self.raw += [outgoing.value for outgoing in decided.outgoing]
         self.events = [decode_event(raw) for raw in self.raw]
