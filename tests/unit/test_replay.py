@@ -1,7 +1,7 @@
 """Promise 7 under anything: after every step, folding the log from zero gives the very state that decided it.
 
-Hypothesis sends commands and reports, sensible and absurd, moves the clock, and lets another ledger take the shard over.
-What it finds is shrunk to the fewest steps that show it.
+Hypothesis sends commands and reports, sensible and absurd, moves the clock, and lets another ledger take the shard
+over. What it finds is shrunk to the fewest steps that show it.
 """
 
 from __future__ import annotations
