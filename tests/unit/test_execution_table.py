@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from execution_ledger.messages import events
@@ -25,6 +28,7 @@ from execution_ledger.messages.reports import (
     ReportStarted,
     ReportWarning,
 )
+from execution_ledger.verify import life
 from unit.spec import CLAIM, ID, NOW_MS, RUNNER, abort_requested, completed, dispatched, failure, given, queued, started
 from unit.spec import submit as new_submit
 
@@ -49,6 +53,9 @@ STATES: dict[str, list[Fact]] = {
     "quarantined": [queued(), dispatched(), events.Quarantined(error="boom")],
 }
 
+ENDS = {events.Aborted: "aborted", events.Completed: "completed", events.Failed: "failed"}
+SEEN = {life.UNKNOWN: "[*]", life.ENTERED: "abort_requested", life.ENDED: ""}  # where the diagram has other words
+
 _ASK = {"command_id": "c-1", "actor": "ada", "execution_id": ID}
 _SAY = {"execution_id": ID, "attempt": 1, "ordinal": 9, "runner": RUNNER, "time": NOW_MS}
 
@@ -71,29 +78,19 @@ REPORTS: dict[str, AnyReport] = {
     "ReportReleased": ReportReleased(**_SAY),
 }
 
-# A refusal's code, or the facts' names; "-" where a report changes nothing. Columns: STATES in their order.
-TABLE = """
-Submit                | Queued            | duplicate_id           | duplicate_id           | duplicate_id      | duplicate_id   | duplicate_id            | duplicate_id            | duplicate_id  | duplicate_id
-Dispatch              | unknown_execution | Dispatched             | illegal_state          | illegal_state     | illegal_state  | illegal_state           | illegal_state           | illegal_state | illegal_state
-RequestAbort          | unknown_execution | AbortRequested Aborted | AbortRequested Aborted | AbortRequested    | AbortRequested | abort_already_requested | abort_already_requested | already_ended | illegal_state
-ForceAbort            | unknown_execution | Aborted                | Aborted                | Aborted           | Aborted        | Aborted                 | Aborted                 | already_ended | Aborted
-ExpireAttempt lost    | unknown_execution | illegal_state          | illegal_state          | Requeued          | Requeued       | Aborted                 | Aborted                 | illegal_state | illegal_state
-ExpireAttempt timeout | unknown_execution | illegal_state          | illegal_state          | Failed            | Failed         | illegal_state           | illegal_state           | illegal_state | illegal_state
-ExpireAttempt grace   | unknown_execution | illegal_state          | illegal_state          | illegal_state     | illegal_state  | Aborted                 | Aborted                 | illegal_state | illegal_state
-ExpireQueued          | unknown_execution | Failed                 | illegal_state          | illegal_state     | illegal_state  | illegal_state           | illegal_state           | illegal_state | illegal_state
-ReportStarted         | -                 | -                      | -                      | Started           | -              | -                       | Started                 | -             | -
-ReportWarning         | -                 | -                      | -                      | -                 | Warned         | Warned                  | Warned                  | -             | -
-ReportCompleted       | -                 | -                      | -                      | Started Completed | Completed      | Completed               | Completed               | -             | -
-ReportFailed          | -                 | -                      | -                      | Started Failed    | Failed         | Failed                  | Failed                  | -             | -
-ReportAborted         | -                 | -                      | -                      | -                 | Aborted        | Aborted                 | Aborted                 | -             | -
-ReportReleased        | -                 | -                      | -                      | Requeued          | Requeued       | Aborted                 | Aborted                 | -             | -
-"""  # noqa: E501 - it is a table
+LIFE = (Path(__file__).parents[2] / "services" / "life.md").read_text("utf-8")
 
-CELLS = [
-    (row.split("|")[0].strip(), state, cell.strip())
-    for row in TABLE.strip().splitlines()
-    for state, cell in zip(STATES, row.split("|")[1:], strict=True)
-]
+
+def table() -> tuple[list[str], dict[str, list[str]]]:
+    """The document's table: its states, and each message's cells."""
+    first = LIFE[LIFE.index("| message ") :].split("\n\n")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in first.splitlines()]
+    head, _, *body = rows
+    return head[1:], {message: cells for message, *cells in body}
+
+
+COLUMNS, ROWS = table()
+CELLS = [(row, state, cell) for row, cells in ROWS.items() for state, cell in zip(COLUMNS, cells, strict=True)]
 
 
 @pytest.mark.parametrize(("message", "state", "expected"), CELLS)
@@ -107,5 +104,16 @@ def test_cell(message: str, state: str, expected: str) -> None:
         after_grace.then_types(*(getattr(events, name) for name in expected.split()))
 
 
-def test_every_message_has_its_row() -> None:
-    assert {row for row, _, _ in CELLS} == {*COMMANDS, *REPORTS}
+def test_every_message_has_its_row_and_every_state_its_column() -> None:
+    assert ROWS.keys() == {*COMMANDS, *REPORTS}
+    assert list(STATES) == COLUMNS
+
+
+def test_the_diagram_shows_what_verify_takes_for_legal() -> None:
+    drawn = set(re.findall(r"^    (\S+) --> (\S+): (\w+)$", LIFE, re.MULTILINE))
+    legal = {
+        (SEEN.get(state, state), SEEN.get(after, after) or ENDS[fact], fact.__name__)
+        for (state, fact), after in life.NEXT.items()
+        if life.WITHDRAWN not in (state, after)  # which lasts no longer than the event that follows
+    }
+    assert drawn == {(state, after, fact) for state, after, fact in legal if state != after}
