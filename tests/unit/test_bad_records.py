@@ -19,10 +19,11 @@ from execution_ledger.messages.reports import REPORTS
 from execution_ledger.projector.service import ProjectorService
 from execution_ledger.runner.service import RunnerService
 from execution_ledger.settings import Settings
-from execution_ledger.trials.simulate.cluster import INBOX_PARTITIONS, Cluster
+from execution_ledger.trials.simulate.cluster import INBOX_PARTITIONS
 from execution_ledger.trials.simulate.loop import VirtualLoop
 from unit.bad_records import RECORD_BYTES, Bare, bad_records
-from unit.test_simulation import PIPELINES, all_ended, check_views, submitted, until, verified
+from unit.cluster_stage import Cluster
+from unit.test_scenario import PIPELINES, all_ended, check_views, submitted, until, verified
 
 SHARDS = Settings().kafka.shards
 READERS: dict[Topic, TypeAdapter[Any]] = {

@@ -20,6 +20,7 @@ from execution_ledger.projector.memory import MemoryStore
 from execution_ledger.projector.rows import Recorded
 from execution_ledger.projector.service import ProjectorService, batches
 from execution_ledger.settings import ProjectorSettings
+from execution_ledger.trials.simulate.loop import VirtualLoop
 
 WAIT_S = 5.0
 
@@ -149,6 +150,23 @@ async def test_a_lost_answer_is_looked_up(log: MemoryLog, store: WatchedStore) -
         await write(log, history)
         await store.until(1, 2)
     assert store.applied == [1, 1]
+
+
+def test_a_database_that_fell_behind_is_found_out_although_nothing_comes() -> None:
+    async def play() -> None:
+        log, store, history = MemoryLog(3, now_ms=lambda: BEGIN_MS), WatchedStore(), History()
+        history.queue()
+        await write(log, history)
+        async with projecting(log, store) as service:
+            await store.until(1, 1)
+            await ready(service)
+            for table in (store.positions, store.journal, store.executions, store.live_executions, store.commands):
+                table.clear()
+            store.applied.clear()
+            await store.until(1, 1)
+
+    with asyncio.Runner(loop_factory=lambda: VirtualLoop(1)) as runner:
+        runner.run(play())
 
 
 async def test_a_store_that_is_away_is_waited_for(log: MemoryLog, store: WatchedStore) -> None:

@@ -162,6 +162,15 @@ def test_a_message_of_an_older_claim_is_dropped() -> None:
     assert entered(attempts.receive(a_start(token, claim=5), NOW)) == [token]
 
 
+def test_a_start_that_comes_after_its_closing_is_a_copy_and_is_dropped() -> None:
+    attempts, token = running()
+    attempts.stopped(token, DONE, NOW)
+    attempts.receive(closed(token), NOW)
+    assert phases(attempts) == {}
+    assert attempts.receive(a_start(token), NOW) == []
+    assert phases(attempts) == {}
+
+
 def test_fencing_stops_the_code_and_reports_nothing_of_it() -> None:
     attempts, token = running(slots=1)
     waiting = a_token()

@@ -77,6 +77,13 @@ def test_one_key_has_one_execution() -> None:
     assert [breach.execution for breach in checked(lives(), keyed, keyed, other)] == [TWO]
 
 
+def test_a_key_that_was_used_for_another_body_is_refused_with_right_and_one_that_was_not_is_not() -> None:
+    decided = GOOD | {"body": "three slots"}
+    other = {"command_id": GOOD["command_id"], "status_code": 422, "body": "four slots"}
+    assert checked(lives(), decided, other) == []
+    assert [breach.promise for breach in checked(lives(), decided, other | {"body": "three slots"})] == [5]
+
+
 def test_what_was_received_is_decided_or_waits_in_its_lane() -> None:
     received = {"command_id": "waits", "status_code": 202}
     assert checked(lives(), received, undecided=frozenset({"waits"})) == []

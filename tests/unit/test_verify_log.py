@@ -118,6 +118,7 @@ PLACES: list[tuple[str, Damage, tuple[int, int, str | None]]] = [
     ("a stale claim", lambda h: h.change_data(14, claim=2), (6, 14, THREE)),
     ("a stale report", lambda h: h.append(THREE, "execution.completed.v1", COMPLETED), (6, 20, THREE)),
     ("a repeated report", lambda h: h.change_data(6, ordinal=0), (6, 6, ONE)),
+    ("a report of another runner", lambda h: h.change_data(6, runner="runner-2"), (6, 6, ONE)),
     ("code that ran twice", runs_twice, (6, 16, THREE)),
     ("a claim that goes back", lambda h: h.append(
         "dispatcher", "dispatcher.claimed.v1", {"dispatcher": "d-1", "claim": 2}, commandid="c",

@@ -26,6 +26,7 @@ from . import (
     runners,
     schemas,
     serve,
+    simulate,
     tail,
     verify,
 )
@@ -68,8 +69,8 @@ def exit_code(error: LedgerError) -> int:
 app = typer.Typer(
     cls=Commands,
     help="An execution ledger: who ran what, when, and what came of it.",
-    epilog="All but `demo`, `dev`, `init`, `serve`, `config` and `schemas` talk to the `exledger dev` of --data-dir, "
-    "or to any ledger by EXLEDGER_URL and EXLEDGER_TOKEN.",
+    epilog="All but `demo`, `dev`, `init`, `serve`, `simulate`, `config` and `schemas` talk to the `exledger dev` of "
+    "--data-dir, or to any ledger by EXLEDGER_URL and EXLEDGER_TOKEN.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # rich help takes 0.3 s to import
@@ -90,6 +91,7 @@ app.command(epilog=examples("info"))(info.info)
 app.command(epilog=examples("init"))(serve.init)
 app.command(epilog=examples("serve"))(serve.serve)
 app.command(epilog=verify.EPILOG)(verify.verify)
+app.command(epilog=simulate.EPILOG)(simulate.simulate)
 app.add_typer(config.config, name="config")
 app.add_typer(schemas.schemas, name="schemas")
 app.add_typer(bench.bench, name="bench")

@@ -2,8 +2,8 @@
 
 It keeps what others must not get wrong over Kafka: epochs that fence, batches that are all or nothing, a marker behind
 each transaction, so that an offset is never the last one + 1, and a moment until readers see what was committed. It has
-no thread, no clock and no chance of its own. A subclass can break it on purpose in `_request` and `_answer`: every trip
-to the broker passes `_request`, and every write passes `_answer` too.
+no thread, no clock and no chance of its own. A subclass can break it on purpose: every trip to the broker passes
+`_request`, every write passes `_answer` too, and append times, readers and transactions have a seam each.
 """
 
 from __future__ import annotations
@@ -36,8 +36,7 @@ class Partition:
     epoch: int = 0
     readers: list[asyncio.Event] = field(default_factory=list)
 
-    def write(self, lane: Lane, batch: Sequence[Outgoing], now_ms: int) -> list[int]:
-        time_ms = max(now_ms, self.records[-1].time_ms) if self.records else now_ms
+    def write(self, lane: Lane, batch: Sequence[Outgoing], time_ms: int) -> list[int]:
         offsets = list(range(self.end, self.end + len(batch)))
         new = zip(offsets, batch, strict=True)
         self.records += [Record(lane, offset, time_ms, item.key, item.value) for offset, item in new]
@@ -64,6 +63,8 @@ class Partition:
 class MemoryLog:
     """`now_ms` gives the append times; where it steps back, a lane's append times stand still."""
 
+    reader_type: type[MemoryReader]
+
     def __init__(self, shards: int, inbox_partitions: int = 2, *, now_ms: Callable[[], int]) -> None:
         self._shards = shards
         self._now_ms = now_ms
@@ -82,7 +83,7 @@ class MemoryLog:
         for partition in partitions.values():
             partition.readers.append(news)
         try:
-            yield MemoryReader(self, dict(positions), news)
+            yield self.reader_type(self, dict(positions), news)
         finally:
             for partition in partitions.values():
                 partition.readers.remove(news)
@@ -106,7 +107,7 @@ class MemoryLog:
         if not batch:
             return []
         await self._request(lane)
-        offsets = partition.write(lane, batch, self._now_ms())
+        offsets = partition.write(lane, batch, self._append_ms(partition))
         partition.settle()
         await self._answer(lane)
         return offsets
@@ -138,7 +139,7 @@ class MemoryLog:
         if epoch != partition.epoch:
             raise Fenced(f"Shard {shard} was taken over: this writer holds epoch {epoch} of {partition.epoch}.")
         partition.settle()
-        offsets = partition.write(lane, batch, self._now_ms())
+        offsets = partition.write(lane, batch, self._append_ms(partition))
         partition.end += 1  # the marker
         asyncio.get_running_loop().call_later(MARKER_S, partition.settle)
         await self._answer(lane)
@@ -156,6 +157,10 @@ class MemoryLog:
                 f"This log has no {lane.topic}/{lane.partition}: it was made with {self._shards} shards."
             )
         return self._partitions[lane]
+
+    def _append_ms(self, partition: Partition) -> int:
+        now_ms = self._now_ms()
+        return max(now_ms, partition.records[-1].time_ms) if partition.records else now_ms
 
     async def _request(self, lane: Lane) -> None:
         """On the way to the broker: others may run, and nothing has happened yet."""
@@ -201,6 +206,9 @@ class MemoryReader:
         if not partition.begin <= position <= partition.end:
             raise LogTruncated(outside(lane, position, partition.begin, partition.end))
         return partition.read(position)
+
+
+MemoryLog.reader_type = MemoryReader
 
 
 class MemoryWriter:

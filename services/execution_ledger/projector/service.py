@@ -13,7 +13,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from execution_ledger.clock import World
-from execution_ledger.errors import BrokenHistory, LogTruncated, OutcomeUnknown, Permanent, Transient
+from execution_ledger.errors import BrokenHistory, LogTruncated, OutcomeUnknown, Permanent, Transient, Unavailable
 from execution_ledger.lifecycle import run_until
 from execution_ledger.log.lags import Lags
 from execution_ledger.log.protocol import Chunk, Lane, Log, Reader, Record, Topic
@@ -26,6 +26,7 @@ from .rows import Recorded, fold
 from .store import ViewStore
 
 READ_WAIT_S = 1.0
+IDLE_READS = 3  # without anything, until the stored position is looked at again
 RETRY_S_MIN = 0.05
 RETRY_S_MAX = 2.0
 
@@ -142,7 +143,14 @@ class ProjectorService:
                 await self._apply(at, changes)
                 at = changes.position
                 self._retry_s[shard] = RETRY_S_MIN
-            chunk = await _next_chunk(lane, reader)
+            while (found := await _next_chunk(lane, reader)) is None:
+                await self._check_stored(shard, at)
+            chunk = found
+
+    async def _check_stored(self, shard: int, at: StoredPosition | None) -> None:
+        """A database that failed over may be behind what it had confirmed, and no event need ever come to tell so."""
+        if await self._store.position(shard) != at:
+            raise OutcomeUnknown(f"The views of shard {shard} are not where this projector left them.")
 
     async def _apply(self, at: StoredPosition | None, changes: Changes) -> None:
         now_s = self._world.clock.monotonic_s
@@ -161,15 +169,19 @@ def batches(chunk: Chunk, events_max: int) -> Iterator[tuple[Sequence[Record], i
         yield chunk.records[start:end], next_offset
 
 
-async def _next_chunk(lane: Lane, reader: Reader) -> Chunk:
-    while True:
+async def _next_chunk(lane: Lane, reader: Reader) -> Chunk | None:
+    """None where nothing came for a while."""
+    for _ in range(IDLE_READS):
         chunk = (await reader.read(READ_WAIT_S)).get(lane)
         if chunk is not None:
             return chunk
+    return None
 
 
-def _behind(shard: int, at: StoredPosition, chunk: Chunk) -> Chunk:
+def _behind(shard: int, at: StoredPosition, chunk: Chunk | None) -> Chunk:
     """The chunk without its first record, which must be the newest event that the views hold."""
+    if chunk is None:
+        raise Unavailable(f"The newest event of shard {shard} that the views hold does not come. It is read again.")
     first = chunk.records[0] if chunk.records else None
     if first is None or (first.offset, digest_of(first.value or b"")) != (at.kafka_offset, at.digest):
         raise _other_log(shard, at)

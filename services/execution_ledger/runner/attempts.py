@@ -8,7 +8,9 @@ message safe to repeat.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
 
 from execution_ledger.messages.heartbeats import HeldToken, TokenPhase
@@ -27,6 +29,7 @@ from .last_reports import LastReports
 from .outcomes import Completed, Failed, Outcome, cap
 
 FENCED_MAX = 1_000
+CLOSED_MAX = 10_000  # tokens: of a send without an answer a copy may come, moments after all is over
 WARNING_CHARS_MAX = 2_000
 
 
@@ -78,6 +81,7 @@ class Attempts:
         self._unconfirmed: dict[Token, Start] = {}  # in a slot, and not to be entered before they are confirmed
         self._running: dict[Token, _Held] = {}
         self._fenced: dict[Token, None] = {}
+        self._closed: dict[Token, None] = {}
         self._last = LastReports()
         self._is_fenced = False
         self._is_draining = False
@@ -112,13 +116,14 @@ class Attempts:
             case Abort():
                 return self._abort(message, now_ms)
             case Closed():
+                self._remember_closed(message.tokens)
                 stops = [action for token in message.tokens for action in self._close(token)]
                 return [*stops, *self._fill_slots(now_ms)]
 
     def _start(self, start: Start, now_ms: int) -> list[Action]:
         if start.token in self._held:
             return self._last.again(start.token, Send)
-        if self._is_fenced or len(self._held) >= self._held_max:
+        if start.token in self._closed or self._is_fenced or len(self._held) >= self._held_max:
             return []
         self._held[start.token] = _Held("waiting", start.traceparent)
         if self._is_draining:
@@ -155,6 +160,12 @@ class Attempts:
             return [Stop(token)] if stop else []
         self._forget(token)
         return []
+
+    def _remember_closed(self, tokens: Sequence[Token]) -> None:
+        """What is closed is over for good: a start that comes after it is a copy of one that came before."""
+        self._closed |= dict.fromkeys(tokens)
+        for token in list(islice(self._closed, max(0, len(self._closed) - CLOSED_MAX))):
+            del self._closed[token]
 
     # --- what the code does ---------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -37,7 +37,7 @@ class Heart:
         settings: RunnerSettings,
         beat: Callable[[], RunnerBeat],
         fenced: Callable[[], None],
-        revived: Callable[[], None],
+        revived: Callable[[], Awaitable[None]],
         acknowledged: Callable[[float | None], None],
     ) -> None:
         self._log = log
@@ -65,10 +65,16 @@ class Heart:
             await self._alive.wait()
             while (left_s := self._left_s()) > 0:  # noqa: ASYNC110 - it waits for a clock, not for an event
                 await asyncio.sleep(left_s)
+            self.fence_if_due()
+
+    def fence_if_due(self) -> None:
+        """A process that was stopped goes on with whatever is ready first: before it acts, it looks at the clock."""
+        if self._alive.is_set() and self._left_s() <= 0:
             self._alive.clear()
             self._fenced()
 
     async def once(self) -> None:
+        self.fence_if_due()
         beat, sent_s = self._beat(), self._clock.monotonic_s()
         try:
             await self._log.send(HEARTBEATS, [Outgoing(beat.process.encode(), beat.model_dump_json().encode())])
@@ -79,8 +85,15 @@ class Heart:
         self._acknowledged(self._clock.monotonic_s() - sent_s)
         self._sent_s = max(self._sent_s, sent_s)
         if self._left_s() > 0 and not self._alive.is_set():
+            await self._revive()
+
+    async def _revive(self) -> None:
+        try:
+            await self._revived()
+        except Transient as error:
+            _log.warning("not yet at work again: the next heartbeat tries it", error=str(error))
+        else:
             self._alive.set()
-            self._revived()
 
     def hurry(self) -> None:
         """The next heartbeat goes at once."""

@@ -73,6 +73,7 @@ class RunnerService:
         self._offers = {name: pipeline.digest for name, pipeline in pipelines.items()}
         self._inbox = Lane(Topic.INBOX, inbox_of(self.process, inbox_partitions))
         self._offset = 0
+        self._starts_from: int | None = 0  # starts before this offset are void; None: all are
         self._stopping = asyncio.Event()
         self._drained = asyncio.Event()
         self._idle = asyncio.Event()
@@ -133,13 +134,17 @@ class RunnerService:
     def _receive(self, record: Record) -> None:
         if record.key != self.process.encode() or record.value is None:
             return
+        self._heart.fence_if_due()
         try:
             message = _message(record.value)
         except ValueError as error:
             _log.error("an inbox message cannot be read", lane=record.lane, offset=record.offset, error=str(error))
             return
-        if not (isinstance(message, Start) and self._outbox.full):  # else the dispatcher sends it again
+        if not (isinstance(message, Start) and self._refuses_start(record)):  # else the dispatcher sends it again
             self._perform(self._attempts.receive(message, self._world.clock.now_ms()))
+
+    def _refuses_start(self, record: Record) -> bool:
+        return self._outbox.full or self._starts_from is None or record.offset < self._starts_from
 
     # --- what decisions come to -------------------------------------------------------------------------------------
 
@@ -182,9 +187,13 @@ class RunnerService:
         _log.error("no heartbeat was acknowledged in time: stopping all work", process=self.process)
         self.ready.clear()
         self._metrics.fenced.inc()
+        self._starts_from = None
         self._perform(self._attempts.fence())
 
-    def _revive(self) -> None:
+    async def _revive(self) -> None:
+        """Starts that were sent to it before it was fenced may by now run elsewhere. Raises Transient."""
+        if self._starts_from is None:
+            self._starts_from = await self._log.end(self._inbox)
         self._attempts.unfence()
         if not self._stopping.is_set():
             self.ready.set()

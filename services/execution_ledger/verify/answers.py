@@ -38,6 +38,7 @@ from .findings import Breach
 RECEIVED = 202
 DECIDED = frozenset({200, 201})
 REFUSED = frozenset({404, 409, 422})
+KEY_REUSED = 422
 SEEN_AS: dict[type[Fact], Status] = {
     Queued: Status.QUEUED,
     Requeued: Status.QUEUED,
@@ -50,13 +51,16 @@ SEEN_AS: dict[type[Fact], Status] = {
 
 
 class Answer(BaseModel):
-    """`key` is the Idempotency-Key that the client sent. Whatever else a line holds is the client's own."""
+    """`key` is the Idempotency-Key that the client sent, `body` what it asked for, in whatever words: so a key that was
+    used for two bodies can be told from a wrong refusal. Whatever else a line holds is the client's own.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     status_code: int
     command_id: str | None = None
     key: str | None = None
+    body: str | None = None
     execution_id: str | None = None
     number: int | None = None
     name: str | None = None
@@ -104,7 +108,11 @@ def check_answers(answers: Iterable[Answer], evidence: Iterable[Evidence], undec
         for name in {piece.subject, piece.command_id or piece.subject}:
             told[name].append(piece)
     by_key: dict[str, str] = {}
+    answers = list(answers)
+    done = {(answer.command_id, answer.body) for answer in answers if answer.status_code in DECIDED}
     for answer in answers:
+        if answer.status_code == KEY_REUSED and answer.body and (answer.command_id, answer.body) not in done:
+            continue
         if what := _wrong_with(answer, told, undecided) or _wrong_key(answer, by_key):
             yield _breach(answer, told, what)
 

@@ -55,6 +55,7 @@ class Life:
         "pipeline",
         "policy",
         "previous",
+        "runner",
         "state",
         "version",
     )
@@ -64,6 +65,7 @@ class Life:
         self.version = 0
         self.previous: str | None = None
         self.attempt = 0  # the newest one
+        self.runner = ""  # where it was sent
         self.ordinal = 0  # of the newest report from it
         self.entered = 0  # attempts in which the code had begun
         self.pipeline = pipeline
@@ -105,6 +107,10 @@ class Executions:
             del self._live[subject]
             self._ended.add(subject)
         return None
+
+    def live(self) -> dict[str, str]:
+        """Those without an end, with the state of each."""
+        return {subject: life.state for subject, life in self._live.items()}
 
     def _begin(self, document: Document, fact: Fact) -> Life:
         if isinstance(fact, Queued):
@@ -155,6 +161,7 @@ class Executions:
 
     def _adopt(self, life: Life, fact: Fact) -> None:
         life.attempt = getattr(fact, "attempt", None) or life.attempt
+        life.runner = getattr(fact, "runner", life.runner)
         life.ordinal = getattr(fact, "ordinal", 0)
         life.deadlines.lose_sight(fact)
 
@@ -185,10 +192,12 @@ class Executions:
             self._say(6, f"attempt {fact.attempt} follows attempt {life.attempt}")
         if fact.claim != self.claim:
             self._say(6, f"it is dispatched under claim {fact.claim}, while {self.claim} is the shard's newest")
-        life.attempt, life.ordinal = fact.attempt, 0
+        life.attempt, life.ordinal, life.runner = fact.attempt, 0, fact.runner
 
     def _started(self, life: Life, fact: Started) -> None:
         self._check_report(life, fact)
+        if fact.runner != life.runner:
+            self._say(6, f"{fact.runner} has started attempt {fact.attempt}, which was sent to {life.runner}")
         life.entered += 1
         if life.entered > 1 and life.policy.delivery == "at_most_once":
             self._say(6, f"its code begins a {life.entered}. time, although it may run at most once")

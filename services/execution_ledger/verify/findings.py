@@ -6,6 +6,7 @@ of each event is kept, and every check goes on from what the event says.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -47,6 +48,10 @@ class Breaches:
         self.promises.add(breach.promise)
         if len(self.kept) < BREACHES_KEPT_MAX:
             self.kept.append(breach)
+
+    def extend(self, breaches: Iterable[Breach]) -> None:
+        for breach in breaches:
+            self.add(breach)
 
     def join(self, other: Breaches) -> None:
         self.kept += other.kept

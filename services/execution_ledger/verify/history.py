@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 
 from execution_ledger.messages.ids import CATALOG_SHARD
 from execution_ledger.settings import LedgerSettings
@@ -19,18 +19,24 @@ def check_log(events: Mapping[int, Iterable[Stored]], settings: LedgerSettings |
     return join(check_shards(events, settings or LedgerSettings()))
 
 
-def check_shards(events: Mapping[int, Iterable[Stored]], settings: LedgerSettings) -> list[ShardFindings]:
+def check_shards(
+    events: Mapping[int, Iterable[Stored]], settings: LedgerSettings, wanted: Set[str] = frozenset()
+) -> list[ShardFindings]:
     """The catalog first: it knows which pipelines have limits."""
-    catalog = check_shard(CATALOG_SHARD, events.get(CATALOG_SHARD, ()), settings)
+    catalog = check_shard(CATALOG_SHARD, events.get(CATALOG_SHARD, ()), settings, wanted=wanted)
     limited = limited_pipelines(catalog)
     others = sorted(events.keys() - {CATALOG_SHARD})
-    return [catalog, *(check_shard(shard, events[shard], settings, limited) for shard in others)]
+    return [catalog, *(check_shard(shard, events[shard], settings, limited, wanted) for shard in others)]
 
 
 def check_shard(
-    shard: int, events: Iterable[Stored], settings: LedgerSettings, limited: frozenset[str] = frozenset()
+    shard: int,
+    events: Iterable[Stored],
+    settings: LedgerSettings,
+    limited: frozenset[str] = frozenset(),
+    wanted: Set[str] = frozenset(),
 ) -> ShardFindings:
-    check = ShardCheck(shard, settings, limited)
+    check = ShardCheck(shard, settings, limited, wanted)
     for raw, offset in events:
         check.feed(raw, offset)
     return check.finish()

@@ -15,7 +15,9 @@ from execution_ledger.log.protocol import Lane, Log, Record, Topic
 from execution_ledger.messages.commands import COMMANDS
 from execution_ledger.settings import LedgerSettings
 
+from .answers import Answer, check_answers
 from .commands import is_trace_of
+from .endings import check_ended
 from .findings import Breach, Breaches, Findings
 from .history import Stored, check_shards, join
 from .shard import ShardCheck
@@ -65,14 +67,27 @@ async def read_log(log: Log) -> dict[int, list[Stored]]:
     return history
 
 
-async def check_whole(log: Log, settings: LedgerSettings) -> Findings:
-    """Events and commands of any log, in this process."""
-    shards = check_shards(await read_log(log), settings)
+async def check_whole(
+    log: Log, settings: LedgerSettings, answers: Sequence[Answer] = (), *, at_rest: bool = False
+) -> Findings:
+    """Events and commands of any log, and what clients were answered, in this process.
+
+    `at_rest`: nothing is wrong any more and there was time enough, so that everything must have ended. Promise 9.
+    """
+    wanted = {one for answer in answers for one in answer.ids}
+    shards = check_shards(await read_log(log), settings, wanted)
     findings = join(shards)
+    undecided = set[str]()
     for found in shards:
         end = await log.end(Lane(Topic.COMMANDS, found.shard))
-        lane = await check_lane(log, found.shard, end, found.traces, frozenset(), _nobody)
+        lane = await check_lane(log, found.shard, end, found.traces, wanted, _nobody)
         findings.breaches.join(lane.breaches)
+        undecided |= lane.undecided
+        if at_rest:
+            unread = end - len(found.traces), await log.end(Lane(Topic.REPORTS, found.shard)) - 1 - found.repoffset
+            findings.breaches.extend(check_ended(found, *unread))
+    evidence = [piece for found in shards for piece in found.evidence]
+    findings.breaches.extend(check_answers(answers, evidence, undecided))
     return findings
 
 

@@ -59,6 +59,8 @@ class ShardFindings:
     limits: list[Limit] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)
     evidence: list[Evidence] = field(default_factory=list)
+    live: dict[str, str] = field(default_factory=dict)  # executions without an end, and their states
+    repoffset: int = -1  # how far reports were read
 
 
 class ShardCheck:
@@ -102,6 +104,7 @@ class ShardCheck:
         found = self.found
         found.executions = self._executions.queued
         found.moves, found.traces = self._executions.moves, self._commands.traces
+        found.live, found.repoffset = self._executions.live(), self._repoffset
         return found
 
     def _say(self, promise: int, what: str, sequence: int | None = None) -> None:

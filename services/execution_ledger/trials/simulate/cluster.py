@@ -1,207 +1,219 @@
-"""A whole ledger in one virtual time: the real services over the memory log, each as a process that can die.
+"""A whole ledger in one virtual time: the real services over one log and one store, each as a process of its own.
 
-A process that is killed does nothing visible any more: its way to the log ends in a wait that never returns, as a
-machine without power would have it. Its tasks are left to themselves, so no clean-up of its own can help it.
+A process that is killed gets no turns any more, so no clean-up of its own can help it. One that ends by itself is
+started anew, as a supervisor would; `crashes` keeps why it ended.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Self, TypeVar
 
 from prometheus_client import CollectorRegistry
 
 from execution_ledger.clock import World
 from execution_ledger.dispatcher.service import DispatcherService
+from execution_ledger.errors import Unavailable
 from execution_ledger.gateway.commands import CommandSender
 from execution_ledger.gateway.tail import Tail
 from execution_ledger.ledger.service import LedgerService
-from execution_ledger.lifecycle import Service
-from execution_ledger.log.memory import MemoryLog
-from execution_ledger.log.protocol import Chunk, Ends, Lane, Log, Outgoing, Reader, Writer
+from execution_ledger.lifecycle import Service, run_until
 from execution_ledger.messages.definition import Definition
 from execution_ledger.metrics import new_registry
-from execution_ledger.projector.memory import MemoryStore
 from execution_ledger.projector.service import ProjectorService
 from execution_ledger.runner.outcomes import Outcome
 from execution_ledger.runner.service import RunnerService
 from execution_ledger.sdk.pipeline import Pipeline
 from execution_ledger.settings import Settings
 
-from .loop import VirtualLoop, virtual_world
+from .faults import Troubles
+from .log import SimulatedLog
+from .loop import Life, VirtualClock, VirtualLoop
+from .plan import PROCESSES
+from .store import SimulatedStore
 
 INBOX_PARTITIONS = 2
-DECIDE_WAIT_S = 30.0
+REGISTER_S = 10.0
+RESTART_S = 1.0
+ROUNDS_MAX = 5  # in which tasks that swallow their cancellation are cancelled again at the very end
+LAST_S = 30.0
 
-Build = Callable[[Log, World, CollectorRegistry], Service]
-
-
-class MortalLog:
-    """One process's way to the log, until it dies."""
-
-    def __init__(self, log: Log) -> None:
-        self._log = log
-        self._dead = False
-        self._grave: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def die(self) -> None:
-        self._dead = True
-
-    def bury(self) -> None:
-        """When all is over: what still waits on the dead process's behalf is let go."""
-        self._dead = True
-        self._grave.cancel()
-
-    async def alive(self) -> None:
-        if self._dead:
-            await asyncio.shield(self._grave)
-
-    async def shards(self) -> int:
-        await self.alive()
-        return await self._log.shards()
-
-    @asynccontextmanager
-    async def reader(self, positions: Mapping[Lane, int]) -> AsyncIterator[Reader]:
-        await self.alive()
-        async with self._log.reader(positions) as reader:
-            yield MortalReader(self, reader)
-
-    @asynccontextmanager
-    async def take_over(self, shard: int) -> AsyncIterator[Writer]:
-        await self.alive()
-        async with self._log.take_over(shard) as writer:
-            yield MortalWriter(self, writer)
-
-    async def send(self, lane: Lane, batch: Sequence[Outgoing]) -> list[int]:
-        await self.alive()
-        offsets = await self._log.send(lane, batch)
-        await self.alive()
-        return offsets
-
-    async def begin(self, lane: Lane) -> int:
-        await self.alive()
-        return await self._log.begin(lane)
-
-    async def end(self, lane: Lane) -> int:
-        await self.alive()
-        return await self._log.end(lane)
-
-    async def position_at(self, lane: Lane, time_ms: int) -> int:
-        await self.alive()
-        return await self._log.position_at(lane, time_ms)
+T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class MortalReader:
-    life: MortalLog
-    reader: Reader
+class GatewayProcess:
+    """What of a gateway knows no HTTP: the tail, and the sender of commands."""
 
-    async def read(self, wait_s: float) -> Mapping[Lane, Chunk]:
-        await self.life.alive()
-        chunks = await self.reader.read(wait_s)
-        await self.life.alive()
-        return chunks
+    name = "gateway"
 
-    def ends(self) -> Mapping[Lane, Ends]:
-        return self.reader.ends()
+    def __init__(self, log: SimulatedLog, world: World, settings: Settings) -> None:
+        self.ready = asyncio.Event()
+        self.tail = Tail(log)
+        self.commands = CommandSender(log, world, self.tail, settings.gateway.decide_wait_s)
+        self._world, self._stopping = world, asyncio.Event()
 
+    async def run(self) -> None:
+        await run_until(self._stopping, self._world.spawn, ("tail", self.tail.run()))
 
-@dataclass(frozen=True)
-class MortalWriter:
-    life: MortalLog
-    writer: Writer
-
-    @property
-    def shard(self) -> int:
-        return self.writer.shard
-
-    @property
-    def end(self) -> int:
-        return self.writer.end
-
-    async def append(self, batch: Sequence[Outgoing]) -> int:
-        await self.life.alive()
-        offset = await self.writer.append(batch)
-        await self.life.alive()
-        return offset
+    def stop(self) -> None:
+        self._stopping.set()
 
 
 @dataclass(frozen=True)
 class Process:
+    life: Life
+    clock: VirtualClock
     service: Service
-    log: MortalLog
     task: asyncio.Task[None]
     registry: CollectorRegistry
+
+
+@dataclass(frozen=True)
+class Crash:
+    at_s: float
+    name: str
+    error: BaseException
 
 
 class Cluster:
     """Processes by name (`ledger-a`, `runner-b`); the part before the dash says what kind each is."""
 
     def __init__(self, loop: VirtualLoop, seed: int, pipelines: Mapping[str, Pipeline], settings: Settings) -> None:
-        self.world = virtual_world(loop, seed)
-        self.log = MemoryLog(settings.kafka.shards, INBOX_PARTITIONS, now_ms=self.world.clock.now_ms)
-        self.store = MemoryStore()
-        self.tail = Tail(self.log)
-        self.callers = CommandSender(self.log, self.world, self.tail, DECIDE_WAIT_S)
+        self.chance = random.Random(f"cluster {seed}")  # noqa: S311 - each process's chance follows from the seed
+        self.troubles = Troubles(self.chance)
+        self.clock = VirtualClock(loop)  # the brokers'
+        self.log = SimulatedLog(settings.kafka.shards, INBOX_PARTITIONS, self.clock, self.troubles, self.chance)
+        self.store = SimulatedStore(self.troubles, self.chance, self.log.moment)
         self.processes: dict[str, Process] = {}
-        self._dead: list[Process] = []
-        self._pipelines, self._settings = pipelines, settings
-        self._seeds = random.Random(seed)  # noqa: S311 - each process's chance follows from the run's seed
-        self._loop = loop
-        self._builders: dict[str, Build] = {
+        self.crashes: list[Crash] = []
+        self._loop, self._pipelines, self._settings = loop, pipelines, settings
+        self._ahead_ms: dict[str, int] = {}
+        self._lives: list[Life] = []
+        self._builders: dict[str, Callable[[World, CollectorRegistry], Service]] = {
             "ledger": self._ledger,
             "dispatcher": self._dispatcher,
             "runner": self._runner,
             "projector": self._projector,
+            "gateway": self._gateway,
         }
-        self.tail_task = self.world.spawn(self.tail.run(), "tail")
+
+    # --- what faults do -----------------------------------------------------------------------------------------------
+
+    def life(self, name: str) -> Life | None:
+        process = self.processes.get(name)
+        return process.life if process else None
 
     def start(self, name: str) -> None:
-        log = MortalLog(self.log)
-        world = virtual_world(self._loop, self._seeds.getrandbits(32))
+        """Nothing where it runs already: two faults may have killed it."""
+        if name in self.processes:
+            return
+        life, clock = Life(name), VirtualClock(self._loop)
+        self._lives.append(life)
+        clock.ahead_ms = self._ahead_ms.get(name, 0)
+        world = World(clock, random.Random(self.chance.getrandbits(32)))  # noqa: S311 - a seeded choice is the point
         registry = new_registry()
-        service = self._builders[name.split("-")[0]](log, world, registry)
-        self.processes[name] = Process(service, log, world.spawn(service.run(), name), registry)
+        service = life.context.run(self._builders[name.split("-")[0]], world, registry)
+        task = self._loop.create_task(service.run(), name=name, context=life.context)
+        self.processes[name] = process = Process(life, clock, service, task, registry)
+        task.add_done_callback(lambda _: self._ended(name, process))
 
     def kill(self, name: str) -> None:
-        process = self.processes.pop(name)
-        process.log.die()
-        self._dead.append(process)
+        self.processes.pop(name).life.still = True
 
-    async def stop(self) -> None:
-        """Everything that lives, in order. Raises what any service could not handle."""
-        for process in reversed(self.processes.values()):
+    def pause(self, name: str) -> None:
+        self.processes[name].life.still = True
+
+    def go_on(self, life: Life) -> None:
+        """Nothing where it was killed meanwhile."""
+        if life is self.life(life.name):
+            self._loop.go_on(life)
+
+    def set_clock(self, name: str, ahead_ms: int) -> None:
+        self._ahead_ms[name] = ahead_ms
+        if name == "log":
+            self.clock.ahead_ms = ahead_ms
+        elif process := self.processes.get(name):
+            process.clock.ahead_ms = ahead_ms
+
+    # --- what clients do ----------------------------------------------------------------------------------------------
+
+    async def call(self, name: str, ask: Callable[[CommandSender], Coroutine[Any, Any, T]], patience_s: float) -> T:
+        """Asks a gateway, in that gateway's own life. Raises Unavailable where no answer comes: it may yet be done."""
+        process = self.processes.get(name)
+        if process is None or not isinstance(process.service, GatewayProcess):
+            raise Unavailable(f"{name} does not run.")
+        task = self._loop.create_task(ask(process.service.commands), context=process.life.context)
+        await asyncio.wait([task], timeout=patience_s)
+        if not task.done():
+            task.add_done_callback(_hear_nobody)
+            raise Unavailable(f"{name} did not answer in {patience_s:.1f} s.")
+        return task.result()
+
+    # --- the end ------------------------------------------------------------------------------------------------------
+
+    def heal(self) -> None:
+        """Nothing is wrong any more, and everything runs."""
+        self.troubles.clear()
+        self.log.disarm_all()
+        for name in ("log", *self.processes):
+            self.set_clock(name, 0)
+        for life in self._lives:
+            self.go_on(life)
+        for name in PROCESSES:
+            self.start(name)
+        self.log.wake_readers()
+
+    async def stop(self, names: Sequence[str], within_s: float) -> None:
+        """One after the other; what does not end in time counts as a crash."""
+        for name, process in [(name, self.processes[name]) for name in names if name in self.processes]:
             process.service.stop()
-            await process.task
+            await asyncio.wait([process.task], timeout=within_s)
+            if not process.task.done():
+                self.crashes.append(Crash(self._loop.time(), name, TimeoutError(f"not stopped in {within_s:.0f} s")))
 
-    async def __aenter__(self) -> Cluster:
+    async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        for process in (*self._dead, *self.processes.values()):
-            process.log.bury()
-            process.task.cancel()
-        self.tail_task.cancel()
-        await asyncio.wait([self.tail_task, *(process.task for process in (*self._dead, *self.processes.values()))])
+    async def __aexit__(self, *error: object) -> None:
+        """Whatever is left is cancelled; what swallows that for good is left behind."""
+        self.processes.clear()
+        for _ in range(ROUNDS_MAX):
+            left = asyncio.all_tasks() - {asyncio.current_task()}
+            if not left:
+                return
+            for each in self._lives:
+                self._loop.go_on(each)
+            for task in left:
+                task.cancel()
+            await asyncio.wait(left, timeout=LAST_S)
+
+    def _ended(self, name: str, process: Process) -> None:
+        if self.processes.get(name) is not process or process.task.cancelled():
+            return
+        error = process.task.exception()
+        del self.processes[name]
+        if error is not None:
+            self.crashes.append(Crash(self._loop.time(), name, error))
+            self._loop.call_later(RESTART_S, lambda: self.start(name))
 
     async def _register(self, definition: Definition, digest: str) -> None:
-        await self.callers.register(definition, actor="runner")
+        name = self.chance.choice(["gateway-a", "gateway-b"])
+        await self.call(name, lambda sender: sender.register(definition, actor="runner"), REGISTER_S)
 
-    def _ledger(self, log: Log, world: World, registry: CollectorRegistry) -> Service:
-        return LedgerService(log, world, self._settings.ledger, self._settings.kafka.shards, registry)
+    def _ledger(self, world: World, registry: CollectorRegistry) -> Service:
+        return LedgerService(self.log, world, self._settings.ledger, self._settings.kafka.shards, registry)
 
-    def _dispatcher(self, log: Log, world: World, registry: CollectorRegistry) -> Service:
-        settings = self._settings
+    def _dispatcher(self, world: World, registry: CollectorRegistry) -> Service:
         return DispatcherService(
-            log, world, settings.dispatcher, settings.kafka.shards, INBOX_PARTITIONS, registry=registry
+            self.log, world, self._settings.dispatcher, self._settings.kafka.shards, INBOX_PARTITIONS, registry=registry
         )
 
-    def _runner(self, log: Log, world: World, registry: CollectorRegistry) -> Service:
+    def _runner(self, world: World, registry: CollectorRegistry) -> Service:
         return RunnerService(
-            log,
+            self.log,
             world,
             self._settings.runner,
             self._pipelines,
@@ -211,8 +223,17 @@ class Cluster:
             registry=registry,
         )
 
-    def _projector(self, log: Log, world: World, registry: CollectorRegistry) -> Service:
-        return ProjectorService(log, self.store, world, self._settings.projector, registry)
+    def _projector(self, world: World, registry: CollectorRegistry) -> Service:
+        return ProjectorService(self.log, self.store, world, self._settings.projector, registry)
+
+    def _gateway(self, world: World, registry: CollectorRegistry) -> Service:
+        return GatewayProcess(self.log, world, self._settings)
+
+
+def _hear_nobody(task: asyncio.Task[Any]) -> None:
+    """The client has gone; what its request came to interests nobody."""
+    if not task.cancelled():
+        task.exception()
 
 
 async def _inline(work: Callable[[], Outcome]) -> Outcome:

@@ -2,6 +2,9 @@
 
 When nothing can run, time jumps to the next timer; when nothing ever will, that is an error and not a hang. Among
 callbacks that are ready, the seed picks: code that relies on an order which asyncio does not promise is found out.
+
+Every callback belongs to the life in whose context it was made. A life that stands still gets no turns, as a process
+that was stopped, swapped out or killed gets none; all it would have done meanwhile it does when it goes on.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ import asyncio
 import heapq
 import random
 from collections import deque
+from contextvars import Context, ContextVar, copy_context
 from typing import Any
 
 from execution_ledger.clock import World
@@ -19,8 +23,22 @@ class Standstill(Exception):
     """Every task waits for another one: no timer is set, so nothing can ever happen again."""
 
 
+class Life:
+    """One process's life, as far as the loop knows it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.context: Context = copy_context()
+        self.context.run(LIFE.set, self)
+        self.still = False
+        self.held: list[asyncio.Handle] = []
+
+
+LIFE: ContextVar[Life | None] = ContextVar("life", default=None)
+
+
 class VirtualLoop(asyncio.BaseEventLoop):
-    """Leans on three names of asyncio's own loop, `_ready`, `_scheduled` and `_run_once`, unchanged since 3.4."""
+    """Leans on names of asyncio's own: `_ready`, `_scheduled`, `_run_once` and a handle's `_context`."""
 
     _ready: deque[asyncio.Handle]
     _scheduled: list[asyncio.TimerHandle]
@@ -34,16 +52,26 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def time(self) -> float:
         return self._now_s
 
+    def go_on(self, life: Life) -> None:
+        life.still = False
+        self._ready.extend(life.held)
+        life.held.clear()
+
     def _run_once(self) -> None:
         self._wake_due_timers()
         if not self._ready:
             self._jump_to_next_timer()
             self._wake_due_timers()
-        self._ready.rotate(-self._choice.randrange(len(self._ready)))
+        self._ready.rotate(-int(self._choice.random() * len(self._ready)))
         handle = self._ready.popleft()
-        if not handle.cancelled():
-            self.steps += 1
-            handle._run()
+        if handle.cancelled():
+            return
+        life = handle._context.get(LIFE)  # type: ignore[attr-defined] # the context that it runs in
+        if life is not None and life.still:
+            life.held.append(handle)
+            return
+        self.steps += 1
+        handle._run()
 
     def _wake_due_timers(self) -> None:
         while self._scheduled and self._scheduled[0].when() <= self._now_s:
@@ -66,16 +94,19 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
 
 class VirtualClock:
+    """A machine's clock: `ahead_ms` is how far it is wrong just now. Its steady clock never jumps."""
+
     def __init__(self, loop: VirtualLoop, start_ms: int = 1_700_000_000_000) -> None:
         self._loop, self._start_ms = loop, start_ms
+        self.ahead_ms = 0
 
     def now_ms(self) -> int:
-        return self._start_ms + round(self._loop.time() * 1000)
+        return self._start_ms + round(self._loop.time() * 1000) + self.ahead_ms
 
     def monotonic_s(self) -> float:
         return self._loop.time()
 
 
 def virtual_world(loop: VirtualLoop, seed: int) -> World:
-    """One process's surroundings in the simulation: all share the loop's time, each has its own chance."""
+    """One process's surroundings in the simulation: all share the loop's time, each has its own clock and chance."""
     return World(VirtualClock(loop), random.Random(seed))  # noqa: S311 - see above

@@ -1,0 +1,153 @@
+"""Clients: they ask gateways, lose patience, and ask again with their key. What each was told is kept for the checker.
+
+An answer is ok, failed (refused: nothing happened), or unknown, which may be either.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from execution_ledger.errors import BadRequest, Transient
+from execution_ledger.gateway.batches import BatchAnswer
+from execution_ledger.gateway.commands import CommandSender
+from execution_ledger.gateway.problems import problem_of
+from execution_ledger.gateway.requests import AbortRequest, ExecutionRequest
+from execution_ledger.gateway.sending import Answer
+from execution_ledger.messages.parts import PolicyChoice
+from execution_ledger.messages.position import position_text
+from execution_ledger.verify.answers import RECEIVED
+from execution_ledger.verify.answers import Answer as Told
+
+from .plan import Ask
+
+if TYPE_CHECKING:
+    from .cluster import Cluster
+
+TRIES_MAX = 8
+PAUSE_S = (0.1, 2.0)
+UNKNOWN = 503
+_GATEWAYS = ("gateway-a", "gateway-b")
+
+Call = Callable[[CommandSender], Coroutine[Any, Any, Answer | BatchAnswer]]
+
+
+@dataclass(frozen=True)
+class Heard:
+    """One answer of one try, for the story."""
+
+    at_s: float
+    ask: Ask
+    told: Told
+
+    @property
+    def outcome(self) -> str:
+        if self.told.status_code >= 500:
+            return "unknown"
+        return "failed" if self.told.status_code >= 400 else "ok"
+
+
+@dataclass
+class Client:
+    """`subjects`: the execution that each ask was answered with, by its number."""
+
+    cluster: Cluster
+    chance: random.Random
+    history: list[Heard] = field(default_factory=list)
+    subjects: dict[int, str] = field(default_factory=dict)
+
+    async def play(self, asks: Sequence[Ask]) -> None:
+        by_number = {ask.number: ask for ask in asks}
+        async with asyncio.TaskGroup() as playing:
+            for ask in asks:
+                playing.create_task(self._play(ask, by_number))
+
+    async def abort(self, execution_id: str) -> None:
+        """One try, on behalf of whoever wants the end of everything."""
+        ask = Ask(at_s=0, number=-1, does="abort", keyed=False)
+        await self._try(ask, lambda sender: sender.abort(execution_id, AbortRequest(reason="the end"), "ada"))
+
+    async def _play(self, ask: Ask, asks: dict[int, Ask]) -> None:
+        await asyncio.sleep(ask.at_s)
+        first = asks.get(ask.of) if ask.of is not None else None
+        match ask.does:
+            case "submit" | "batch":
+                await self._persist(ask, _call(ask, ask))
+            case "repeat" if first and first.keyed and first.does in ("submit", "batch"):
+                await self._persist(ask, _call(first, ask))
+            case "abort" if ask.of in self.subjects:
+                subject, key = self.subjects[ask.of], f"abort-{ask.number}" if ask.keyed else None
+                await self._persist(
+                    ask, lambda sender: sender.abort(subject, AbortRequest(reason="enough"), "bob", key)
+                )
+
+    async def _persist(self, ask: Ask, call: Call) -> None:
+        """With a key until there is a clear answer, within bounds; without one there is one try."""
+        for _ in range(TRIES_MAX if ask.keyed else 1):
+            if await self._try(ask, call):
+                return
+            await asyncio.sleep(self.chance.uniform(*PAUSE_S))
+
+    async def _try(self, ask: Ask, call: Call) -> bool:
+        body = "another" if ask.changed else "first"
+        try:
+            answer = await self.cluster.call(self.chance.choice(_GATEWAYS), call, ask.patience_s)
+        except (Transient, BadRequest) as error:
+            problem = problem_of(error)
+            told = Told(status_code=problem.status, command_id=problem.more.get("command_id"), body=body)
+        else:
+            told = _told(ask, answer, body)
+        self.history.append(Heard(asyncio.get_running_loop().time(), ask, told))
+        if told.execution_id and told.status_code != RECEIVED:
+            self.subjects.setdefault(ask.number, told.execution_id)
+        return told.status_code not in (RECEIVED, UNKNOWN)
+
+
+def _call(ask: Ask, asked: Ask) -> Call:
+    """`asked` is the ask itself or a repeat of it, perhaps with another body."""
+    key = _key(ask)
+    request = _request(ask, ask.seconds + 1 if asked.changed else ask.seconds)
+    if ask.does == "batch":
+        return lambda sender: sender.open_batch([request] * ask.count, "ada", key)
+    return lambda sender: sender.submit(request, "ada", key)
+
+
+def _key(ask: Ask) -> str | None:
+    return f"key-{ask.of if ask.does == 'repeat' else ask.number}" if ask.keyed else None
+
+
+def _request(ask: Ask, seconds: float) -> ExecutionRequest:
+    once = ask.delivery == "at_most_once"
+    policy = PolicyChoice(
+        losses_max=20, abort_grace_ms=4_000, delivery=ask.delivery, retries=0 if once else ask.retries
+    )
+    return ExecutionRequest(
+        pipeline=ask.pipeline, inputs={"manner": ask.manner, "seconds": seconds}, policy=policy, priority=ask.count
+    )
+
+
+def _told(ask: Ask, answer: Answer | BatchAnswer, body: str | None) -> Told:
+    """As the routes of the gateway would put it."""
+    if isinstance(answer, BatchAnswer):
+        opened = answer.opened
+        code = RECEIVED if opened.trace is None else 200 if opened.repeated else 201
+        return Told(status_code=code, command_id=opened.command_id, body=body, position=position_text(answer.position))
+    if answer.trace is None:
+        return Told(status_code=RECEIVED, command_id=answer.command_id)
+    if ask.does == "abort":
+        return Told(status_code=200, command_id=answer.command_id, execution_id=answer.subject)
+    first = answer.trace.outcome
+    return Told(
+        status_code=200 if answer.repeated else 201,
+        command_id=answer.command_id,
+        key=_key(ask),
+        body=body,
+        execution_id=first.subject,
+        number=first.number,
+        name=first.name,
+        status="queued",
+        position=position_text(answer.position),
+    )

@@ -1,0 +1,105 @@
+"""All that must hold when a run is over: what `verify` checks, and what no log can show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+
+from execution_ledger.errors import LedgerError, LogTruncated
+from execution_ledger.messages.events import Event, Failed, Queued, Requeued, decode_event
+from execution_ledger.messages.ids import shard_of
+from execution_ledger.settings import Settings
+from execution_ledger.verify.findings import Breach
+from execution_ledger.verify.history import Stored
+from execution_ledger.verify.reading import check_whole, read_log
+from execution_ledger.verify.stored import check_store
+
+from .callers import Client
+from .cluster import Cluster
+from .pipelines import Witness
+from .states import States
+
+WINDOW_S = 22.0  # two leases and the latest landing: what was decided before it, and only then came to pass
+
+
+async def check(cluster: Cluster, client: Client, witness: Witness, states: States, settings: Settings) -> list[Breach]:
+    history = await read_log(cluster.log)
+    answers = [heard.told for heard in client.history]
+    found = (await check_whole(cluster.log, settings.ledger, answers, at_rest=True)).breaches.kept
+    try:
+        found += [breach async for breach in check_store(cluster.store, history)]
+        found += states.check(history, settings.ledger)
+    except (LedgerError, ValueError) as error:  # a history that cannot be folded
+        found.append(Breach(7, 0, None, None, str(error)))
+    found += _check_code(witness, history)
+    found += _check_expiries(cluster, witness, history)
+    found += _check_crashes(cluster)
+    return found
+
+
+def _check_code(witness: Witness, history: Mapping[int, Sequence[Stored]]) -> Iterator[Breach]:
+    """What the users' code saw: limits at every instant, and each attempt begun once."""
+    for entry, under_way in witness.crowded:
+        what = f"{under_way} of {entry.pipeline!r} were running at {entry.at_s:.3f} s, more than its limit."
+        yield Breach(6, shard_of(entry.execution_id), None, entry.execution_id, what)
+    for entry in witness.doubled():
+        what = f"The code of attempt {entry.attempt} was begun again at {entry.at_s:.3f} s."
+        yield Breach(6, shard_of(entry.execution_id), None, entry.execution_id, what)
+    once = set(_at_most_once(history))
+    begun = set[str]()
+    for entry in witness.entries:
+        if entry.execution_id in begun & once:
+            what = (
+                f"Its code was begun again at {entry.at_s:.3f} s (attempt {entry.attempt}), and may run at most once."
+            )
+            yield Breach(6, shard_of(entry.execution_id), None, entry.execution_id, what)
+        begun.add(entry.execution_id)
+
+
+def _at_most_once(history: Mapping[int, Sequence[Stored]]) -> Iterator[str]:
+    for events in history.values():
+        for raw, _ in events:
+            if b"at_most_once" not in raw:
+                continue
+            event = decode_event(raw)
+            if isinstance(event.data, Queued) and event.data.policy.delivery == "at_most_once":
+                yield event.subject
+
+
+def _check_expiries(cluster: Cluster, witness: Witness, history: Mapping[int, Sequence[Stored]]) -> Iterator[Breach]:
+    """Nobody is held for lost whose code runs, and whose heartbeats have come in time all the while."""
+    entries = {(entry.execution_id, entry.attempt): entry for entry in witness.entries}
+    for at_s, event in timed(cluster, history):
+        entry = entries.get((event.subject, getattr(event.data, "attempt", None) or 0))
+        if entry is None or not _is_loss(event) or (entry.left_s or at_s) < at_s or entry.at_s > at_s:
+            continue
+        heard = [heard_s for heard_s in cluster.log.heard.get(entry.life, ()) if at_s - WINDOW_S < heard_s < at_s]
+        if heard and all(later - earlier < witness.fence_s for earlier, later in pairwise([*heard, at_s])):
+            what = f"Attempt {entry.attempt} was held for lost at {at_s:.3f} s, and {entry.life.name} was alive."
+            yield Breach(10, event.shard, event.sequence, event.subject, what)
+
+
+def _is_loss(event: Event) -> bool:
+    match event.data:
+        case Requeued(cause=cause):
+            return cause == "lost"
+        case Failed(failure=failure):
+            return failure.kind == "lost"
+    return False
+
+
+def timed(cluster: Cluster, history: Mapping[int, Sequence[Stored]]) -> Iterator[tuple[float, Event]]:
+    """All events, shard by shard, each with the virtual time of its commit."""
+    for shard, events in history.items():
+        at_s = 0.0
+        for raw, offset in events:
+            at_s = cluster.log.committed.get((shard, offset), at_s)
+            yield at_s, decode_event(raw)
+
+
+def _check_crashes(cluster: Cluster) -> Iterator[Breach]:
+    """A service may end by itself only where what it still had to read was deleted."""
+    for crash in cluster.crashes:
+        if not isinstance(crash.error, LogTruncated):
+            what = f"{crash.name} ended at {crash.at_s:.3f} s: {type(crash.error).__name__}: {crash.error}"
+            yield Breach(9, 0, None, None, what)

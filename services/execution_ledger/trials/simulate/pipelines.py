@@ -1,0 +1,145 @@
+"""The users' code of the simulation, and a witness of when it was entered, by which process, and when it was left."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, get_args
+
+from execution_ledger.sdk.context import Context
+from execution_ledger.sdk.pipeline import Pipeline, pipeline
+from execution_ledger.sdk.ports import Declared
+
+from .loop import LIFE, Life
+from .plan import Planted
+
+LIMIT = 2
+
+
+@dataclass(eq=False)
+class Entry:
+    """One time that code was begun."""
+
+    execution_id: str
+    attempt: int
+    pipeline: str
+    life: Life
+    at_s: float
+    left_s: float | None = None
+
+
+class Witness:
+    """`heard`: when heartbeats of each process reached the log. A runner that was not heard for `fence_s` has stopped
+    its work by itself, or is about to: what it still runs no longer counts.
+    """
+
+    def __init__(self, heard: Mapping[Life, Sequence[float]], fence_s: float) -> None:
+        self.entries: list[Entry] = []
+        self.crowded: list[tuple[Entry, int]] = []  # entered although as many were under way as may be
+        self._heard, self.fence_s = heard, fence_s
+        self._open: set[Entry] = set()
+        self._limits = {tight.name: LIMIT}
+
+    @contextmanager
+    def entered(self, ctx: Context, name: str) -> Iterator[None]:
+        life = LIFE.get()
+        assert life is not None
+        entry = Entry(ctx.execution_id, ctx.attempt, name, life, _now_s())
+        self.entries.append(entry)
+        self._open.add(entry)
+        self._count(entry)
+        try:
+            yield
+        finally:
+            entry.left_s = _now_s()
+            self._open.discard(entry)
+
+    def doubled(self) -> Iterator[Entry]:
+        """Entries of a token that had been entered before."""
+        times = Counter[tuple[str, int]]()
+        for entry in self.entries:
+            times[entry.execution_id, entry.attempt] += 1
+            if times[entry.execution_id, entry.attempt] > 1:
+                yield entry
+
+    def _count(self, entry: Entry) -> None:
+        under_way = sum(one.pipeline == entry.pipeline and self._counts(one) for one in self._open)
+        if under_way > self._limits.get(entry.pipeline, under_way):
+            self.crowded.append((entry, under_way))
+
+    def _counts(self, entry: Entry) -> bool:
+        heard = [at_s for at_s in self._heard.get(entry.life, ()) if at_s > entry.at_s]
+        times = [entry.at_s, *heard, _now_s()]
+        return all(later - earlier < self.fence_s for earlier, later in pairwise(times))
+
+
+WITNESS: ContextVar[Witness] = ContextVar("witness")
+
+
+async def _behave(ctx: Context, manner: str, seconds: float) -> dict[str, Any]:
+    match manner:
+        case "hang":
+            await asyncio.Event().wait()
+        case "deaf":
+            await _deaf(seconds)
+        case "warn":
+            ctx.warn("half way there")
+    await asyncio.sleep(seconds)
+    return _end(ctx, manner, seconds)
+
+
+async def _deaf(seconds: float) -> None:
+    """Goes on whatever it is told, as code does that swallows cancellations."""
+    until_s = _now_s() + seconds
+    while (left_s := until_s - _now_s()) > 0:
+        try:
+            await asyncio.sleep(left_s)
+        except asyncio.CancelledError:
+            continue
+
+
+def _end(ctx: Context, manner: str, seconds: float) -> dict[str, Any]:
+    match manner:
+        case "fail":
+            raise ValueError("as asked")
+        case "quit":
+            ctx.abort("had enough")
+        case "exit":
+            raise SystemExit(3)
+        case "wrong":
+            return {"n": "no number"}
+    return {"n": seconds}
+
+
+_INPUTS: Declared = {"manner": "string", "seconds": "number"}
+_OUTPUTS: Declared = {"n": "number"}
+
+
+def _patient(name: str, limit: int | None = None) -> Pipeline:
+    @pipeline(name, inputs=_INPUTS, outputs=_OUTPUTS, limit=limit)
+    async def patient(ctx: Context, manner: str, seconds: float) -> dict[str, Any]:
+        with WITNESS.get().entered(ctx, name):
+            return await _behave(ctx, manner, seconds)
+
+    return patient
+
+
+@pipeline(inputs=_INPUTS, outputs=_OUTPUTS)
+def plain(ctx: Context, manner: str, seconds: float) -> dict[str, Any]:
+    with WITNESS.get().entered(ctx, "plain"):
+        return _end(ctx, manner, seconds)
+
+
+free = _patient("free")
+tight = _patient("tight", LIMIT)
+planted = [_patient(f"planted-{name}") for name in get_args(Planted)]
+PIPELINES: Mapping[str, Pipeline] = {one.name: one for one in (free, tight, plain, *planted)}
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()

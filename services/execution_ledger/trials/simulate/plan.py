@@ -1,0 +1,167 @@
+"""A plan: who asks for what, and what goes wrong when. All of it is data drawn from a seed, so that it can be made
+smaller, kept in a file, and played again.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Annotated, Literal, NamedTuple, get_args
+
+from pydantic import BaseModel, ConfigDict, Field
+
+PROCESSES = tuple(
+    f"{kind}-{which}" for kind in ("ledger", "dispatcher", "runner", "projector", "gateway") for which in "ab"
+)
+SHARDS = 3
+SPAN_S = 45.0  # in which everything is asked and everything goes wrong; five leases of the simulated ledger
+
+Manner = Literal["done", "warn", "fail", "wrong", "quit", "exit", "deaf", "hang"]
+Planted = Literal["decide", "report", "evolve", "encode", "failing"]
+
+_LANES = ("commands", "reports", "heartbeats", "inbox", "events")
+_UNOWNED = _LANES[:4]
+_PARTITIONS = tuple(f"{topic}/{number}" for topic in ("commands", "reports", "events") for number in range(SHARDS))
+_MOMENTS = ("now", "request", "middle", "answer")
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Fault(Part):
+    """`target` is a process, a topic, a lane, the log or the store; what `amount` means depends on the kind."""
+
+    at_s: float
+    kind: str
+    target: str = ""
+    for_s: float = 0.0
+    amount: float = 0.0
+    moment: str = "now"  # of a kill or a pause: at once, or in the middle of the next write
+
+    @property
+    def until_s(self) -> float:
+        return self.at_s + self.for_s
+
+
+class Ask(Part):
+    """What a client does. `of`: the number of the ask that is repeated or whose execution is aborted."""
+
+    at_s: float
+    number: int
+    does: Literal["submit", "batch", "repeat", "abort"]
+    pipeline: str = "free"
+    manner: Manner = "done"
+    seconds: float = 0.0
+    keyed: bool = True
+    count: int = 1  # executions of a batch
+    delivery: Literal["at_least_once", "at_most_once"] = "at_least_once"
+    retries: int = 0
+    of: int | None = None
+    changed: bool = False  # a repeat with another body
+    patience_s: float = 8.0
+
+
+class Plan(Part):
+    seed: int
+    faults: Annotated[list[Fault], Field(default_factory=list)]
+    asks: Annotated[list[Ask], Field(default_factory=list)]
+
+    @property
+    def steps(self) -> int:
+        return len(self.faults) + len(self.asks)
+
+
+class Kind(NamedTuple):
+    """Bounds of what may be drawn: how long (s), and how much."""
+
+    targets: Sequence[str]
+    for_s: tuple[float, float] = (0.0, 0.0)
+    amount: tuple[float, float] = (0.0, 0.0)
+    words: str = ""
+    moments: Sequence[str] = ("now",)
+
+
+# --- what can go wrong, and in what words the story tells it --------------------------------------------------------
+
+KINDS: dict[str, Kind] = {
+    "kill": Kind(PROCESSES, (0.2, 8), words="is killed, and started anew after {for_s:.1f} s", moments=_MOMENTS),
+    "pause": Kind(PROCESSES, (0.5, 20), words="stands still for {for_s:.1f} s", moments=_MOMENTS),
+    "cut": Kind(PROCESSES, (1, 20), words="is cut off from the log for {for_s:.1f} s"),
+    "clock": Kind((*PROCESSES, "log"), (5, 40), (-20_000, 20_000), "has a clock that is wrong by {amount:+.0f} ms"),
+    "slow": Kind(PROCESSES, (2, 15), (0.05, 2), "waits {amount:.1f} s for each trip to the log for {for_s:.1f} s"),
+    "stall": Kind(PROCESSES, (1, 20), words="reads nothing for {for_s:.1f} s"),
+    "away": Kind(("log",), (1, 20), words="is away for {for_s:.1f} s"),
+    "leader": Kind(_PARTITIONS, (0.5, 6), words="has no leader for {for_s:.1f} s"),
+    "lose_request": Kind(_LANES, (2, 15), (0.05, 0.5), "loses {amount:.0%} of the writes for {for_s:.1f} s"),
+    "late_request": Kind(_LANES, (2, 15), (0.05, 0.4), "takes {amount:.0%} of the writes late for {for_s:.1f} s"),
+    "lose_answer": Kind(_LANES, (2, 15), (0.05, 0.5), "loses {amount:.0%} of the answers for {for_s:.1f} s"),
+    "double": Kind(_UNOWNED, (2, 20), (0.1, 0.6), "takes {amount:.0%} of the writes twice for {for_s:.1f} s"),
+    "part_fails": Kind(("events",), (2, 15), (0.05, 0.4), "refuses {amount:.0%} of the batches for {for_s:.1f} s"),
+    "prepared": Kind(("events",), (2, 15), (0.05, 0.4), "commits {amount:.0%} without an answer for {for_s:.1f} s"),
+    "late_markers": Kind(("events",), (2, 20), (0.1, 4), "writes markers {amount:.1f} s late for {for_s:.1f} s"),
+    "forget_ids": Kind(("log",), words="forgets its transactional ids: epochs begin at 0 again"),
+    "retention": Kind(_UNOWNED, words="loses what is old and decided"),
+    "store_away": Kind(("store",), (1, 15), words="is away for {for_s:.1f} s"),
+    "store_slow": Kind(("store",), (2, 15), (0.05, 3), "takes {amount:.1f} s for each answer for {for_s:.1f} s"),
+    "store_cut": Kind(("store",), (2, 15), (0.05, 0.6), "loses {amount:.0%} of the answers for {for_s:.1f} s"),
+    "store_back": Kind(("store",), (0.5, 15), words="fails over after {for_s:.1f} s, to what it is now"),
+}
+
+
+def words_of(fault: Fault) -> str:
+    when = "" if fault.moment == "now" else f" (at the {fault.moment} of a write)"
+    return f"{fault.target} {KINDS[fault.kind].words.format_map(fault.model_dump())}{when}"
+
+
+# --- drawing -------------------------------------------------------------------------------------------------------
+
+
+def draw(seed: int, steps: int) -> Plan:
+    """Each plan leaves some kinds of fault out, so that the others meet in every combination."""
+    chance = random.Random(f"plan {seed}")  # noqa: S311 - a seeded choice is the point
+    kinds = chance.sample(sorted(KINDS), chance.randint(1, len(KINDS)))
+    faults, asks = list[Fault](), list[Ask]()
+    for _ in range(steps):
+        if chance.random() < 0.4:
+            faults.append(_fault(chance, chance.choice(kinds)))
+        else:
+            asks.append(_ask(chance, len(asks)))
+    return Plan(seed=seed, faults=sorted(faults, key=_at), asks=sorted(asks, key=_at))
+
+
+def _fault(chance: random.Random, name: str) -> Fault:
+    kind = KINDS[name]
+    return Fault(
+        at_s=round(chance.uniform(0, SPAN_S), 3),
+        kind=name,
+        target=chance.choice(kind.targets),
+        for_s=round(chance.uniform(*kind.for_s), 3),
+        amount=round(chance.uniform(*kind.amount), 3),
+        moment=chance.choice(kind.moments),
+    )
+
+
+def _ask(chance: random.Random, number: int) -> Ask:
+    of = chance.randrange(number) if number else None
+    does = chance.choices(["submit", "batch", "repeat", "abort"], [12, 1, 3, 3])[0] if number else "submit"
+    planted = [f"planted-{name}" for name in get_args(Planted)]
+    return Ask(
+        at_s=round(chance.uniform(0, SPAN_S), 3),
+        number=number,
+        does=does,
+        pipeline=chance.choices(["free", "tight", "plain", chance.choice(planted)], [6, 6, 2, 1])[0],
+        manner=chance.choices(get_args(Manner), [8, 2, 2, 1, 1, 1, 2, 2])[0],
+        seconds=round(chance.uniform(0, 6), 3),
+        keyed=chance.random() < 0.8,
+        count=chance.randint(2, 6),
+        delivery=chance.choice(["at_least_once", "at_least_once", "at_most_once"]),
+        retries=chance.choice([0, 0, 2]),
+        of=of,
+        changed=chance.random() < 0.2,
+        patience_s=round(chance.uniform(1, 12), 3),
+    )
+
+
+def _at(part: Fault | Ask) -> float:
+    return part.at_s

@@ -1,0 +1,50 @@
+"""The ledgers' live states beside a fold of the log from its beginning: they must be equal after every batch.
+
+The states are taken where the ledger has just decided a batch, by a function put around its own for a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from unittest.mock import patch
+
+from execution_ledger.ledger import deciding, writing
+from execution_ledger.ledger.recording import Cursor, Decided
+from execution_ledger.ledger.shard import ShardState, fold, initial
+from execution_ledger.log.protocol import Record
+from execution_ledger.messages.events import decode_event, digest_of
+from execution_ledger.settings import LedgerSettings
+from execution_ledger.verify.findings import Breach
+from execution_ledger.verify.history import Stored
+
+
+class States:
+    """What was decided, by shard and sequence; of several that share a sequence only one was ever committed."""
+
+    def __init__(self) -> None:
+        self._decided: dict[tuple[int, int], list[tuple[ShardState, bytes]]] = {}
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        real = deciding.decide_batch
+
+        def decide_batch(state: ShardState, cursor: Cursor, records: Iterable[Record]) -> Decided:
+            decided = real(state, cursor, records)
+            if decided.outgoing:
+                place = decided.state.shard, decided.state.sequence
+                self._decided.setdefault(place, []).append((decided.state, decided.outgoing[-1].value))
+            return decided
+
+        with patch.object(writing, "decide_batch", decide_batch):
+            yield
+
+    def check(self, history: Mapping[int, Sequence[Stored]], settings: LedgerSettings) -> Iterator[Breach]:
+        for shard, events in history.items():
+            state = initial(shard, len(history), settings)
+            for raw, _ in events:
+                state = fold(state, decode_event(raw), digest_of(raw))
+                for live, written in self._decided.get((shard, state.sequence), ()):
+                    if written == raw and live != state:
+                        what = "The state that decided this is not the fold of the log up to it."
+                        yield Breach(7, shard, state.sequence, None, what)

@@ -1,0 +1,76 @@
+"""The view store in memory, with what a database does to its clients: it goes away, answers late or not at all, cuts
+connections, and comes back from a failover behind what it had confirmed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from execution_ledger.errors import OutcomeUnknown, Unavailable
+from execution_ledger.projector.changes import Changes, StoredPosition
+from execution_ledger.projector.memory import MemoryStore
+
+from .faults import Troubles
+
+TRIP_S = (0.0005, 0.01)
+TABLES = (
+    "positions",
+    "journal",
+    "executions",
+    "live_executions",
+    "attempts",
+    "warnings",
+    "pipelines",
+    "batches",
+    "commands",
+)
+
+State = dict[str, dict[Any, Any]]
+
+
+class SimulatedStore(MemoryStore):
+    """`moment` is called where a fault may wait for this client."""
+
+    def __init__(
+        self, troubles: Troubles, chance: random.Random, moment: Callable[[str, str], Awaitable[None]]
+    ) -> None:
+        super().__init__()
+        self._troubles, self._chance, self._moment = troubles, chance, moment
+
+    async def prepare(self) -> None:
+        await self._travel()
+
+    async def position(self, shard: int) -> StoredPosition | None:
+        await self._travel()
+        return await super().position(shard)
+
+    async def apply(self, expected: StoredPosition | None, changes: Changes) -> None:
+        try:
+            await self._travel()
+            if self._troubles.hits("store_cut", "store") and self._chance.random() < 0.5:
+                raise Unavailable("The connection broke before the commit.")
+            await super().apply(expected, changes)
+            await self._moment("answer", "store")
+            await self._travel()
+        except Unavailable as error:
+            raise OutcomeUnknown(str(error)) from error
+        if self._troubles.hits("store_cut", "store"):
+            raise OutcomeUnknown("The connection broke after the commit.")
+
+    async def _travel(self) -> None:
+        slow = self._troubles.on("store_slow", "store")
+        await self._moment("request", "store")
+        await asyncio.sleep(self._chance.uniform(*TRIP_S) + (self._chance.uniform(0, slow.amount) if slow else 0))
+        if self._troubles.on("store_away", "store"):
+            raise Unavailable("Postgres does not answer.")
+
+    def state(self) -> State:
+        """Rows are never changed in place, so copies of the tables are enough."""
+        return {name: dict(getattr(self, name)) for name in TABLES}
+
+    def go_back(self, state: State) -> None:
+        for name, table in state.items():
+            setattr(self, name, table)

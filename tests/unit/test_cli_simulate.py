@@ -1,0 +1,56 @@
+"""`exledger simulate`: what it prints, what it keeps, and how it exits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from execution_ledger.cli import app
+from execution_ledger.trials.simulate import run as simulated
+from execution_ledger.trials.simulate.plan import Plan
+from execution_ledger.trials.simulate.seeds import read_cases
+from execution_ledger.verify.findings import Breach
+
+
+def simulate(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["simulate", *arguments])
+
+
+def break_everything_with_a_fault(plan: Plan) -> simulated.Result:
+    breaches = [Breach(6, 1, 7, None, "Two at once.")] if plan.faults else []
+    return simulated.Result(
+        plan, breaches, 10, 2, 60.0, 0.5, 1.0, ["1.0 s  fault  it breaks", "BROKEN 6: Two at once."]
+    )
+
+
+def test_a_whole_run_says_what_it_did_and_how_to_do_it_again() -> None:
+    shown = simulate("--seed", "1", "--steps", "3")
+    assert shown.exit_code == 0
+    assert "exledger simulate --seed 1 --steps 3" in shown.output
+    assert "All promises hold in 1 run: " in shown.output
+
+
+def test_a_fresh_seed_is_printed() -> None:
+    shown = simulate("--seeds", "1", "--steps", "0")
+    assert shown.exit_code == 0
+    assert "--seed " in shown.output
+
+
+def test_a_failure_is_made_small_told_and_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(simulated, "run", break_everything_with_a_fault)
+    shown = simulate("--seed", "1", "--steps", "40", "--keep", str(tmp_path))
+    assert shown.exit_code == 1
+    assert "A promise is broken in 1 of 1 run: " in shown.output
+    assert "1 of 40 steps are enough" in shown.output
+    assert "BROKEN 6: Two at once." in shown.output
+    (kept,) = read_cases(tmp_path).values()
+    assert kept.plan.steps == 1
+    assert simulate("--case", str(tmp_path / "seed-1.json")).exit_code == 1
+
+
+def test_a_file_that_is_no_case_is_refused(tmp_path: Path) -> None:
+    shown = simulate("--case", str(tmp_path / "nothing.json"))
+    assert shown.exit_code == 2
+    assert "is no case" in shown.output

@@ -1,0 +1,174 @@
+"""The simulator's own parts: lives that stand still, transactions that go wrong, plans that shrink."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+import pytest
+
+from execution_ledger.errors import Fenced, LedgerError, OutcomeUnknown
+from execution_ledger.log.protocol import Lane, Outgoing, Topic
+from execution_ledger.trials.simulate.faults import Troubles
+from execution_ledger.trials.simulate.log import SimulatedLog
+from execution_ledger.trials.simulate.loop import Life, VirtualClock, VirtualLoop
+from execution_ledger.trials.simulate.plan import Fault, Plan, draw
+from execution_ledger.trials.simulate.run import Result
+from execution_ledger.trials.simulate.shrink import shrink
+from execution_ledger.verify.findings import Breach
+
+EVENTS = Lane(Topic.EVENTS, 1)
+COMMANDS = Lane(Topic.COMMANDS, 1)
+THREE = [Outgoing(b"k", value) for value in (b"1", b"2", b"3")]
+ALWAYS = 1.0
+
+
+def play(scenario: Callable[[SimulatedLog], Awaitable[None]]) -> None:
+    loop = VirtualLoop(1)
+
+    async def on_a_log() -> None:
+        chance = random.Random(1)
+        await scenario(SimulatedLog(2, 1, VirtualClock(loop), Troubles(chance), chance))
+
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.run(on_a_log())
+
+
+def trouble(log: SimulatedLog, kind: str, target: str) -> Fault:
+    fault = Fault(at_s=0, kind=kind, target=target, amount=ALWAYS)
+    log.troubles.begin(fault)
+    return fault
+
+
+async def values(log: SimulatedLog, lane: Lane = EVENTS) -> list[bytes | None]:
+    """What is seen when all that is late has landed."""
+    await asyncio.sleep(30)
+    async with log.reader({lane: 0}) as reader:
+        chunk = (await reader.read(1)).get(lane)
+        return [record.value for record in chunk.records] if chunk else []
+
+
+async def append_in_doubt(log: SimulatedLog, kind: str) -> None:
+    """One append while this goes wrong; its outcome is unknown."""
+    async with log.take_over(1) as writer:
+        fault = trouble(log, kind, "events")
+        with pytest.raises(OutcomeUnknown):
+            await writer.append(THREE)
+        log.troubles.end(fault)
+
+
+def test_a_life_that_stands_still_gets_no_turns_until_it_goes_on() -> None:
+    loop, turns = VirtualLoop(1), list[float]()
+
+    async def work() -> None:
+        while True:
+            turns.append(loop.time())
+            await asyncio.sleep(1)
+
+    async def scenario() -> None:
+        life = Life("one")
+        task = loop.create_task(work(), context=life.context)
+        await asyncio.sleep(2.5)
+        life.still = True
+        await asyncio.sleep(10)
+        assert len(turns) == 3
+        loop.go_on(life)
+        await asyncio.sleep(0.5)
+        assert turns[3:] == [12.5]
+        task.cancel()
+
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("kind", "seen"),
+    [("lose_request", []), ("part_fails", []), ("prepared", [b"1", b"2", b"3"]), ("lose_answer", [b"1", b"2", b"3"])],
+)
+def test_a_transaction_in_doubt_is_there_whole_or_not_at_all(kind: str, seen: list[bytes]) -> None:
+    async def scenario(log: SimulatedLog) -> None:
+        await append_in_doubt(log, kind)
+        assert await values(log) == seen
+
+    play(scenario)
+
+
+def test_a_take_over_resolves_what_was_left_open_and_a_late_commit_of_it_changes_nothing() -> None:
+    async def scenario(log: SimulatedLog) -> None:
+        await append_in_doubt(log, "late_request")
+        async with log.take_over(1) as writer:
+            await writer.append([Outgoing(b"k", b"mine")])
+        assert (await values(log))[-1] == b"mine"
+        assert await values(log) in ([b"mine"], [b"1", b"2", b"3", b"mine"])
+
+    play(scenario)
+
+
+def test_whoever_is_fenced_writes_nothing_also_where_epochs_have_begun_anew() -> None:
+    async def scenario(log: SimulatedLog) -> None:
+        async with log.take_over(1) as old, log.take_over(1):
+            with pytest.raises(Fenced):
+                await old.append(THREE)
+        async with log.take_over(1) as old:
+            log.forget_ids()
+            async with log.take_over(1) as new:
+                with pytest.raises(LedgerError):
+                    await old.append(THREE)
+                await new.append([Outgoing(b"k", b"new")])
+        assert await values(log) == [b"new"]
+
+    play(scenario)
+
+
+def test_a_write_may_land_twice_and_late() -> None:
+    async def scenario(log: SimulatedLog) -> None:
+        fault = trouble(log, "double", "commands")
+        await log.send(COMMANDS, THREE[:1])
+        log.troubles.end(fault)
+        await log.send(COMMANDS, THREE[1:2])
+        assert Counter(await values(log, COMMANDS)) == {b"1": 2, b"2": 1}
+
+    play(scenario)
+
+
+# --- plans ------------------------------------------------------------------------------------------------------
+
+
+def result(plan: Plan, *promises: int) -> Result:
+    breaches = [Breach(promise, 0, None, None, "") for promise in promises]
+    return Result(plan, breaches, 0, 0, 0.0, 0.0, 0.0, [])
+
+
+def test_a_plan_follows_from_its_seed_and_survives_its_file() -> None:
+    plan = draw(11, 60)
+    assert draw(11, 60) == plan
+    assert plan.steps == 60
+    assert Plan.model_validate_json(plan.model_dump_json()) == plan
+    assert draw(12, 60) != plan
+
+
+def test_shrinking_leaves_what_breaks_the_same_promise() -> None:
+    whole = draw(11, 60)
+    guilty = whole.faults[3], whole.asks[5]
+
+    def played(plan: Plan) -> Result:
+        breaks = guilty[0] in plan.faults and guilty[1] in plan.asks
+        return result(plan, 6) if breaks else result(plan, 2)
+
+    small = shrink(result(whole, 6), played, tries_max=500)
+    assert (small.plan.faults, small.plan.asks) == ([guilty[0]], [guilty[1]])
+
+
+def test_shrinking_has_an_end() -> None:
+    tries = 0
+
+    def played(plan: Plan) -> Result:
+        nonlocal tries
+        tries += 1
+        return replace(result(plan, 2))
+
+    shrink(result(draw(11, 60), 6), played, tries_max=10)
+    assert tries == 10
