@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from execution_ledger.errors import BadRequest, Unavailable
-from execution_ledger.log.protocol import Lane, Topic
+from execution_ledger.log.protocol import Lane, Record, Topic
 from execution_ledger.messages.definition import Definition
 from execution_ledger.messages.inbox import Token
 from execution_ledger.messages.payload import Payload
@@ -224,6 +224,23 @@ async def test_without_acknowledged_heartbeats_it_stops_its_work_by_itself_and_g
         next_token = await stage.start(linger=False)
         await stage.report(next_token, ReportCompleted)
         assert [type(report) for report in await stage.reports(token, 1)] == [ReportStarted]
+
+
+async def test_a_runner_that_stood_still_for_its_lease_stops_itself_before_it_takes_a_start() -> None:
+    entered: list[str] = []
+
+    @pipeline
+    async def work(context: Context) -> None:
+        entered.append(context.execution_id)
+
+    async with Stage(work, lease_s=1_000, heartbeat_s=1_000).running() as stage:
+        runner = stage.runner
+        runner._heart._sent_s -= 2_000
+        start = a_start(a_token(), work, runner.process, 1).model_dump_json().encode()
+        runner._receive(Record(Lane(Topic.INBOX, 0), 0, 0, runner.process.encode(), start))
+        assert not runner.ready.is_set()
+        await asyncio.sleep(0)
+        assert entered == []
 
 
 async def drained(stage: Stage) -> Token:
