@@ -40,8 +40,8 @@ def dev_settings() -> dict[str, str]:
     }
 
 
-def post(api: httpx.Client, pipeline: str, inputs: list[dict[str, Any]], **options: Any) -> list[str]:
-    executions = [{"pipeline": pipeline, "inputs": one, "options": options} for one in inputs]
+def post(api: httpx.Client, pipeline: str, inputs: list[dict[str, Any]], **policy: Any) -> list[str]:
+    executions = [{"pipeline": pipeline, "inputs": one, "policy": policy} for one in inputs]
     answer = api.post("/v1/batches", json={"executions": executions})
     assert answer.status_code in (200, 201), answer.text
     return [execution["id"] for execution in answer.json()["executions"]]
