@@ -72,6 +72,13 @@ def test_parameters_without_a_value_are_left_out() -> None:
     assert str(script.requests[0].url) == "http://ledger/v1/executions?limit=5"
 
 
+@pytest.mark.parametrize("status", [502, 504])
+def test_a_proxy_that_cannot_reach_the_gateway_is_asked_again(status: int) -> None:
+    script = Script(httpx.Response(status), ok({"id": "x"}))
+    assert script.connection.get("/v1/executions/x") == {"id": "x"}
+    assert script.pauses == [pause_s(1)]
+
+
 def test_every_try_of_a_post_bears_the_same_key() -> None:
     script = Script(httpx.ConnectError("refused"), busy(), httpx.ReadTimeout("no answer"), ok({"id": "x"}))
     assert script.connection.post("/v1/executions", {}, "key-1") == {"id": "x"}

@@ -67,6 +67,13 @@ def test_a_ledger_that_is_away_for_a_while_is_waited_for() -> None:
     assert Told(*away, record("completed")).client.wait(NAME).status == "completed"
 
 
+@pytest.mark.parametrize("answer", [httpx.Response(500), httpx.Response(200, text="<html>starting</html>")])
+def test_a_proxy_that_answers_for_a_ledger_that_is_away_is_not_asked_without_a_pause(answer: httpx.Response) -> None:
+    told = Told(answer, answer, record("completed"))
+    assert told.client.wait(NAME).status == "completed"
+    assert told.pauses == [waiting.ASK_AGAIN_S] * 2
+
+
 def test_a_ledger_that_stays_away_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waiting, "AWAY_S", 0.0)
     with pytest.raises(Unavailable):

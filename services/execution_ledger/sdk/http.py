@@ -162,7 +162,7 @@ class Connection:
                     raise self._unreachable(error) from error
                 self.pause(pause_s(tries))
             else:
-                if response.status_code not in BUSY or tries == tries_max:
+                if response.status_code not in BUSY | GONE or tries == tries_max:
                     return response
                 self.pause(pause_s(tries, response.headers.get("Retry-After")))
         raise AssertionError("the last try returns or raises")
@@ -178,7 +178,7 @@ class Connection:
             given = f"the token in {self.address.token_from}" if self.address.token else "a request without a token"
             said = f"The ledger at {self.address.url} does not accept {given}: {problem_text(response)}"
             return Refused(json_object(response) or {}, f"{said}\n{TOKENS_COME_FROM}")
-        if response.status_code in BUSY | GONE or response.is_server_error:
+        if response.status_code in BUSY or response.is_server_error:
             return Unavailable(f"The ledger at {self.address.url} cannot answer now: {problem_text(response)}")
         return Refused(json_object(response) or {}, problem_text(response))
 

@@ -53,10 +53,10 @@ class MultiRun:
         `told` hears of the progress at most once a second. Raises StillRunning (also a TimeoutError) after `timeout`
         seconds.
         """
-        deadline = time.monotonic() + timeout
+        connection, deadline = self._client.connection, time.monotonic() + timeout
         tell_at = time.monotonic()
-        while (last := through_outage(self._newest_live, deadline)) is not None:
-            for record in until_end(self._client.connection, last.id, deadline):
+        while (last := through_outage(connection, self._newest_live, deadline)) is not None:
+            for record in until_end(connection, last.id, deadline):
                 self._position = record["position"]  # through another gateway, too, the next list includes this end
                 if told and time.monotonic() >= tell_at:
                     told(self.progress())

@@ -54,14 +54,14 @@ def until_end(connection: Connection, which: str, deadline: float) -> Iterator[d
     while True:
         left = deadline - time.monotonic()
         wait = max(0.0, min(left, QUESTION_S))
-        record = through_outage(partial(connection.get, execution_path(which), wait=wait), deadline)
+        record = through_outage(connection, partial(connection.get, execution_path(which), wait=wait), deadline)
         yield record
         if record["status"] in ENDED or left <= QUESTION_S:
             return
 
 
-def through_outage(ask: Callable[[], Answer], deadline: float) -> Answer:
-    """Asks again while nothing answers, for AWAY_S or up to the deadline; each asking has pauses of its own.
+def through_outage(connection: Connection, ask: Callable[[], Answer], deadline: float) -> Answer:
+    """Asks again while nothing answers, for AWAY_S or up to the deadline; an error of a proxy may come at once.
 
     Raises Unavailable after that, and whatever else `ask` raises.
     """
@@ -72,3 +72,4 @@ def through_outage(ask: Callable[[], Answer], deadline: float) -> Answer:
         except Unavailable:
             if time.monotonic() >= give_up:
                 raise
+        connection.pause(ASK_AGAIN_S)
