@@ -28,6 +28,7 @@ def test_the_environment_comes_first(tmp_path: Path) -> None:
         folder.announce(URL, "", "")
         found = find_ledger(tmp_path, {"EXLEDGER_URL": "https://ledger.example/", "EXLEDGER_TOKEN": "secret"})
     assert (found.url, found.token, found.running) == ("https://ledger.example", "secret", None)
+    assert "secret" not in repr(found), "addresses end up in logs and tracebacks"
 
 
 def test_an_empty_folder_has_no_ledger_and_the_error_says_how_to_start_one(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
@@ -19,7 +19,7 @@ class Address:
     """`token_from` says in words where the token came from; `running` is what `dev` says of itself, if it is one."""
 
     url: str
-    token: str
+    token: str = field(repr=False)
     token_from: str
     running: Running | None = None
 
