@@ -68,6 +68,14 @@ def test_config_shows_no_secret(bare: pytest.MonkeyPatch) -> None:
     assert {shown()[name] for name in secrets} == {("********", "environment")}
 
 
+def test_config_shows_settings_that_hold_several_values(bare: pytest.MonkeyPatch) -> None:
+    bare.setenv("EXLEDGER__OBJECTS__OPTIONS", json.dumps({"aws_secret_access_key": SECRET}))
+    bare.setenv("EXLEDGER__GATEWAY__DISK_FOLDERS", '["/var"]')
+    assert SECRET not in exledger("config", "show").output
+    assert shown()["EXLEDGER__OBJECTS__OPTIONS"] == ({"aws_secret_access_key": "**********"}, "environment")
+    assert shown()["EXLEDGER__GATEWAY__DISK_FOLDERS"] == (["/var"], "environment")
+
+
 def test_config_points_at_what_is_no_setting(bare: pytest.MonkeyPatch) -> None:
     bare.setenv("EXLEDGER__KAFAK__SHARDS", "8")
     bare.setenv("EXLEDGER__KAFKA", "{}")

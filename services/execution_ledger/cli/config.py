@@ -65,6 +65,7 @@ def rows(settings: Settings, environ: Mapping[str, str]) -> Iterator[Row]:
 
 def _flat(variable: str, value: Any) -> Iterator[tuple[str, Any]]:
     from pydantic import BaseModel, SecretStr
+    from pydantic_core import to_jsonable_python
 
     if isinstance(value, BaseModel):
         for name, inner in value:
@@ -72,7 +73,7 @@ def _flat(variable: str, value: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, SecretStr):
         yield variable, _redacted(value.get_secret_value())
     else:
-        yield variable, _redacted(value) if "TOKEN" in variable else value
+        yield variable, _redacted(value) if "TOKEN" in variable else to_jsonable_python(value)
 
 
 def _redacted(secret: str) -> str:
