@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from typing import Any
 
@@ -78,6 +79,8 @@ DAMAGES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "one bit": (lambda whole: whole.replace(b'"train-', b'"trein-', 1), "digest is missing or wrong"),
     "no JSON": (lambda whole: whole[:300] + b"\xff" + whole[301:], "damaged"),
     "a path that nobody knows": (lambda whole: whole.replace(b'["answers.', b'["reasons.', 1), "damaged|wrong"),
+    "another shape": (lambda whole: re.sub(rb'\["live",.*', b'["live",[1]]', whole), "damaged"),
+    "more behind its digest": (lambda whole: whole + b'["live",{}]\n', "more follows its digest"),
     "a newer format": (head_with(format=2), "format is 2"),
     "another log": (head_with(log_id="other"), "another log"),
     "other shards": (head_with(shards=9), "another log"),

@@ -70,7 +70,7 @@ async def read(pieces: AsyncIterator[bytes], layout: Layout[T], expected: Head) 
     async for line in _lines(pieces):
         try:
             reading.take(line)
-        except (LookupError, TypeError, ValueError) as error:
+        except (AttributeError, LookupError, TypeError, ValueError) as error:  # JSON, and of another shape
             raise Unusable(f"it is damaged: {error!r} in {line[:80]!r}") from error
         await asyncio.sleep(0)
     return reading.whole()
@@ -86,6 +86,8 @@ class _Reading(Generic[T]):
 
     def take(self, line: bytes) -> None:
         found: Any = json.loads(line)
+        if self._is_whole:
+            raise ValueError("more follows its digest")
         if self._head is None:
             self._head = _checked(found, self._expected)
         elif isinstance(found, dict):
