@@ -105,6 +105,21 @@ def test_one_that_cannot_be_trusted_is_passed_over_for_the_one_before(kind: str)
     in_virtual_time(scenario)
 
 
+def test_a_log_that_was_restored_from_a_copy_keeps_its_own_although_those_of_before_have_more_events() -> None:
+    async def scenario(world: World) -> None:
+        stage = Stage(world)
+        await used(stage)
+        later = [re.sub(r"/0(\d{19})-", r"/9\1-", name) for name in stage.kept()]
+        stage.objects.held.update(dict.fromkeys(later, b"of a longer log"))
+        await used(stage)
+        began, passed_over = await stage.begin_anew()
+        assert len(passed_over) == len(later) == 2
+        assert began > 60
+        assert len(stage.kept()) == 4
+
+    in_virtual_time(scenario)
+
+
 def test_one_of_an_event_that_the_log_no_longer_holds_is_passed_over() -> None:
     async def scenario(world: World) -> None:
         stage = Stage(world)

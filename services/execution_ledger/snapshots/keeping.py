@@ -128,10 +128,11 @@ class Keeper(Generic[T]):
         events, folder = _events(snapshot.marks), _folder(name, log_id)
         head = replace(self._head(log_id), marks=snapshot.marks)
         pieces = self._counted(name, write(head, self._layout, snapshot.state))
-        await self._objects.put(f"{folder}/{events:020d}-{self._fingerprint}", pieces)
+        written = f"{folder}/{events:020d}-{self._fingerprint}"
+        await self._objects.put(written, pieces)
         self._kept[name] = events
         _log.info("snapshot written", snapshot=name, events=events)
-        await self._delete_older(await self._objects.names(folder))
+        await self._delete_older(await self._objects.names(folder), written)
 
     async def _counted(self, name: str, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         size = 0
@@ -140,8 +141,9 @@ class Keeper(Generic[T]):
             yield piece
         self._sizes[name] = size
 
-    async def _delete_older(self, names: Sequence[str]) -> None:
-        own = [name for name in names if name.endswith(self._fingerprint)]
+    async def _delete_older(self, names: Sequence[str], written: str) -> None:
+        """Those of more events do not count: another writer is ahead, or the log was restored and is shorter now."""
+        own = [name for name in names if name.endswith(self._fingerprint) and name <= written]
         others = [name for name in names if not name.endswith(self._fingerprint)]
         for name in [*own[:-KEPT], *others[:-KEPT]]:
             await self._objects.delete(name)
