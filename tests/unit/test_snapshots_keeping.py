@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -116,6 +117,21 @@ def test_a_log_that_was_restored_from_a_copy_keeps_its_own_although_those_of_bef
         assert len(passed_over) == len(later) == 2
         assert began > 60
         assert len(stage.kept()) == 4
+
+    in_virtual_time(scenario)
+
+
+def test_one_that_code_with_a_defect_has_kept_does_not_stop_the_shard() -> None:
+    async def scenario(world: World) -> None:
+        stage = Stage(world)
+        await used(stage)
+        keeper = ledger_keeping.keeper(stage.objects, world, OFTEN, LedgerSettings(), SHARDS)
+        true = await keeper.newest(stage.log, "ledger-1", 1)
+        assert true
+        wrong = replace(true.state, sequence=true.state.sequence - 1)
+        await keeper._write("ledger-1", true.state.log_id, Snapshot(true.marks, wrong))
+        began, _ = await stage.begin_anew()
+        assert began == 0
 
     in_virtual_time(scenario)
 

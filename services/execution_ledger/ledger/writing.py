@@ -13,7 +13,7 @@ from operator import attrgetter
 import structlog
 
 from execution_ledger.clock import World
-from execution_ledger.errors import LogTruncated, TopicContract, Unavailable
+from execution_ledger.errors import BrokenHistory, LogTruncated, TopicContract, Unavailable
 from execution_ledger.log.lags import Lags
 from execution_ledger.log.protocol import Lane, Log, Reader, Record, Topic, Writer
 from execution_ledger.messages import events
@@ -107,6 +107,15 @@ class ShardServer:
                 "topic from a copy; its retention must be unlimited (retention.ms=-1)."
             )
         state, position = await self._kept()
+        try:
+            return await self._read_on(lane, state, position, end)
+        except (BrokenHistory, ValueError) as error:  # of the log, or of a state that code with a defect has kept
+            if position == 0:
+                raise
+            _log.error("what follows does not fit the snapshot, so the whole log is read", error=str(error))
+            return await self._read_on(lane, self._initial(), 0, end)
+
+    async def _read_on(self, lane: Lane, state: ShardState, position: int, end: int) -> ShardState:
         async with self._log.reader({lane: position}) as reader:
             while position < end and self.wanted:
                 for chunk in (await reader.read(READ_WAIT_S)).values():
@@ -114,11 +123,14 @@ class ShardServer:
                     state = self._fold(state, chunk.records)
         return state
 
+    def _initial(self) -> ShardState:
+        return initial(self._shard.number, self._shard.count, self._settings)
+
     async def _kept(self) -> tuple[ShardState, int]:
         """The state of the newest snapshot, and where to read on from there."""
         kept = await self._keeper.newest(self._log, self._name, self._shard.number) if self._keeper else None
         if kept is None:
-            return initial(self._shard.number, self._shard.count, self._settings), 0
+            return self._initial(), 0
         return kept.state, kept.marks[0].offset + 1
 
     def _fold(self, state: ShardState, records: Sequence[Record]) -> ShardState:
