@@ -19,6 +19,7 @@ from execution_ledger.ledger.shard import initial
 from execution_ledger.objects import MemoryObjects
 from execution_ledger.settings import LedgerSettings, SnapshotSettings
 from execution_ledger.snapshots.form import Mark, Snapshot
+from execution_ledger.snapshots.keeping import READ_S_MAX
 from unit.histories import folded
 from unit.snapshot_stage import OFTEN, Counted, Stage, used
 from unit.test_ledger_service import SHARDS, history, in_virtual_time
@@ -220,6 +221,29 @@ class Failing(MemoryObjects):
     async def delete(self, name: str) -> None:
         self._pass("delete")
         await super().delete(name)
+
+
+def test_a_store_that_does_not_answer_holds_up_a_start_once_and_not_once_for_each_snapshot() -> None:
+    class Silent(MemoryObjects):
+        silent = False
+
+        async def get(self, name: str) -> AsyncGenerator[bytes, None]:
+            if self.silent:
+                await asyncio.Event().wait()
+            async for piece in super().get(name):
+                yield piece
+
+    async def scenario(world: World) -> None:
+        objects = Silent()
+        stage = Stage(world, objects)
+        await used(stage)
+        objects.silent = True
+        ledger, began_s = stage.ledger(), world.clock.monotonic_s()
+        await ledger.service.ready.wait()
+        assert world.clock.monotonic_s() - began_s < READ_S_MAX + 5
+        await ledger.stop()
+
+    in_virtual_time(scenario)
 
 
 @pytest.mark.parametrize("failing", ["put", "delete"])

@@ -83,6 +83,14 @@ class Keeper(Generic[T]):
         self._kept.pop(name, None)
         if (log_id := await _log_id(log, shard)) is None:
             return None
+        try:
+            async with asyncio.timeout(READ_S_MAX):  # for all of it: nobody waits for one after the other
+                return await self._newest(log, name, log_id)
+        except TimeoutError:
+            _log.warning("no snapshot was read in time, so the whole log is read", snapshot=name, after_s=READ_S_MAX)
+            return None
+
+    async def _newest(self, log: Log, name: str, log_id: str) -> Snapshot[T] | None:
         for found in await self._names(_folder(name, log_id)):
             try:
                 snapshot = await self._read(found, log_id)
@@ -98,17 +106,16 @@ class Keeper(Generic[T]):
     async def _names(self, folder: str) -> list[str]:
         """Newest first. Without a store the log alone has to do."""
         try:
-            async with asyncio.timeout(READ_S_MAX):
-                return (await self._objects.names(folder))[::-1]
-        except (LedgerError, TimeoutError) as error:
+            return (await self._objects.names(folder))[::-1]
+        except LedgerError as error:
             _log.warning("snapshots cannot be listed, so the whole log is read", folder=folder, error=repr(error))
             return []
 
     async def _read(self, name: str, log_id: str) -> Snapshot[T]:
         try:
-            async with asyncio.timeout(READ_S_MAX), aclosing(self._objects.get(name)) as pieces:
+            async with aclosing(self._objects.get(name)) as pieces:
                 return await read(pieces, self._layout, self._head(log_id))
-        except (LedgerError, TimeoutError) as error:
+        except LedgerError as error:
             raise Unusable(f"it cannot be read: {error!r}") from error
 
     async def _keep(self, name: str, log_id: str, snapshot: Snapshot[T]) -> None:
