@@ -200,6 +200,7 @@ class Restored(MemoryLog):
 async def used_log(world: World) -> MemoryLog:
     log = new_log(world)
     ledger = Running(log, world)
+    await ledger.service.ready.wait()  # reports come only after events
     for bits in range(3):
         await send(log, Topic.COMMANDS, 1, submit(make_id(world.clock.now_ms(), 1, bits), f"c-{bits}"))
     said = ReportStarted(execution_id=make_id(0, 1, 1), attempt=1, ordinal=1, runner=RUNNER, time=0)
