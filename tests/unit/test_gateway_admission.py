@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import shutil
 from collections import namedtuple
 from collections.abc import AsyncIterator
@@ -62,6 +64,27 @@ async def test_only_so_many_requests_for_executions_are_under_way(stage: tuple[G
     await taken(http)
     await http.post("/v1/executions", json={})
     assert gateway.admission.at_once == gateway.settings.submits_at_once_max - 1  # also after one that was wrong
+
+
+async def test_whoever_sends_slowly_shuts_nobody_out(
+    stage: tuple[Gateway, httpx.AsyncClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway, http = stage
+    gateway.admission.at_once = gateway.settings.submits_at_once_max - 1
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield json.dumps(BODY).encode()
+        begun.set()
+        await go_on.wait()
+
+    headers = {"Content-Type": "application/json"}
+    slow = asyncio.create_task(http.post("/v1/executions", content=slowly(), headers=headers))
+    await begun.wait()
+    await taken(http)
+    go_on.set()
+    assert (await slow).status_code == 201
+    assert gateway.admission.at_once == gateway.settings.submits_at_once_max - 1
 
 
 async def test_where_all_shards_are_full_no_body_is_read(

@@ -31,7 +31,7 @@ class Admission:
         self._undecided_everywhere = undecided_everywhere
         self.views_behind_s = 0.0
         self.full_disk: str | None = None
-        self.at_once = 0  # requests that were let in and are not answered
+        self.at_once = 0  # requests that were let in, have come whole, and are not answered
         self._body_bytes = 0
 
     @contextmanager

@@ -61,11 +61,21 @@ class Door:
         if problem := admission.refusal():
             await self._refuse(problem, scope, receive, send)
             return
-        admission.at_once += 1
+        taken = 0
+
+        async def whole() -> Message:
+            """It counts from its body's end on: whoever sends slowly must not shut the others out."""
+            nonlocal taken
+            message = await receive()
+            if not taken and not message.get("more_body"):
+                taken = 1
+                admission.at_once += taken
+            return message
+
         try:
-            await self._app(scope, receive, send)
+            await self._app(scope, whole, send)
         finally:
-            admission.at_once -= 1
+            admission.at_once -= taken
 
     async def _refuse(self, problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
         await counted_problem(self._gateway, problem)(scope, receive, send)
