@@ -132,6 +132,7 @@ def config(url: str) -> SchemathesisConfig:
             "headers": HEADERS,
             "seed": 1,
             "continue-on-failure": True,
+            "request-timeout": 65.0,  # more than the longest wait that may be asked for
             "checks": {"positive_data_acceptance": {"expected-statuses": ["2xx", "404", "409", "422"]}},
             "generation": {"mode": "all", "max-examples": EXAMPLES_MAX, "database": "none"},
         }
