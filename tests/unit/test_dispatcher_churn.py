@@ -1,4 +1,4 @@
-"""Promises 6 and 9 under churn: whatever fails, limits are never exceeded, and in the end everything has ended.
+"""Promises 6 and 9 under churn: limits are never exceeded, what must run alone does, and in the end all has ended.
 
 Judged by what really runs: these runners read their inbox late, die, fall silent and fence themselves.
 """
@@ -10,9 +10,10 @@ from collections import Counter
 
 import pytest
 
-from execution_ledger.dispatcher.board import Token
+from execution_ledger.dispatcher.board import LOSSES_SHARED_MAX, Token
 from execution_ledger.dispatcher.desk import Orders
 from execution_ledger.dispatcher.told import Telling
+from execution_ledger.messages.ids import shard_of
 from unit.dispatcher_stage import LEASE_MS, Cluster, Dispatcher, Fate, Runner
 
 LIMITS = {"train": 2, "score": 1, "plot": None}
@@ -136,6 +137,14 @@ class Churn:
         running = Counter(self.pipeline_of[token.execution_id] for one in self.runners for token in one.code)
         assert all(limit is None or running[pipeline] <= limit for pipeline, limit in LIMITS.items()), running
         assert all(len(runner.code) <= SLOTS for runner in self.runners)
+        for runner in self.runners:
+            if any(self.losses(token) >= LOSSES_SHARED_MAX for token in runner.code):
+                assert len(runner.code) == 1, "what was lost so often has no neighbours"
+
+    def losses(self, token: Token) -> int:
+        """Those before this attempt; of one that is over they no longer matter."""
+        tracked = self.cluster.ledgers[shard_of(token.execution_id)].state.tracked(token.execution_id)
+        return tracked.execution.losses if tracked and tracked.execution.attempt == token.attempt else 0
 
     def heal(self) -> int:
         """Nothing fails any more. Returns how many seconds it took until all had ended."""

@@ -29,7 +29,7 @@ LEDGER_GOLDEN = [
     "e22da6ea857c7516409edd4514ce1721679ac4fd6fe501571f5b69bcbb3e1fdc",
     "9a792eb15afb49b4dadc70696c1dd64757062c98ea0b7b0f2900843e08389c5b",
 ]
-DISPATCHER_GOLDEN = "d02502198bae0a1be6df2af0b59625b0ab8f63b7280e5cb4ce397d5b36a3de1e"
+DISPATCHER_GOLDEN = "79cba7744bab80b645533e737cb88d786ea9e427d0291832f0568e191cb427d2"
 
 
 def written_and_read(layout: Layout[Any], state: Any) -> Any:
@@ -59,7 +59,7 @@ def seen(desk: Desk) -> dict[str, object]:
         "deadlines": picture.deadlines._current,
         "taken": picture.slots._taken,
         "held": picture.slots._held,
-        "counts": (picture.slots._by_runner, picture.slots._by_pipeline),
+        "counts": (picture.slots._by_runner, picture.slots._by_pipeline, picture.slots._alone),
         "claims": (desk.claims.newest, desk.claims.own, desk.claims._other),
     }
 

@@ -21,7 +21,8 @@ from execution_ledger.messages.events import (
 from execution_ledger.messages.parts import ExpiryCause
 
 from .asked import Ask, Asked
-from .board import Token
+from .board import Execution, Token
+from .limits import Taken
 from .picture import Picture
 
 Due = ExpiryCause | Literal["queue_ttl"]
@@ -57,9 +58,10 @@ class Asking:
         """Whether its ledger refused it just now."""
         return token in self._resting
 
-    def dispatch(self, token: Token, runner: str, pipeline: str, claim: int) -> Dispatch:
+    def dispatch(self, execution: Execution, runner: str, claim: int) -> Dispatch:
         """Takes the attempt's place until the ledger has answered."""
-        self._picture.slots.take(token, runner, pipeline)
+        token = Token(execution.id, execution.attempt + 1)
+        self._picture.slots.take(token, Taken(runner, execution.pipeline, execution.alone))
         command = Dispatch(
             command_id=self._fresh_id(),
             actor=self._process,

@@ -25,6 +25,7 @@ from execution_ledger.messages.events import (
 )
 
 CAUSE_CHARS_MAX = 200
+LOSSES_SHARED_MAX = 2  # what was lost so often may have killed its runners, so it gets one for itself
 
 
 class Token(NamedTuple):
@@ -64,6 +65,8 @@ class Execution:
     expires_at: int | None = None  # in the queue
     timeout_at: int | None = None  # on its runner
     cause: str = ""  # why the attempt before is over, in a few words
+    losses: int = 0
+    losses_max: int = 0  # as its policy says: the next one is its end
 
     @property
     def token(self) -> Token:
@@ -72,6 +75,11 @@ class Execution:
     @property
     def dispatchable(self) -> bool:
         return self.phase is Phase.QUEUED and not self.aborting
+
+    @property
+    def alone(self) -> bool:
+        """Whether nothing else may be on its runner, so that its next loss is no neighbour's fault and harms none."""
+        return 0 < min(LOSSES_SHARED_MAX, self.losses_max) <= self.losses
 
     @property
     def deadline(self) -> int | None:
@@ -145,6 +153,7 @@ class Board:
             version=fact.pipeline.version,
             at_most_once=fact.policy.delivery == "at_most_once",
             expires_at=fact.expires_at,
+            losses_max=fact.policy.losses_max,
         )
         self._executions[execution.id] = execution
         return execution
@@ -164,6 +173,7 @@ class Board:
             case Requeued() as fact:
                 execution.not_before, execution.expires_at = fact.not_before, fact.expires_at
                 execution.cause = _cause(fact)
+                execution.losses += fact.cause == "lost"
                 return self._end_attempt(execution, Phase.QUEUED, event)
             case Completed() | Failed() | Aborted() | Quarantined():
                 del self._executions[execution.id]

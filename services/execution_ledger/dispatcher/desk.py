@@ -6,7 +6,7 @@ A turn comes to orders: commands for the ledgers and messages for the runners, w
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
 
 from execution_ledger.messages.commands import ClaimDispatch, ExpireAttempt, ExpireQueued
@@ -55,6 +55,7 @@ class Desk:
         self.asking = Asking(self.picture, settings.process, fresh_id)
         self.told = Told()
         self.acting: int | None = None  # the claim under which orders are given
+        self.kept_back: Set[str] = frozenset()  # the runners that the last turn let run empty
         self._settings = settings
         self._fresh_id = fresh_id
         self._orders = Orders()
@@ -161,15 +162,15 @@ class Desk:
 
     def _dispatch(self, claim: int) -> None:
         room = self.room()
+        self.kept_back = room.kept_back
         if not room:
             return
         for execution_id, group in self.picture.queue.take_open(self._is_open(room)):
             execution, runner = self.picture.board.get(execution_id), room.best_for(group)
             assert execution, "what is queued is on the board"
             assert runner, "the group was open just now"
-            room.take(runner)
-            token = Token(execution_id, execution.attempt + 1)
-            command = self.asking.dispatch(token, runner, group.pipeline, claim)
+            room.take(runner, group)
+            command = self.asking.dispatch(execution, runner, claim)
             self._orders.commands.append((group.shard, command))
 
     def _is_open(self, room: Room) -> Callable[[Group], bool]:
@@ -178,11 +179,13 @@ class Desk:
         limits, slots = self.picture.limits, self.picture.slots
 
         def is_open(group: Group) -> bool:
-            return (
-                self.asking.undecided(group.shard) < share
-                and limits.allows(group.pipeline, slots.running(group.pipeline))
-                and room.best_for(group) is not None
-            )
+            if self.asking.undecided(group.shard) >= share:
+                return False
+            if not limits.allows(group.pipeline, slots.running(group.pipeline)):
+                return False
+            if room.best_for(group) is None and group.alone:
+                room.keep_back(group)
+            return room.best_for(group) is not None
 
         return is_open
 

@@ -19,9 +19,11 @@ from execution_ledger.messages.parts import Status
 
 from .board import Execution, Phase, Token
 from .desk import Desk
+from .queue import Group
 
 _PATIENCE_MS = 2_000  # a ledger that decides for longer than this is away or overloaded
 _NAMED_MAX = 3
+_SERVE = "exledger serve runner --app MODULE"
 
 
 def explain(desk: Desk, execution_id: str) -> Explanation | None:
@@ -54,7 +56,8 @@ def offer(desk: Desk, pool: str, digest: str) -> Offer:
     found = [runner for name in picture.fleet.offering(pool, digest) if (runner := picture.fleet.get(name))]
     ready = [each for each in found if not (each.beat.draining or picture.fleet.is_silent(each, picture.now_ms))]
     slots = sum(each.beat.slots for each in ready)
-    free = sum(max(0, each.beat.slots - picture.slots.used_by(each.beat.process)) for each in ready)
+    is_open = [each.beat for each in ready if not _is_closed(desk, each.beat.process)]
+    free = sum(max(0, beat.slots - picture.slots.used_by(beat.process)) for beat in is_open)
     return Offer(runners=len(ready), slots=slots, free=free)
 
 
@@ -176,29 +179,65 @@ def _asked(desk: Desk, execution: Execution, asked_ms: int) -> Why:
 
 
 def _no_runner(desk: Desk, execution: Execution) -> Why | None:
-    """Everything about runners and their slots, in the order in which one has to mend it."""
+    """Everything about runners, in the order in which one has to mend it."""
     fleet = desk.picture.fleet
-    what, serve = f"version {execution.version} of {execution.pipeline}", "exledger serve runner --app MODULE"
+    what = f"version {execution.version} of {execution.pipeline}"
     beats = [runner.beat for name in fleet.names() if (runner := fleet.get(name))]
     in_pool = [beat for beat in beats if beat.pool == execution.pool]
     if not in_pool:
         return Why(
-            code="no_runner", text=f"No runner of pool {execution.pool} is heard of.", next=f"Start one: {serve}"
+            code="no_runner", text=f"No runner of pool {execution.pool} is heard of.", next=f"Start one: {_SERVE}"
         )
     offering = fleet.offering(execution.pool, execution.digest)
     if not offering:
         others = _listed(sorted(beat.process for beat in in_pool if execution.pipeline in beat.offers))
         has = f" {others} offers another version." if others else ""
-        step = f"Start one that has it: {serve}; or abort it and run the newest: exledger abort {execution.name}"
+        step = f"Start one that has it: {_SERVE}; or abort it and run the newest: exledger abort {execution.name}"
         return Why(code="not_offered", text=f"No runner offers {what}.{has}", next=step)
     ready = offer(desk, execution.pool, execution.digest)
     if not ready.runners:
         text = f"Every runner that offers {what} is stopping or silent: {_listed(sorted(offering))}."
-        return Why(code="runners_away", text=text, next=f"Start another: {serve}")
-    if not ready.free:
-        text = f"All {ready.slots} slots of the runners that offer it are taken."
-        return Why(code="slots_taken", text=text, next=f"Wait for one to end, or start another runner: {serve}")
-    return None
+        return Why(code="runners_away", text=text, next=f"Start another: {_SERVE}")
+    return _no_empty_runner(desk, execution) if execution.alone else _no_slot(desk, execution, ready)
+
+
+def _no_slot(desk: Desk, execution: Execution, ready: Offer) -> Why | None:
+    if ready.free:
+        return None
+    closed = [name for name in _offering(desk, execution) if _is_closed(desk, name)]
+    text = f"All {ready.slots} slots of the runners that offer it are taken."
+    if closed:
+        text = (
+            "No slot of the runners that offer it is free. "
+            f"Nothing else is given to {_listed(closed)}: one whose runner was lost before runs alone."
+        )
+    return Why(
+        code="slots_taken",
+        text=text,
+        next=f"Wait for one to end, or start another runner: {_SERVE}",
+    )
+
+
+def _no_empty_runner(desk: Desk, execution: Execution) -> Why | None:
+    if desk.room().best_for(Group.of(execution)):
+        return None
+    kept = [runner for runner in _offering(desk, execution) if runner in desk.kept_back]
+    until = f" {_listed(kept)} is given nothing else until then." if kept else ""
+    lost = {1: "once", 2: "twice"}.get(execution.losses, f"{execution.losses} times")
+    return Why(
+        code="runs_alone",
+        text=f"Its runner was lost {lost}, so it runs alone: it waits for one with nothing on it.{until}",
+        next=f"Start another runner: {_SERVE}; or end it: exledger abort {execution.name}",
+    )
+
+
+def _offering(desk: Desk, execution: Execution) -> list[str]:
+    return sorted(desk.picture.fleet.offering(execution.pool, execution.digest))
+
+
+def _is_closed(desk: Desk, runner: str) -> bool:
+    """Whether nothing may be beside what it has, or is kept for."""
+    return runner in desk.kept_back or desk.picture.slots.is_alone(runner)
 
 
 def _limit_taken(desk: Desk, execution: Execution) -> Why | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from execution_ledger.messages.heartbeats import RunnerBeat
 
@@ -81,14 +81,12 @@ class Fleet:
 
     def room(self, slots: Slots, now_ms: int) -> Room:
         """What is free now, on runners that take new work."""
-        total, free = 0, {}
-        for name, runner in self._runners.items():
-            if runner.beat.draining or self.is_silent(runner, now_ms):
-                continue
-            total += runner.beat.slots
-            if (left := runner.beat.slots - slots.used_by(name)) > 0:
-                free[name] = left
-        return Room(total, free, self._offering)
+        ready = {
+            name: Seats(runner.beat.slots, slots.used_by(name), slots.is_alone(name))
+            for name, runner in self._runners.items()
+            if runner.beat.slots and not (runner.beat.draining or self.is_silent(runner, now_ms))
+        }
+        return Room(ready, self._offering)
 
     def _forget_offers(self, name: str, runner: Runner | None) -> None:
         if runner is None:
@@ -100,12 +98,27 @@ class Fleet:
                 del self._offering[runner.beat.pool, digest]
 
 
+class Seats(NamedTuple):
+    """The slots of a runner. It is closed while it has one that nothing may be beside."""
+
+    slots: int
+    used: int
+    closed: bool
+
+
 class Room:
     """Free slots during one turn; each `take` makes it smaller."""
 
-    def __init__(self, total: int, free: dict[str, int], offering: Mapping[tuple[str, str], set[str]]) -> None:
-        self.total = total
-        self._free = free
+    def __init__(self, ready: Mapping[str, Seats], offering: Mapping[tuple[str, str], Set[str]]) -> None:
+        self.total = sum(seats.slots for seats in ready.values())
+        self.kept_back: set[str] = set()
+        self._used = {name: seats.used for name, seats in ready.items()}
+        self._closed = {name for name, seats in ready.items() if seats.closed}
+        self._free = {
+            name: seats.slots - seats.used
+            for name, seats in ready.items()
+            if seats.used < seats.slots and not seats.closed
+        }
         self._offering = offering
 
     def __bool__(self) -> bool:
@@ -117,11 +130,43 @@ class Room:
 
     def best_for(self, group: Group) -> str | None:
         """The runner with the most free slots of those that offer this version; by name where they are equal."""
+        if group.alone:
+            return self._empty_for(group)
         offering = self._offering.get((group.pool, group.digest), ())
         fitting = ((self._free[name], name) for name in offering if name in self._free)
         return max(fitting, default=(0, None))[1]
 
-    def take(self, runner: str) -> None:
+    def take(self, runner: str, group: Group) -> None:
         self._free[runner] -= 1
-        if not self._free[runner]:
+        self._used[runner] += 1
+        if group.alone:
+            self._close(runner)
+        elif not self._free[runner]:
             del self._free[runner]
+
+    def keep_back(self, group: Group) -> None:
+        """Lets a runner run empty for one that has to be alone: the one that has least to end.
+
+        None where another is closed already: what is busy makes room for one after the other.
+        """
+        ready = self._ready_for(group)
+        if ready and not ready & self._closed:
+            kept = min(ready, key=lambda name: (self._used[name], name))
+            self._close(kept)
+            self.kept_back.add(kept)
+
+    def _empty_for(self, group: Group) -> str | None:
+        """The smallest. At most half of the runners, or one, are given away in this way; the rest is for all others."""
+        ready = self._ready_for(group)
+        closed = len(ready & self._closed)
+        if closed and 2 * (closed + 1) > len(ready):
+            return None
+        empty = ((self._free[name], name) for name in ready & self._free.keys() if not self._used[name])
+        return min(empty, default=(0, None))[1]
+
+    def _ready_for(self, group: Group) -> Set[str]:
+        return self._used.keys() & self._offering.get((group.pool, group.digest), frozenset())
+
+    def _close(self, runner: str) -> None:
+        self._closed.add(runner)
+        self._free.pop(runner, None)

@@ -49,6 +49,7 @@ class Limits:
 class Taken(NamedTuple):
     runner: str
     pipeline: str
+    alone: bool = False  # nothing else may be on that runner
 
 
 class Held(NamedTuple):
@@ -57,6 +58,7 @@ class Held(NamedTuple):
     runner: str
     pipeline: str
     ended_ms: int
+    alone: bool = False
 
 
 class Slots:
@@ -65,19 +67,24 @@ class Slots:
         self._held: dict[str, dict[Token, int]] = {}
         self._by_runner: Counter[str] = Counter()
         self._by_pipeline: Counter[str] = Counter()
+        self._alone: Counter[str] = Counter()  # by runner
 
-    def take(self, token: Token, runner: str, pipeline: str) -> None:
+    def take(self, token: Token, place: Taken) -> None:
         """Taking a place that is taken moves it: the event is right, whatever was asked for."""
         self.free(token)
-        self._taken[token] = Taken(runner, pipeline)
-        self._by_runner[runner] += 1
-        self._by_pipeline[pipeline] += 1
+        self._taken[token] = place
+        self._by_runner[place.runner] += 1
+        self._by_pipeline[place.pipeline] += 1
+        if place.alone:
+            self._alone[place.runner] += 1
 
     def free(self, token: Token) -> None:
         if (place := self._taken.pop(token, None)) is None:
             return
         _count_down(self._by_runner, place.runner)
         _count_down(self._by_pipeline, place.pipeline)
+        if place.alone:
+            _count_down(self._alone, place.runner)
         if held := self._held.get(place.runner):
             held.pop(token, None)
             if not held:
@@ -97,13 +104,18 @@ class Slots:
     def held(self) -> Iterator[tuple[Token, Held]]:
         for runner, tokens in self._held.items():
             for token, ended_ms in tokens.items():
-                yield token, Held(runner, self._taken[token].pipeline, ended_ms)
+                place = self._taken[token]
+                yield token, Held(runner, place.pipeline, ended_ms, place.alone)
 
     def __contains__(self, token: Token) -> bool:
         return token in self._taken
 
     def used_by(self, runner: str) -> int:
         return self._by_runner[runner]
+
+    def is_alone(self, runner: str) -> bool:
+        """Whether it has one that nothing may be beside."""
+        return runner in self._alone
 
     def running(self, pipeline: str) -> int:
         return self._by_pipeline[pipeline]

@@ -15,7 +15,7 @@ from .deadlines import Deadlines
 from .fleet import Fleet
 from .folded import Folded, token_of
 from .leases import Leases
-from .limits import Limits, Slots
+from .limits import Limits, Slots, Taken
 from .queue import Queue
 from .repair import Heard
 from .told import Told
@@ -55,10 +55,10 @@ class Picture:
         for execution in folded.executions.values():
             self.board.restore(execution)
             if execution.runner:
-                self.slots.take(execution.token, execution.runner, execution.pipeline)
+                self._take(execution)
             self._line_up(execution)
         for key, held in folded.held.items():
-            self.slots.take(token_of(key), held.runner, held.pipeline)
+            self.slots.take(token_of(key), Taken(held.runner, held.pipeline, held.alone))
             self.slots.hold(token_of(key), held.ended_ms)
 
     def beat(self, heard: Heard, told: Told) -> None:
@@ -113,8 +113,11 @@ class Picture:
         elif change.ended:
             self.slots.hold(change.ended, event.recordedtime)
         if isinstance(event.data, Dispatched):
-            self.slots.take(execution.token, execution.runner, execution.pipeline)
+            self._take(execution)
         self._line_up(execution)
+
+    def _take(self, execution: Execution) -> None:
+        self.slots.take(execution.token, Taken(execution.runner, execution.pipeline, execution.alone))
 
     def _line_up(self, execution: Execution) -> None:
         if execution.dispatchable and not self.is_backing_off(execution):
@@ -132,7 +135,7 @@ class Picture:
         for held in heard.beat.tokens:
             token = Token(held.execution_id, held.attempt)
             if _runs(held) and token not in self.slots:
-                self.slots.take(token, heard.beat.process, pipeline="")
+                self.slots.take(token, Taken(heard.beat.process, pipeline=""))
                 self.slots.hold(token, heard.time_ms)
 
     def _free_held(self, runner: str, now_ms: int) -> None:

@@ -1,7 +1,7 @@
 """The queue: higher priority first, then age. What may not run now is passed over whole, never one by one.
 
-Executions that can only run or wait together (same shard, pool, pipeline and version) form a group with a heap of its
-own; a turn compares the heads of the open groups.
+Executions that can only run or wait together (same shard, pool, pipeline and version, and whether they have to run
+alone) form a group with a heap of its own; a turn compares the heads of the open groups.
 """
 
 from __future__ import annotations
@@ -20,6 +20,11 @@ class Group(NamedTuple):
     pool: str
     pipeline: str
     digest: str
+    alone: bool = False
+
+    @classmethod
+    def of(cls, execution: Execution) -> Group:
+        return cls(execution.shard, execution.pool, execution.pipeline, execution.digest, execution.alone)
 
 
 class Place(NamedTuple):
@@ -54,7 +59,7 @@ class Queue:
 
     def add(self, execution: Execution) -> None:
         self.drop(execution.id)
-        group = Group(execution.shard, execution.pool, execution.pipeline, execution.digest)
+        group = Group.of(execution)
         place = Place(-execution.priority, execution.since_ms, execution.id)
         self._places[execution.id], self._groups[execution.id] = place, group
         self._sizes[group] = self._sizes.get(group, 0) + 1
@@ -72,9 +77,10 @@ class Queue:
     def take_open(self, is_open: Callable[[Group], bool]) -> Iterator[tuple[str, Group]]:
         """Takes out the next execution of the open groups, as long as there is one.
 
-        A group is asked again before each of its executions; one that has closed stays closed for this walk.
+        A group is asked when its next execution has come up, and all that go before that one have been taken. One that
+        has closed stays closed for this walk.
         """
-        heads = [(head, group) for group in list(self._heaps) if (head := self._head(group)) and is_open(group)]
+        heads = [(head, group) for group in list(self._heaps) if (head := self._head(group))]
         heapify(heads)
         while heads:
             head, group = heads[0]

@@ -21,6 +21,7 @@ ReasonCode = Literal[
     "not_offered",
     "runners_away",
     "slots_taken",
+    "runs_alone",
     "limit_taken",
     "ledger_away",
     "not_before",
