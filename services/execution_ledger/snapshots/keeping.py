@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from hashlib import sha256
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import structlog
 
@@ -40,6 +40,13 @@ T = TypeVar("T")
 _log = structlog.get_logger()
 
 
+class Tail(NamedTuple):
+    """What lies behind the newest snapshot: a restart has to fold it."""
+
+    events: int
+    seconds: float
+
+
 class Keeper(Generic[T]):
     """`written` and `failed` count. `fold` names the code that folds: another one cannot use what this one wrote."""
 
@@ -61,12 +68,16 @@ class Keeper(Generic[T]):
         if events >= MEASURED_MIN and seconds > 0:
             self._event_s = seconds / events
 
+    def tail(self, name: str, events: int) -> Tail:
+        """Of a state that includes so many events."""
+        behind = max(0, events - self._kept.get(name, 0))
+        return Tail(behind, behind * self._event_s)
+
     def is_due(self, name: str, events: int) -> bool:
-        """Whether a restart would take too long that had to fold what lies between the last one and so many events."""
-        tail_s = (events - self._kept.get(name, 0)) * self._event_s
+        """Whether a restart would take too long."""
         is_idle = self._writing is None or self._writing.done()
         write_s = self._sizes.get(name, 0) * BYTE_S
-        is_long = tail_s >= max(self._settings.due_s, write_s / self._settings.share_max)
+        is_long = self.tail(name, events).seconds >= max(self._settings.due_s, write_s / self._settings.share_max)
         return is_long and is_idle and self._world.clock.monotonic_s() >= self._not_before_s
 
     def keep(self, name: str, log_id: str, snapshot: Snapshot[T]) -> None:
