@@ -91,9 +91,7 @@ class LedgerMetrics:
         )
         lags = {lane: lag for standing in standings.values() for lane, lag in standing.lags.items()}
         yield from lag_gauges("exledger_ledger", lags)
-        kept: States = {
-            (str(shard),): (name_of(shard), standing.state.sequence) for shard, standing in standings.items()
-        }
+        kept: States = {(str(shard),): (name_of(shard), one.state.sequence) for shard, one in standings.items()}
         yield from snapshot_metrics("exledger_ledger", self._keeper, ("shard",), kept)
 
 
