@@ -39,7 +39,7 @@ from .workers import (
 )
 
 TELL_S = 0.1
-FOLDED_MAX = 1_000_000  # events to fold for snapshots, unless more is asked for: half a minute on two cores
+FOLDED_MAX = 1_000_000  # events to fold for snapshots, unless more is asked for: at most half a minute on two cores
 
 OnProgress = Callable[[str, int, int], None]  # part, records read, records there are
 T = TypeVar("T")
