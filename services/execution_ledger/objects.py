@@ -6,8 +6,10 @@ obstore's stores, and a dict for tests and for the simulator, which has no threa
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections.abc import AsyncGenerator, AsyncIterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig, ObjectStore, RetryConfig
 
 PIECE_BYTES = 1_000_000  # what is read at a time
+PART_S_MAX = 600.0  # a file that nobody has added to for so long has lost its writer: the longest write takes 120 s
+
+_PART = re.compile(r"#\d+$")  # how obstore names what is being written to a folder
 
 _CLIENT: ClientConfig = {"connect_timeout": "5s", "timeout": "30s", "allow_http": True}  # of one request, or one part
 _RETRY: RetryConfig = {"max_retries": 4, "retry_timeout": timedelta(seconds=20)}
@@ -101,25 +106,47 @@ class StoredObjects:
             return
 
 
+class FolderObjects(StoredObjects):
+    """obstore writes beside the object; what a killed process has left there it neither names nor deletes."""
+
+    def __init__(self, folder: Path, store: ObjectStore) -> None:
+        super().__init__(store)
+        self._folder = folder
+
+    async def put(self, name: str, pieces: AsyncIterable[bytes]) -> None:
+        await super().put(name, pieces)
+        with _explained(name), suppress(FileNotFoundError):  # others write and delete here: the next write sees to it
+            await asyncio.to_thread(_delete_parts, self._folder / name)
+
+
+def _delete_parts(written: Path) -> None:
+    """Those beside a file just written, whose time is the file system's own: other writers may be at work there."""
+    now_s = written.stat().st_mtime
+    for part in written.parent.iterdir():
+        if _PART.search(part.name) and now_s - part.stat().st_mtime > PART_S_MAX:
+            part.unlink(missing_ok=True)
+
+
 def open_objects(settings: ObjectsSettings) -> Objects | None:
     """None where no store is set. Raises BadSettings for an address that cannot be one."""
     if not settings.url:
         return None
     if settings.url == "memory://":
         return MemoryObjects()
-    return StoredObjects(_store(settings))
+    return _stored(settings)
 
 
-def _store(settings: ObjectsSettings) -> ObjectStore:
+def _stored(settings: ObjectsSettings) -> StoredObjects:
     from obstore.exceptions import BaseError
     from obstore.store import LocalStore, from_url
 
     try:
         if "://" not in settings.url:
-            return LocalStore(Path(settings.url).absolute(), mkdir=True)
+            folder = Path(settings.url).absolute()
+            return FolderObjects(folder, LocalStore(folder, mkdir=True))
         options = {name: value.get_secret_value() for name, value in settings.options.items()}
         # the keys differ from store to store, and obstore checks them
-        return from_url(settings.url, config=options, client_options=_CLIENT, retry_config=_RETRY)  # type: ignore[call-overload,no-any-return]
+        return StoredObjects(from_url(settings.url, config=options, client_options=_CLIENT, retry_config=_RETRY))  # type: ignore[call-overload]
     except (BaseError, OSError, ValueError, TypeError) as error:
         raise BadSettings(
             f"EXLEDGER__OBJECTS__URL={settings.url} cannot be used: {_first_line(error)}. It takes a folder, or "

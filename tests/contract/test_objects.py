@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from execution_ledger.errors import BadSettings, NoSuchObject, Unavailable
-from execution_ledger.objects import MemoryObjects, Objects, StoredObjects, open_objects
+from execution_ledger.objects import PART_S_MAX, FolderObjects, MemoryObjects, Objects, StoredObjects, open_objects
 from execution_ledger.settings import ObjectsSettings
 
 
@@ -80,7 +81,7 @@ class TestFolder(ObjectsContract):
     @pytest.fixture
     def objects(self, tmp_path: Path) -> Objects:
         found = open_objects(ObjectsSettings(url=str(tmp_path / "new" / "objects")))
-        assert isinstance(found, StoredObjects)
+        assert isinstance(found, FolderObjects)
         return found
 
 
@@ -100,6 +101,38 @@ async def test_a_store_that_is_away_is_said_to_be_so_within_bounds() -> None:
     async with asyncio.timeout(25):
         with pytest.raises(Unavailable, match="a/b"):
             await whole(away, "a/b")
+
+
+WRITER = """
+import asyncio, sys
+from execution_ledger.objects import open_objects
+from execution_ledger.settings import ObjectsSettings
+
+async def endless():
+    yield b"x" * 20_000_000  # more than obstore keeps to itself
+    print("written", flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(open_objects(ObjectsSettings(url=sys.argv[1])).put("a/killed", endless()))
+"""
+
+
+async def test_what_a_killed_writer_left_in_a_folder_goes_with_a_later_write(tmp_path: Path) -> None:
+    objects = open_objects(ObjectsSettings(url=str(tmp_path)))
+    assert objects
+    argv = (sys.executable, "-c", WRITER, str(tmp_path))
+    writer = await asyncio.create_subprocess_exec(*argv, stdout=asyncio.subprocess.PIPE)
+    assert writer.stdout
+    assert await writer.stdout.readline() == b"written\n"
+    writer.kill()
+    await writer.wait()
+    (part,) = (tmp_path / "a").iterdir()
+    await objects.put("a/next", pieces(b"."))
+    assert part.exists(), "so young a part may be another writer's"
+    long_ago_s = part.stat().st_mtime - PART_S_MAX - 1
+    os.utime(part, (long_ago_s, long_ago_s))
+    await objects.put("a/next", pieces(b"."))
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["next"]
 
 
 async def test_a_folder_that_cannot_be_written_is_said_to_be_so(tmp_path: Path) -> None:

@@ -10,21 +10,36 @@ import subprocess
 import sys
 import uuid
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
 
-from execution_ledger.clock import SystemClock, World
+from execution_ledger.clock import SystemClock, World, real_world
 from execution_ledger.embedded.folder import DataFolder, ephemeral_folder
 from execution_ledger.embedded.kafka import EmbeddedKafka
+from execution_ledger.ledger.keeping import keeper, name_of
+from execution_ledger.ledger.shard import fold, initial
 from execution_ledger.log.kafka import KafkaLog
 from execution_ledger.log.protocol import Lane, Log, Outgoing, Topic
 from execution_ledger.log.topics import create_topics
+from execution_ledger.messages.events import decode_event, digest_of
+from execution_ledger.objects import open_objects
 from execution_ledger.projector.postgres import PostgresStore
 from execution_ledger.projector.service import ProjectorService
-from execution_ledger.settings import KafkaSettings, ProjectorSettings
+from execution_ledger.settings import (
+    KafkaSettings,
+    LedgerSettings,
+    ObjectsSettings,
+    ProjectorSettings,
+    SnapshotSettings,
+)
+from execution_ledger.snapshots.form import Mark, Snapshot
+from execution_ledger.verify import verification
+from execution_ledger.verify.reading import read_log
+from execution_ledger.verify.verification import Place
 from execution_ledger.verify.views import ViewFindings, check_views
 from unit.test_deciding import Ledger
 from unit.verify_stage import LAST, ONE, THREE, TWO, Keeper, catalog, lives, named
@@ -161,11 +176,14 @@ async def test_a_postgres_without_views_has_none(ledgered: Ledgered, database: s
 # --- the command ------------------------------------------------------------------------------------------------
 
 
-def exledger(kafka: KafkaSettings, dsn: str, *options: str) -> subprocess.CompletedProcess[str]:
+def exledger(
+    kafka: KafkaSettings, dsn: str, *options: str, objects: Path | str = ""
+) -> subprocess.CompletedProcess[str]:
     named_by = {
         "EXLEDGER__KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
         "EXLEDGER__KAFKA__TOPIC_PREFIX": kafka.topic_prefix,
         "EXLEDGER__POSTGRES__DSN": dsn,
+        "EXLEDGER__OBJECTS__URL": str(objects),
     }
     return subprocess.run(
         [sys.executable, "-m", "execution_ledger", "verify", *options],
@@ -203,6 +221,59 @@ async def test_the_command_names_a_breach_to_a_person(ledgered: Ledgered, views:
     assert done.returncode == 1, done.stderr
     assert f"The row {ONE} of ledger.executions has status = failed, and the log makes it completed." in done.stdout
     assert "1 breach: 25 events of 3 executions on 4 shards" in done.stdout
+
+
+async def write_snapshot(kafka: KafkaSettings, folder: Path) -> Path:
+    """Of all of shard 1; its file."""
+    objects = open_objects(ObjectsSettings(url=str(folder)))
+    assert objects
+    async with KafkaLog(kafka, "tests") as log:
+        history = (await read_log(log))[1]
+    state = initial(1, SHARDS, LedgerSettings())
+    for raw, _ in history:
+        state = fold(state, decode_event(raw), digest_of(raw))
+    raw, offset = history[-1]
+    kept = Snapshot((Mark(1, state.sequence, offset, digest_of(raw)),), state)
+    writer = keeper(objects, real_world(), SnapshotSettings(), LedgerSettings(), SHARDS)
+    await writer._write(name_of(1), state.log_id, kept)
+    return folder / (await objects.names("snapshots"))[0]
+
+
+async def test_the_command_compares_snapshots_with_the_log(ledgered: Ledgered, views: str, tmp_path: Path) -> None:
+    async def report(*options: str) -> dict[str, Any]:
+        done = await asyncio.to_thread(exledger, ledgered.kafka, views, "--json", *options, objects=tmp_path)
+        assert done.returncode == bool(json.loads(done.stdout)["breaches_total"]), done.stderr
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    assert (await report())["notes"] == ["There are no snapshots of this code yet."]
+    file = await write_snapshot(ledgered.kafka, tmp_path)
+    found = await report()
+    assert (found["ok"], found["notes"]) == (True, [])
+    (part,) = (part for part in found["checked"] if part["name"] == "snapshots")
+    assert (part["checked"], part["what"]) == (LAST, "events for 1")
+    file.write_bytes(file.read_bytes().replace(b'"train-', b'"trein-', 1))
+    found = await report()
+    (breach,) = found["breaches"]
+    assert (breach["promise"], breach["shard"], breach["sequence"]) == (7, 1, LAST)
+    assert str(file.relative_to(tmp_path)) in breach["what"]
+    assert found["promises"]["7"] == "broken"
+    assert (await report("--no-snapshots"))["ok"]
+    file.rename(file.with_name(f"{LAST:020d}-of-other-code"))
+    assert "of-other-code" in (await report())["notes"][0]
+
+
+async def test_a_long_history_is_folded_only_when_asked_to(
+    ledgered: Ledgered, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await write_snapshot(ledgered.kafka, tmp_path)
+    place = Place(ledgered.kafka, LedgerSettings(), None, ObjectsSettings(url=str(tmp_path)))
+    monkeypatch.setattr(verification, "FOLDED_MAX", LAST - 1)
+    unasked = await verification.verify(place, [], lambda *_: None)
+    assert [part.name for part in unasked.parts] == ["log", "commands"]
+    assert f"since {LAST} events would have to be folded" in unasked.notes[0]
+    asked = await verification.verify(replace(place, snapshots=True), [], lambda *_: None)
+    assert [part.name for part in asked.parts] == ["log", "commands", "snapshots"]
 
 
 async def test_out_of_reach_is_an_exit_code_of_its_own(ledgered: Ledgered, views: str, tmp_path: Path) -> None:

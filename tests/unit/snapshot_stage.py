@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Mapping
 from contextlib import _AsyncGeneratorContextManager
 from typing import Any
 
+from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from execution_ledger.clock import World
 from execution_ledger.dispatcher import keeping as dispatcher_keeping
 from execution_ledger.dispatcher.service import DispatcherService
+from execution_ledger.errors import Unavailable
 from execution_ledger.ledger import keeping as ledger_keeping
 from execution_ledger.ledger.service import LedgerService
 from execution_ledger.log.memory import MemoryLog, MemoryReader
@@ -25,6 +27,37 @@ from unit.test_ledger_service import SHARDS, history, send
 # Five events, at the rate that is assumed before one was measured, however much there is to write.
 OFTEN = SnapshotSettings(due_s=0.0003, share_max=1_000)
 EVENTS = Lane(Topic.EVENTS, 1)
+
+
+class Failing(MemoryObjects):
+    """Fails where and while it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failing = ""
+        self.asked = 0
+
+    def _pass(self, what: str) -> None:
+        self.asked += what == self.failing
+        if what == self.failing:
+            raise Unavailable(f"no {what}")
+
+    async def put(self, name: str, pieces: AsyncIterable[bytes]) -> None:
+        self._pass("put")
+        await super().put(name, pieces)
+
+    async def get(self, name: str) -> AsyncGenerator[bytes, None]:
+        self._pass("get")
+        async for piece in super().get(name):
+            yield piece
+
+    async def names(self, folder: str) -> list[str]:
+        self._pass("names")
+        return await super().names(folder)
+
+    async def delete(self, name: str) -> None:
+        self._pass("delete")
+        await super().delete(name)
 
 
 class Counted(MemoryLog):
@@ -47,14 +80,16 @@ class Stage:
         self.log, self.objects = Counted(world), objects or MemoryObjects()
         self._numbers = iter(range(1, 10_000))
 
-    def ledger(self, settings: LedgerSettings | None = None) -> Running:
+    def ledger(self, settings: LedgerSettings | None = None, registry: CollectorRegistry | None = None) -> Running:
         settings = settings or LedgerSettings()
         keeper = ledger_keeping.keeper(self.objects, self.world, self.settings, settings, SHARDS)
-        return Running(LedgerService(self.log, self.world, settings, SHARDS, keeper=keeper), self.world)
+        return Running(LedgerService(self.log, self.world, settings, SHARDS, registry, keeper), self.world)
 
-    def dispatcher(self) -> Running:
+    def dispatcher(self, registry: CollectorRegistry | None = None) -> Running:
         keeper = dispatcher_keeping.keeper(self.objects, self.world, self.settings, SHARDS)
-        service = DispatcherService(self.log, self.world, DispatcherSettings(), SHARDS, 2, keeper=keeper)
+        service = DispatcherService(
+            self.log, self.world, DispatcherSettings(), SHARDS, 2, registry=registry, keeper=keeper
+        )
         return Running(service, self.world)
 
     async def submit(self, count: int) -> None:

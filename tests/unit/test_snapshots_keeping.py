@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from execution_ledger.clock import World
-from execution_ledger.errors import Unavailable
 from execution_ledger.ledger import keeping as ledger_keeping
 from execution_ledger.ledger.service import LedgerService
 from execution_ledger.ledger.shard import initial
@@ -21,7 +20,7 @@ from execution_ledger.settings import LedgerSettings, SnapshotSettings
 from execution_ledger.snapshots.form import Mark, Snapshot
 from execution_ledger.snapshots.keeping import READ_S_MAX
 from unit.histories import folded
-from unit.snapshot_stage import OFTEN, Counted, Stage, used
+from unit.snapshot_stage import OFTEN, Counted, Failing, Stage, used
 from unit.test_ledger_service import SHARDS, history, in_virtual_time
 
 
@@ -190,37 +189,6 @@ def test_what_is_remembered_for_another_time_is_another_fold() -> None:
         for settings in (LedgerSettings(), LedgerSettings(), LedgerSettings(keyed_ms=5))
     }
     assert len(prints) == 2
-
-
-class Failing(MemoryObjects):
-    """Fails where and while it is told to."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.failing = ""
-        self.asked = 0
-
-    def _pass(self, what: str) -> None:
-        self.asked += what == self.failing
-        if what == self.failing:
-            raise Unavailable(f"no {what}")
-
-    async def put(self, name: str, pieces: AsyncIterable[bytes]) -> None:
-        self._pass("put")
-        await super().put(name, pieces)
-
-    async def get(self, name: str) -> AsyncGenerator[bytes, None]:
-        self._pass("get")
-        async for piece in super().get(name):
-            yield piece
-
-    async def names(self, folder: str) -> list[str]:
-        self._pass("names")
-        return await super().names(folder)
-
-    async def delete(self, name: str) -> None:
-        self._pass("delete")
-        await super().delete(name)
 
 
 def test_a_store_that_does_not_answer_holds_up_a_start_once_and_not_once_for_each_snapshot() -> None:

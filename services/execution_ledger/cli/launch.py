@@ -96,7 +96,7 @@ async def live(plan: Plan) -> AsyncIterator[Live]:
                 folder.token(),
                 plan.app,
                 folder.path / "logs",
-                folder.path / "objects",
+                folder.objects,
                 stack.data_folders,
                 free_ports(),
             )

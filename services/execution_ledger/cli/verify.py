@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -38,15 +38,25 @@ Answers = Annotated[
         "execution_id, number, name, status, position.",
     ),
 ]
+Snapshots = Annotated[
+    bool | None,
+    typer.Option(
+        "--snapshots/--no-snapshots",
+        help="Compare snapshots with the log, too; by default where that takes no longer than half a minute.",
+        show_default=False,
+    ),
+]
 
 
-def verify(data_dir: DataDir = DEFAULT_FOLDER, answers: Answers = None, as_json: AsJson = False) -> None:
-    """Check every promise over the whole log, the views, and what a client was answered.
+def verify(
+    data_dir: DataDir = DEFAULT_FOLDER, answers: Answers = None, snapshots: Snapshots = None, as_json: AsJson = False
+) -> None:
+    """Check every promise over the whole log, the views, the snapshots, and what a client was answered.
 
     Looks into the ledger that the EXLEDGER__… settings name, or the `exledger dev` of --data-dir. If that one does not
     run, its Kafka and Postgres are started for the check alone. Exit code 1: a promise is broken.
     """
-    report = asyncio.run(_verify(data_dir, _read_answers(answers), quiet=as_json))
+    report = asyncio.run(_verify(data_dir, _read_answers(answers), snapshots, quiet=as_json))
     if as_json:
         show_json(as_plain(report))
     else:
@@ -68,12 +78,12 @@ def _read_answers(path: Path | None) -> list[Answer]:
         raise BadRequest(f"The answers cannot be read from {path}: {error}") from None
 
 
-async def _verify(folder: Path, answers: list[Answer], *, quiet: bool) -> Report:
+async def _verify(folder: Path, answers: list[Answer], snapshots: bool | None, *, quiet: bool) -> Report:
     from ..verify.verification import verify
 
     async with _place(folder) as place:
         with bars(quiet) as on_progress:
-            return await verify(place, answers, on_progress)
+            return await verify(replace(place, snapshots=snapshots), answers, on_progress)
 
 
 @asynccontextmanager
@@ -85,7 +95,7 @@ async def _place(folder: Path) -> AsyncIterator[Place]:
         return
     data = DataFolder(folder)
     if running := data.describe():
-        yield _place_at(running.kafka, running.postgres or None)
+        yield _place_at(running.kafka, running.postgres or None, data.objects)
     elif (data.path / "kafka").is_dir():
         async with _started(data) as place:
             yield place
@@ -106,7 +116,7 @@ async def _started(data: DataFolder) -> AsyncIterator[Place]:
         show_note(f"No ledger runs in {data.path}: starting its Kafka and Postgres for this check …")
         async with Stack(data.path, progress=download.tell) as stack:
             download.close()
-            yield _place_at(stack.bootstrap_servers, stack.dsn)
+            yield _place_at(stack.bootstrap_servers, stack.dsn, data.objects)
 
 
 def _held(data: DataFolder) -> DataFolder:
@@ -117,12 +127,15 @@ def _held(data: DataFolder) -> DataFolder:
         raise Unavailable(str(error)) from None
 
 
-def _place_at(kafka: str | None, dsn: str | None) -> Place:
+def _place_at(kafka: str | None, dsn: str | None, objects_in: Path | None = None) -> Place:
     from ..verify.verification import Place
 
     settings = read_settings()
     named = {"bootstrap_servers": kafka} if kafka else {}
-    return Place(settings.kafka.model_copy(update=named), settings.ledger, dsn)
+    objects = settings.objects
+    if objects_in is not None:  # a look at it must not make it
+        objects = objects.model_copy(update={"url": str(objects_in) if objects_in.is_dir() else ""})
+    return Place(settings.kafka.model_copy(update=named), settings.ledger, dsn, objects)
 
 
 # --- what it shows ----------------------------------------------------------------------------------------------

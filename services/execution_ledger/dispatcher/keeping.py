@@ -6,6 +6,10 @@ be over is known here alone.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from prometheus_client.core import Metric
+
 from execution_ledger.clock import World
 from execution_ledger.log.protocol import Lane, Log, Record, Topic
 from execution_ledger.messages.events import Event, digest_of, log_id_of
@@ -15,12 +19,13 @@ from execution_ledger.settings import SnapshotSettings
 from execution_ledger.snapshots.form import Mark, Snapshot
 from execution_ledger.snapshots.keeping import Keeper
 from execution_ledger.snapshots.layout import Layout
+from execution_ledger.snapshots.metrics import States, snapshot_metrics
 
 from .desk import Desk
 from .folded import FOLD_VERSION, Folded
 
 LAYOUT = Layout[Folded](Folded)
-_NAME = "dispatcher"
+NAME = "dispatcher"
 
 
 def keeper(objects: Objects, world: World, settings: SnapshotSettings, shards: int) -> Keeper[Folded]:
@@ -38,7 +43,7 @@ class Keeping:
 
     async def begin(self, log: Log) -> dict[Lane, int]:
         """Restores the desk from the newest snapshot; answers with where to read on in the lanes that are in it."""
-        if self._keeper and (kept := await self._keeper.newest(log, _NAME, CATALOG_SHARD)):
+        if self._keeper and (kept := await self._keeper.newest(log, NAME, CATALOG_SHARD)):
             self._desk.restore(kept.state)
             self._marks = {mark.shard: mark for mark in kept.marks}
             self._events = sum(mark.sequence for mark in kept.marks)
@@ -52,12 +57,17 @@ class Keeping:
         if self._keeper:
             self._keeper.measured(events, seconds)
 
+    def metrics(self) -> Iterator[Metric]:
+        """Only the active one says how far behind it is, as only that one writes."""
+        states: States = {(): (NAME, self._events)} if self._desk.acting is not None else {}
+        return snapshot_metrics("exledger_dispatcher", self._keeper, (), states)
+
     def keep(self) -> None:
         """Begins to write a snapshot where one is due."""
-        if self._keeper and self._newest and self._keeper.is_due(_NAME, self._events):
+        if self._keeper and self._newest and self._keeper.is_due(NAME, self._events):
             self._marks |= {shard: _mark(event, record) for shard, (event, record) in self._newest.items()}
             event, _ = next(iter(self._newest.values()))
-            self._keeper.keep(_NAME, log_id_of(event), Snapshot(tuple(self._marks.values()), self._desk.folded()))
+            self._keeper.keep(NAME, log_id_of(event), Snapshot(tuple(self._marks.values()), self._desk.folded()))
 
     async def close(self) -> None:
         if self._keeper:

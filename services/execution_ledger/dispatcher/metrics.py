@@ -18,6 +18,7 @@ from execution_ledger.log.protocol import Topic
 from execution_ledger.metrics import AtScrape, counts, gauge, gauges, lag_gauges, unstable_gauge
 
 from .desk import Desk
+from .keeping import Keeping
 from .post import Post
 
 LINES_MAX = 200  # of the queue, the longest; what else waits is one line more, so that labels are bounded
@@ -29,8 +30,9 @@ class _Line(NamedTuple):
     oldest_ms: int
 
 
-def show(registry: CollectorRegistry, desk: Desk, post: Post, lags: Lags) -> None:
+def show(registry: CollectorRegistry, desk: Desk, post: Post, lags: Lags, keeping: Keeping) -> None:
     registry.register(AtScrape(partial(_work_out, desk, post, lags)))
+    registry.register(AtScrape(keeping.metrics))
 
 
 def _work_out(desk: Desk, post: Post, lags: Lags) -> Iterator[Metric]:

@@ -76,9 +76,9 @@ class DispatcherService:
         self._post = Post(log, self._desk, self._queued, shards, inbox_partitions)
         self._answering = answering
         self._lags = Lags(world.clock.now_ms)
-        if registry:
-            show(registry, self._desk, self._post, self._lags)
         self._keeping = Keeping(keeper, self._desk)
+        if registry:
+            show(registry, self._desk, self._post, self._lags, self._keeping)
 
     @property
     def claim(self) -> int | None:

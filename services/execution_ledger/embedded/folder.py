@@ -4,7 +4,7 @@ lock          held by the process that runs; names it while it does
 running.json  addresses, for other commands; believed only while the lock is held
 metrics.json  where its processes show their metrics, as Prometheus' file_sd reads it
 token         the bootstrap token, made once
-kafka/ postgres/
+kafka/ postgres/ objects/
 """
 
 from __future__ import annotations
@@ -48,6 +48,11 @@ class DataFolder:
     def __init__(self, path: Path) -> None:
         self.path = path.expanduser().absolute()
         self._lock: TextIO | None = None
+
+    @property
+    def objects(self) -> Path:
+        """Where its services keep snapshots."""
+        return self.path / "objects"
 
     def hold(self, url: str) -> Self:
         """Takes the folder for this process, until `release` or its end. Raises FolderInUse, FolderUnusable."""

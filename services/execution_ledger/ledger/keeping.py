@@ -13,6 +13,11 @@ from .shard import FOLD_VERSION, ShardState, initial
 LAYOUT = Layout[ShardState](ShardState)
 
 
+def name_of(shard: int) -> str:
+    """Of a shard's snapshots."""
+    return f"ledger-{shard}"
+
+
 def keeper(
     objects: Objects, world: World, settings: SnapshotSettings, ledger: LedgerSettings, shards: int
 ) -> Keeper[ShardState]:

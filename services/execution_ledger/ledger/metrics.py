@@ -12,7 +12,10 @@ from prometheus_client.core import Metric
 from execution_ledger.log.lags import Lag
 from execution_ledger.log.protocol import Lane
 from execution_ledger.metrics import SECONDS, SIZES, AtScrape, gauge, gauges, lag_gauges
+from execution_ledger.snapshots.keeping import Keeper
+from execution_ledger.snapshots.metrics import States, snapshot_metrics
 
+from .keeping import name_of
 from .recording import Decided
 from .shard import ShardState
 
@@ -25,16 +28,17 @@ class Standing(NamedTuple):
 
 
 class LedgerMetrics:
-    """`standings` tells of the shards that are served; `now_ms` is this machine's clock."""
+    """`standings` tells of the shards that are served; `now_ms` is this machine's clock; `keeper` writes snapshots."""
 
     def __init__(
         self,
         registry: CollectorRegistry | None,
         standings: Callable[[], Mapping[int, Standing]],
         now_ms: Callable[[], int],
+        keeper: Keeper[ShardState] | None,
     ) -> None:
         registry = registry or CollectorRegistry()
-        self._standings, self._now_ms = standings, now_ms
+        self._standings, self._now_ms, self._keeper = standings, now_ms, keeper
         self.takeovers = _of_shard("takeovers", "Shards taken over, also anew after trouble.", registry)
         self.fenced = _of_shard("fenced", "Shards lost to another ledger.", registry)
         self.unknown = _of_shard("unknown_outcomes", "Commits without an answer.", registry)
@@ -87,6 +91,8 @@ class LedgerMetrics:
         )
         lags = {lane: lag for standing in standings.values() for lane, lag in standing.lags.items()}
         yield from lag_gauges("exledger_ledger", lags)
+        kept: States = {(str(shard),): (name_of(shard), one.state.sequence) for shard, one in standings.items()}
+        yield from snapshot_metrics("exledger_ledger", self._keeper, ("shard",), kept)
 
 
 def _of_shard(name: str, help_text: str, registry: CollectorRegistry) -> Counter:

@@ -57,7 +57,7 @@ class LedgerService:
         self._placed = 0  # how often placement was worked out
         self._bug: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._log_time_ms = 0  # the newest append time read
-        self._metrics = LedgerMetrics(registry, self._standings, world.clock.now_ms)
+        self._metrics = LedgerMetrics(registry, self._standings, world.clock.now_ms, keeper)
 
     def stop(self) -> None:
         self._stopping.set()

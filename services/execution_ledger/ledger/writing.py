@@ -24,6 +24,7 @@ from execution_ledger.snapshots.form import Mark, Snapshot
 from execution_ledger.snapshots.keeping import Keeper
 
 from .deciding import DEFECTS, decide_batch
+from .keeping import name_of
 from .metrics import LedgerMetrics, Standing
 from .recording import Cause, Cursor, Decided, append, cursor_of
 from .shard import ShardState, fold, initial
@@ -60,7 +61,7 @@ class ShardServer:
         self._log, self._world, self._settings = log, world, settings
         self._shard, self._owner, self._log_time = shard, owner, log_time
         self._keeper = keeper
-        self._name = f"ledger-{shard.number}"  # of its snapshots
+        self._name = name_of(shard.number)
         self._newest = (-1, b"")  # offset and bytes of the newest event that this writer has committed
         self._let_go = asyncio.Event()
         self._next_checkpoint_s = 0.0

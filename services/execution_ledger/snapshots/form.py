@@ -19,6 +19,8 @@ from .layout import Gathering, Layout, as_json
 FORMAT = 1
 PIECE_BYTES = 250_000  # lines are handed on in pieces of at least this
 
+_DAMAGE = (AttributeError, LookupError, TypeError, ValueError)  # what JSON of another shape brings about
+
 T = TypeVar("T")
 
 
@@ -70,7 +72,7 @@ async def read(pieces: AsyncIterator[bytes], layout: Layout[T], expected: Head) 
     async for line in _lines(pieces):
         try:
             reading.take(line)
-        except (AttributeError, LookupError, TypeError, ValueError) as error:  # JSON, and of another shape
+        except _DAMAGE as error:
             raise Unusable(f"it is damaged: {error!r} in {line[:80]!r}") from error
         await asyncio.sleep(0)
     return reading.whole()
@@ -100,7 +102,10 @@ class _Reading(Generic[T]):
     def whole(self) -> Snapshot[T]:
         if self._head is None or not self._is_whole:
             raise Unusable("its digest is missing or wrong, so it is damaged")
-        return Snapshot(self._head.marks, self._gathering.state())
+        try:
+            return Snapshot(self._head.marks, self._gathering.state())
+        except _DAMAGE as error:
+            raise Unusable(f"it is damaged: {error!r} in what its lines come to") from error
 
 
 def _checked(found: dict[str, Any], expected: Head) -> Head:

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from hashlib import sha256
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import structlog
 
@@ -40,6 +40,13 @@ T = TypeVar("T")
 _log = structlog.get_logger()
 
 
+class Tail(NamedTuple):
+    """What lies behind the newest snapshot: a restart has to fold it."""
+
+    events: int
+    seconds: float
+
+
 class Keeper(Generic[T]):
     """`written` and `failed` count. `fold` names the code that folds: another one cannot use what this one wrote."""
 
@@ -61,12 +68,16 @@ class Keeper(Generic[T]):
         if events >= MEASURED_MIN and seconds > 0:
             self._event_s = seconds / events
 
+    def tail(self, name: str, events: int) -> Tail:
+        """Of a state that includes so many events."""
+        behind = max(0, events - self._kept.get(name, 0))
+        return Tail(behind, behind * self._event_s)
+
     def is_due(self, name: str, events: int) -> bool:
-        """Whether a restart would take too long that had to fold what lies between the last one and so many events."""
-        tail_s = (events - self._kept.get(name, 0)) * self._event_s
+        """Whether a restart would take too long."""
         is_idle = self._writing is None or self._writing.done()
         write_s = self._sizes.get(name, 0) * BYTE_S
-        is_long = tail_s >= max(self._settings.due_s, write_s / self._settings.share_max)
+        is_long = self.tail(name, events).seconds >= max(self._settings.due_s, write_s / self._settings.share_max)
         return is_long and is_idle and self._world.clock.monotonic_s() >= self._not_before_s
 
     def keep(self, name: str, log_id: str, snapshot: Snapshot[T]) -> None:
@@ -93,7 +104,7 @@ class Keeper(Generic[T]):
     async def _newest(self, log: Log, name: str, log_id: str) -> Snapshot[T] | None:
         for found in await self._names(_folder(name, log_id)):
             try:
-                snapshot = await self._read(found, log_id)
+                snapshot = await self._try_read(found, log_id)
                 await _check_marks(log, snapshot.marks)
             except Unusable as reason:
                 _log.warning("snapshot passed over", snapshot=found, why=str(reason))
@@ -111,10 +122,18 @@ class Keeper(Generic[T]):
             _log.warning("snapshots cannot be listed, so the whole log is read", folder=folder, error=repr(error))
             return []
 
-    async def _read(self, name: str, log_id: str) -> Snapshot[T]:
+    async def read(self, found: str, log_id: str) -> Snapshot[T]:
+        """Raises Unusable for one that is damaged or another's, and whatever its store raises."""
+        async with aclosing(self._objects.get(found)) as pieces:
+            return await read(pieces, self._layout, self._head(log_id))
+
+    def is_own(self, found: str) -> bool:
+        """Whether the same code has written it, with the same settings."""
+        return found.endswith(self._fingerprint)
+
+    async def _try_read(self, found: str, log_id: str) -> Snapshot[T]:
         try:
-            async with aclosing(self._objects.get(name)) as pieces:
-                return await read(pieces, self._layout, self._head(log_id))
+            return await self.read(found, log_id)
         except LedgerError as error:
             raise Unusable(f"it cannot be read: {error!r}") from error
 
@@ -150,8 +169,8 @@ class Keeper(Generic[T]):
 
     async def _delete_older(self, names: Sequence[str], written: str) -> None:
         """Those of more events do not count: another writer is ahead, or the log was restored and is shorter now."""
-        own = [name for name in names if name.endswith(self._fingerprint) and name <= written]
-        others = [name for name in names if not name.endswith(self._fingerprint)]
+        own = [name for name in names if self.is_own(name) and name <= written]
+        others = [name for name in names if not self.is_own(name)]
         for name in [*own[:-KEPT], *others[:-KEPT]]:
             await self._objects.delete(name)
 
@@ -159,9 +178,18 @@ class Keeper(Generic[T]):
         return Head(self._fingerprint, log_id, self._shards)
 
 
+def folder_of(log_id: str) -> str:
+    """Each log has its own, so that one that was made anew neither finds nor deletes what was before."""
+    return f"snapshots/{log_id}"
+
+
+def events_in(found: str) -> int:
+    """How many events a snapshot includes, by its name."""
+    return int(found.rpartition("/")[2].partition("-")[0])
+
+
 def _folder(name: str, log_id: str) -> str:
-    """A log of its own folder, so that one that was made anew neither finds nor deletes what was before."""
-    return f"snapshots/{log_id}/{name}"
+    return f"{folder_of(log_id)}/{name}"
 
 
 def _events(marks: Sequence[Mark]) -> int:

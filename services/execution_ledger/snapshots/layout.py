@@ -5,6 +5,7 @@ Whoever writes or reads can let others have their turn between two lines; the ma
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -63,6 +64,18 @@ class Layout(Generic[T]):
         """Equal for equal states, whatever the order in which their maps lie."""
         text = "\n".join(as_json(line) for line in self.lines(state, _by_key))
         return sha256(text.encode()).hexdigest()
+
+    def differing(self, one: T, other: T) -> list[str]:
+        """What is not equal in the two, by the names of its fields."""
+        digests, others = self._digests(one), self._digests(other)
+        return sorted(name for name in digests.keys() | others.keys() if digests.get(name) != others.get(name))
+
+    def _digests(self, state: T) -> dict[str, str]:
+        found: defaultdict[str, Any] = defaultdict(sha256)
+        for path, content in self.lines(state, _by_key):
+            for name, each in zip(self._small, content, strict=True) if path == self._path else [(path, content)]:
+                found[name].update(as_json(each).encode())
+        return {name: digest.hexdigest() for name, digest in found.items()}
 
     def gathering(self) -> Gathering[T]:
         return Gathering(self)

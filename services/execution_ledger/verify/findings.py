@@ -19,7 +19,7 @@ PROMISES = {
     4: "decided once, offsets never go back",
     5: "one trace a command, and true answers",
     6: "one live attempt, limits are kept",
-    7: "the views are the fold of the log",
+    7: "views and snapshots are the fold of the log",
     8: "stored positions agree with the journal",
     11: "the chains of digests hold",
 }

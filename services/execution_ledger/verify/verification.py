@@ -8,32 +8,38 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from execution_ledger.errors import Unavailable
 from execution_ledger.log.kafka import KafkaLog
 from execution_ledger.log.protocol import Lane, Topic
 from execution_ledger.messages.ids import CATALOG_SHARD
-from execution_ledger.settings import KafkaSettings, LedgerSettings
+from execution_ledger.objects import Objects, open_objects
+from execution_ledger.settings import KafkaSettings, LedgerSettings, ObjectsSettings
 
 from .answers import Answer, check_answers
 from .findings import OF_THE_VIEWS, Breach, Breaches
+from .folds import Subject, subjects
 from .history import join, limited_pipelines
 from .reading import LaneFindings
 from .shard import ShardFindings
+from .snapshots import kept_of
 from .views import ViewFindings
 from .workers import (
     CLIENT,
     EventsJob,
     LaneJob,
+    SnapshotsJob,
     ViewsJob,
     Workers,
     check_events_of,
     check_lane_of,
+    check_snapshots_of,
     check_views_of,
 )
 
 TELL_S = 0.1
+FOLDED_MAX = 1_000_000  # events to fold for snapshots, unless more is asked for: at most half a minute on two cores
 
 OnProgress = Callable[[str, int, int], None]  # part, records read, records there are
 T = TypeVar("T")
@@ -41,11 +47,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Place:
-    """`dsn` is absent where the views are not to be checked."""
+    """`dsn` is absent where the views are not to be checked; `snapshots` where they are unless that takes long."""
 
     kafka: KafkaSettings
     ledger: LedgerSettings
     dsn: str | None
+    objects: ObjectsSettings = field(default_factory=ObjectsSettings)
+    snapshots: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +81,7 @@ class Report:
     parts: list[Part] = field(default_factory=list)
     breaches: Breaches = field(default_factory=Breaches)
     notes: list[str] = field(default_factory=list)  # what could not be checked, and why
-    out_of_reach: bool = False  # the views could not be checked now
+    out_of_reach: bool = False  # views or snapshots could not be checked now
 
     def state_of(self, promise: int) -> str:
         if promise in self.breaches.promises:
@@ -129,6 +137,8 @@ class Verification:
         lanes = await self._check_lanes(shards)
         if self._place.dsn is not None:
             await self._check_views(self._place.dsn, shards)
+        if self._place.snapshots is not False and (objects := open_objects(self._place.objects)):
+            await self._check_snapshots(objects, shards)
         if self._answers:
             self._check_answers(shards, lanes)
         self._report.breaches.kept.sort(key=_place_of)
@@ -173,8 +183,7 @@ class Verification:
         try:
             views = await self._watched("views", report.events, self._workers.run(check_views_of, jobs))
         except Unavailable as error:
-            report.notes.append(f"The views were not checked: {error}")
-            report.out_of_reach = True
+            self._out_of_reach("views", error)
             return
         if not all(found.there for found in views):
             report.notes.append("There are no views yet: no projector has ever run on this Postgres.")
@@ -184,15 +193,57 @@ class Verification:
             self._explain_stop(found, of_log, breaches)
         report.add("views", sum(found.rows for found in views), "rows", self._now() - began, breaches)
 
-    def _explain_stop(self, found: ViewFindings, of_log: ShardFindings, breaches: Breaches) -> None:
-        """Where the log itself is broken, its fold stops there, and that has been named."""
-        if found.stopped is None:
+    async def _check_snapshots(self, objects: Objects, shards: list[ShardFindings]) -> None:
+        began, report = self._now(), self._report
+        whose = subjects(objects, self._place.ledger, len(shards))
+        try:
+            kept = await kept_of(objects, report.log_id, whose)
+            report.notes.extend(kept.notes())
+            if self._place.snapshots is None and kept.events > FOLDED_MAX:
+                report.notes.append(f"The snapshots were not checked, {kept.cost()}. Add --snapshots to do it.")
+                return
+            jobs = [
+                self._snapshots_job(name, whose[name], found)
+                for name, found in kept.own.items()
+                if not self._is_broken(f"The snapshots of {name}", [shards[shard] for shard in whose[name].shards])
+            ]
+            findings = await self._watched("snapshots", kept.events, self._workers.run(check_snapshots_of, jobs))
+        except Unavailable as error:
+            self._out_of_reach("snapshots", error)
             return
-        if of_log.breaches.total:
-            note = f"The views of shard {of_log.shard} were not compared as a whole: its log cannot be folded."
-            self._report.notes.append(note)
-        else:
+        breaches = _joined([found.breaches for found in findings])
+        what = f"events for {sum(found.snapshots for found in findings)}"
+        report.add("snapshots", sum(found.events for found in findings), what, self._now() - began, breaches)
+
+    def _snapshots_job(self, name: str, subject: Subject[Any], found: Sequence[str]) -> SnapshotsJob:
+        place, shards = self._place, len(self._ends.events)
+        counter = subject.shard if len(subject.shards) == 1 else shards
+        return SnapshotsJob(
+            place.kafka,
+            counter,
+            0,
+            objects=place.objects,
+            ledger=place.ledger,
+            shards=shards,
+            log_id=self._report.log_id,
+            name=name,
+            found=tuple(found),
+        )
+
+    def _out_of_reach(self, what: str, error: Unavailable) -> None:
+        self._report.notes.append(f"The {what} were not checked: {error}")
+        self._report.out_of_reach = True
+
+    def _explain_stop(self, found: ViewFindings, of_log: ShardFindings, breaches: Breaches) -> None:
+        if found.stopped and not self._is_broken(f"The views of shard {of_log.shard}", [of_log]):
             breaches.add(Breach(7, of_log.shard, None, None, f"The log cannot be folded: {found.stopped}"))
+
+    def _is_broken(self, what: str, of_log: Sequence[ShardFindings]) -> bool:
+        """Where the log itself is broken, its fold means nothing, and that has been named."""
+        is_broken = any(found.breaches.total for found in of_log)
+        if is_broken:
+            self._report.notes.append(f"{what} were not compared as a whole: the log itself is broken.")
+        return is_broken
 
     def _check_answers(self, shards: list[ShardFindings], lanes: list[LaneFindings]) -> None:
         began, breaches = self._now(), Breaches()

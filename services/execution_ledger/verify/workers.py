@@ -21,14 +21,17 @@ from typing import Self, TypeVar
 from execution_ledger.errors import Unavailable
 from execution_ledger.log.kafka import KafkaLog
 from execution_ledger.messages.ids import SHARDS_MAX
-from execution_ledger.settings import KafkaSettings, LedgerSettings
+from execution_ledger.objects import open_objects
+from execution_ledger.settings import KafkaSettings, LedgerSettings, ObjectsSettings
 
+from .folds import subjects
 from .reading import LaneFindings, Tell, check_events, check_lane
 from .shard import ShardCheck, ShardFindings
+from .snapshots import SnapshotCheck, SnapshotFindings
 from .views import ViewFindings, check_views
 
 CLIENT = "exledger-verify"
-COUNTERS = SHARDS_MAX
+COUNTERS = SHARDS_MAX + 1  # one for each shard, and one for what is of all shards
 COLLECT_EVERY = 100_000  # objects; what a check keeps is never garbage, and looking through it takes time
 
 J = TypeVar("J")
@@ -63,6 +66,18 @@ class LaneJob(Job):
 class ViewsJob(Job):
     dsn: str = ""
     shards: int = 0
+
+
+@dataclass(frozen=True)
+class SnapshotsJob(Job):
+    """The snapshots of one name: a shard's, or the dispatcher's."""
+
+    objects: ObjectsSettings = field(default_factory=ObjectsSettings)
+    ledger: LedgerSettings = field(default_factory=LedgerSettings)
+    shards: int = 0
+    log_id: str = ""
+    name: str = ""
+    found: tuple[str, ...] = ()
 
 
 class Workers:
@@ -123,6 +138,10 @@ def check_lane_of(job: LaneJob) -> LaneFindings:
     return asyncio.run(_check_lane(job))
 
 
+def check_snapshots_of(job: SnapshotsJob) -> SnapshotFindings:
+    return asyncio.run(_check_snapshots(job))
+
+
 def check_views_of(job: ViewsJob) -> ViewFindings:
     return asyncio.run(_check_views(job))
 
@@ -142,6 +161,14 @@ async def _check_lane(job: LaneJob) -> LaneFindings:
 async def _check_views(job: ViewsJob) -> ViewFindings:
     async with KafkaLog(job.kafka, CLIENT) as log:
         return await check_views(log, job.dsn, job.shard, job.shards, _teller(job))
+
+
+async def _check_snapshots(job: SnapshotsJob) -> SnapshotFindings:
+    objects = open_objects(job.objects)
+    assert objects, "the job is about what lies there"
+    subject = subjects(objects, job.ledger, job.shards)[job.name]
+    async with KafkaLog(job.kafka, CLIENT) as log:
+        return await SnapshotCheck(log, subject, job.log_id, _teller(job)).run(job.found)
 
 
 def _teller(job: Job) -> Tell:
