@@ -156,6 +156,23 @@ def test_a_timeout_whose_send_was_lost_is_asked_again() -> None:
     assert any(isinstance(fact, events.Requeued) for fact in facts(cluster, token.execution_id))
 
 
+def test_a_timeout_that_an_abort_has_overtaken_does_not_lengthen_its_grace() -> None:
+    cluster, dispatcher, runner = on_stage()
+    token = Token(cluster.submit(policy=TIMED.model_copy(update={"abort_grace_ms": 1_000})), 1)
+    dispatcher.work()
+    runner.start(token)
+    pass_time(dispatcher, runner, 4)
+    cluster.ledgers[1].is_away = True
+    cluster.abort(token.execution_id)
+    pass_time(dispatcher, runner, 1)
+    cluster.ledgers[1].is_away = False
+    cluster.decide()
+    pass_time(dispatcher, runner, 2)
+    assert [command.cause for command in dispatcher.expiries] == ["timeout", "abort_grace"]
+    [aborted] = [fact for fact in facts(cluster, token.execution_id) if isinstance(fact, events.Aborted)]
+    assert aborted.outcome == "forced"
+
+
 # --- time in the queue ------------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from execution_ledger.messages.commands import Dispatch, ExpireAttempt, ExpireQueued
 from execution_ledger.messages.events import (
@@ -20,7 +20,7 @@ from execution_ledger.messages.events import (
 )
 from execution_ledger.messages.parts import ExpiryCause
 
-from .asked import Ask, Asked
+from .asked import Ask, Asked, AskedCommand
 from .board import Execution, Token
 from .limits import Taken
 from .picture import Picture
@@ -28,6 +28,13 @@ from .picture import Picture
 Due = ExpiryCause | Literal["queue_ttl"]
 
 _REST_MS = 5_000  # after a refusal: ledger and board disagree, so asking at once would only be refused again
+
+
+class Refused(NamedTuple):
+    """What a ledger would not do; another thing may still be due for the same token, and is asked for at once."""
+
+    token: Token
+    what: Due | Literal["dispatch"]
 
 
 class Asking:
@@ -39,7 +46,7 @@ class Asking:
         self._fresh_id = fresh_id
         self._asked = Asked()
         self._again: dict[Token, Ask] = {}  # perhaps never arrived: asked again with the next tick
-        self._resting: dict[Token, int] = {}  # refused, and when (ms)
+        self._resting: dict[Refused, int] = {}  # since when (ms)
         self.tally = Counter[Literal["dispatch", "expire", "again", "refused"]]()
         self.expiries = Counter[Due]()
 
@@ -55,8 +62,8 @@ class Asking:
         return ask.since_ms if ask else None
 
     def rests(self, token: Token) -> bool:
-        """Whether its ledger refused it just now."""
-        return token in self._resting
+        """Whether its ledger refused to dispatch it just now."""
+        return Refused(token, "dispatch") in self._resting
 
     def dispatch(self, execution: Execution, runner: str, claim: int) -> Dispatch:
         """Takes the attempt's place until the ledger has answered."""
@@ -76,7 +83,7 @@ class Asking:
 
     def expire_queued(self, token: Token, claim: int) -> ExpireQueued | None:
         """`token` would have been its next attempt. None as for `expire`."""
-        if not self._picture.awaiting(token) or token in self._asked or token in self._resting:
+        if not self._picture.awaiting(token) or not self._may_ask(token, "queue_ttl"):
             return None
         command = ExpireQueued(
             command_id=self._fresh_id(), actor=self._process, claim=claim, execution_id=token.execution_id
@@ -88,7 +95,7 @@ class Asking:
 
     def expire(self, token: Token, cause: ExpiryCause, claim: int) -> ExpireAttempt | None:
         """None where there is nothing to ask for: it is over, asked for already, or was just refused."""
-        if not self._picture.board.live(token) or token in self._asked or token in self._resting:
+        if not self._picture.board.live(token) or not self._may_ask(token, cause):
             return None
         command = ExpireAttempt(
             command_id=self._fresh_id(),
@@ -102,6 +109,9 @@ class Asking:
         self.tally["expire"] += 1
         self.expiries[cause] += 1
         return command
+
+    def _may_ask(self, token: Token, cause: Due) -> bool:
+        return token not in self._asked and Refused(token, cause) not in self._resting
 
     def sent(self, command_id: str, offset: int) -> None:
         if ask := self._asked.sent(command_id, offset):
@@ -126,9 +136,9 @@ class Asking:
 
     def tick(self, now_ms: int) -> list[Dispatch]:
         """What has to be asked again. An expiry is not among it: it is simply still due."""
-        for token in [token for token, since_ms in self._resting.items() if now_ms - since_ms >= _REST_MS]:
-            del self._resting[token]
-            self._picture.requeue(token)
+        for refused in [refused for refused, since_ms in self._resting.items() if now_ms - since_ms >= _REST_MS]:
+            del self._resting[refused]
+            self._picture.requeue(refused.token)
         again, self._again = self._again, {}
         return [command for ask in again.values() if (command := self._renewed(ask))]
 
@@ -137,8 +147,8 @@ class Asking:
         for ask in self._asked.clear():
             self._give_place_back(ask)
             self._picture.requeue(ask.token)
-        for token in self._resting:
-            self._picture.requeue(token)
+        for refused in self._resting:
+            self._picture.requeue(refused.token)
         self._again.clear()
         self._resting.clear()
 
@@ -164,9 +174,19 @@ class Asking:
         self._give_place_back(ask)
         self.tally["refused"] += 1
         if self._picture.awaiting(ask.token) or self._picture.board.live(ask.token):
-            self._resting[ask.token] = time_ms
+            self._resting[Refused(ask.token, _what(ask.command))] = time_ms
 
     def _give_place_back(self, ask: Ask) -> None:
         """Only a Dispatch takes a place in advance, and it is over as an ask when its attempt becomes real."""
         if isinstance(ask.command, Dispatch):
             self._picture.slots.free(ask.token)
+
+
+def _what(command: AskedCommand) -> Due | Literal["dispatch"]:
+    match command:
+        case Dispatch():
+            return "dispatch"
+        case ExpireAttempt():
+            return command.cause
+        case ExpireQueued():
+            return "queue_ttl"
