@@ -9,11 +9,17 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-Spawn = Callable[[Coroutine[Any, Any, None], str], "asyncio.Task[None]"]
+T = TypeVar("T")
+
+
+class Spawn(Protocol):
+    """Begins a task, by the name that logs and errors give it."""
+
+    def __call__(self, work: Coroutine[Any, Any, T], name: str, /) -> asyncio.Task[T]: ...
 
 
 class Clock(Protocol):
@@ -32,7 +38,7 @@ class SystemClock:
         return time.monotonic()
 
 
-def spawn_task(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+def spawn_task(work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
     return asyncio.get_running_loop().create_task(work, name=name)
 
 

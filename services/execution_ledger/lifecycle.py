@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from typing import Any, Protocol
 
 from .clock import Spawn
@@ -36,7 +36,7 @@ async def run_until(stopping: asyncio.Event, spawn: Spawn, *loops: tuple[str, Co
             raise failure
 
 
-async def end_tasks(tasks: list[asyncio.Task[None]]) -> None:
+async def end_tasks(tasks: Collection[asyncio.Task[Any]]) -> None:
     """Cancels and awaits; failures stay in the tasks for whoever asks them."""
     for task in tasks:
         task.cancel()

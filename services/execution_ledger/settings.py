@@ -36,7 +36,9 @@ class ObjectsSettings(Section):
 
 
 class SnapshotSettings(Section):
-    due_s: float = 1.0  # a snapshot is due when a restart would take this long to fold what came after the last one
+    due_s: Annotated[float, Field(gt=0)] = (
+        1.0  # a snapshot is due when a restart would take this long to fold what came after the last one
+    )
     share_max: Annotated[float, Field(gt=0)] = 0.2  # … and writing it is at most this much of folding that
 
 

@@ -191,16 +191,19 @@ def test_what_is_remembered_for_another_time_is_another_fold() -> None:
     assert len(prints) == 2
 
 
+class Silent(MemoryObjects):
+    """Does not answer while it is told not to."""
+
+    silent = False
+
+    async def get(self, name: str) -> AsyncGenerator[bytes, None]:
+        if self.silent:
+            await asyncio.Event().wait()
+        async for piece in super().get(name):
+            yield piece
+
+
 def test_a_store_that_does_not_answer_holds_up_a_start_once_and_not_once_for_each_snapshot() -> None:
-    class Silent(MemoryObjects):
-        silent = False
-
-        async def get(self, name: str) -> AsyncGenerator[bytes, None]:
-            if self.silent:
-                await asyncio.Event().wait()
-            async for piece in super().get(name):
-                yield piece
-
     async def scenario(world: World) -> None:
         objects = Silent()
         stage = Stage(world, objects)
@@ -210,6 +213,20 @@ def test_a_store_that_does_not_answer_holds_up_a_start_once_and_not_once_for_eac
         await ledger.service.ready.wait()
         assert world.clock.monotonic_s() - began_s < READ_S_MAX + 5
         await ledger.stop()
+
+    in_virtual_time(scenario)
+
+
+def test_a_store_that_does_not_answer_does_not_hold_up_an_end() -> None:
+    async def scenario(world: World) -> None:
+        objects = Silent()
+        stage = Stage(world, objects)
+        await used(stage)
+        objects.silent = True
+        ledger, began_s = stage.ledger(), world.clock.monotonic_s()
+        await asyncio.sleep(3)  # virtual: it is in the middle of it
+        await ledger.stop()
+        assert world.clock.monotonic_s() - began_s < 5
 
     in_virtual_time(scenario)
 

@@ -14,6 +14,7 @@ import structlog
 
 from execution_ledger.clock import World
 from execution_ledger.errors import BrokenHistory, LogTruncated, TopicContract, Unavailable
+from execution_ledger.lifecycle import end_tasks, until_set
 from execution_ledger.log.lags import Lags
 from execution_ledger.log.protocol import Lane, Log, Reader, Record, Topic, Writer
 from execution_ledger.messages import events
@@ -129,10 +130,20 @@ class ShardServer:
 
     async def _kept(self) -> tuple[ShardState, int]:
         """The state of the newest snapshot, and where to read on from there."""
-        kept = await self._keeper.newest(self._log, self._name, self._shard.number) if self._keeper else None
+        kept = await self._newest_snapshot(self._keeper) if self._keeper else None
         if kept is None:
             return self._initial(), 0
         return kept.state, kept.marks[0].offset + 1
+
+    async def _newest_snapshot(self, keeper: Keeper[ShardState]) -> Snapshot[ShardState] | None:
+        """None also where the shard was let go meanwhile: a store that does not answer must not hold up that."""
+        reading = self._world.spawn(keeper.newest(self._log, self._name, self._shard.number), "snapshot")
+        letting_go = self._world.spawn(until_set(self._let_go), "letting go")
+        try:
+            await asyncio.wait([reading, letting_go], return_when=asyncio.FIRST_COMPLETED)
+            return reading.result() if reading.done() else None
+        finally:
+            await end_tasks([reading, letting_go])
 
     def _fold(self, state: ShardState, records: Sequence[Record]) -> ShardState:
         began_s = self._world.clock.monotonic_s()
