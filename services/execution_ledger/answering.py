@@ -113,7 +113,11 @@ class Answering:
             head = await reader.readuntil(b"\r\n\r\n")
         except asyncio.LimitOverrunError:
             return problem(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"At most {HEAD_BYTES_MAX:,} bytes are read.")
-        return reply_to(head, self._token_sha256, answer_path)
+        try:
+            return reply_to(head, self._token_sha256, answer_path)
+        except Exception:  # noqa: BLE001 - a question must not end what it asks about
+            _log.exception("a question could not be answered")
+            return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "This failed here; the log of this process says why.")
 
 
 class _Request:

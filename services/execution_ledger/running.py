@@ -41,9 +41,9 @@ def running_in(folder: Path) -> Running | None:
 
 
 def read_running(path: Path) -> Running | None:
-    """None when it is not there, or is just being written."""
+    """None when it is not there, or is just being written. What a newer `dev` says beside is passed over."""
     try:
         found: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        return Running(**found)
+        return Running(**{name: value for name, value in found.items() if name in Running.__slots__})
     except (FileNotFoundError, ValueError, TypeError):
         return None

@@ -124,6 +124,17 @@ async def test_of_too_many_connections_those_that_came_first_are_served(monkeypa
         assert await ask(address) == b"/queue"
 
 
+async def test_a_question_that_cannot_be_answered_says_so_and_ends_nothing() -> None:
+    def fails(path: str) -> Reply:
+        return echo(path) if path == "/queue" else Reply(HTTPStatus(0), b"")
+
+    async with answering(fails) as address:
+        async with connected(address) as (reader, writer):
+            writer.write(head("/other"))
+            assert (await reader.read()).startswith(b"HTTP/1.1 500 ")
+        assert await ask(address) == b"/queue"
+
+
 def test_a_port_that_is_taken_is_named_with_the_setting() -> None:
     with listen("127.0.0.1", 0, SETTING) as taken, pytest.raises(BadSettings, match="EXLEDGER__DISPATCHER__PORT"):
         listen("127.0.0.1", taken.getsockname()[1], SETTING)

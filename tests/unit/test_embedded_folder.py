@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat
 import subprocess
@@ -38,6 +39,14 @@ def test_others_find_the_holder_while_it_holds(tmp_path: Path) -> None:
         assert isinstance(found, Running)
         assert (found.pid, found.url, found.kafka) == (os.getpid(), URL, "127.0.0.1:9092")
     assert DataFolder(tmp_path).describe() is None
+
+
+def test_what_a_newer_holder_says_beside_is_passed_over(tmp_path: Path) -> None:
+    with DataFolder(tmp_path).hold(URL) as folder:
+        folder.announce(URL, kafka="", postgres="")
+        described = tmp_path / "running.json"
+        described.write_text(json.dumps({**json.loads(described.read_text()), "mood": "good"}))
+        assert DataFolder(tmp_path).describe()
 
 
 def test_nobody_runs_in_a_folder_that_does_not_exist(tmp_path: Path) -> None:

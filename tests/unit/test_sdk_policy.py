@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -38,7 +39,9 @@ def test_what_is_no_duration_is_refused(written: float | str) -> None:
 
 
 def test_a_pipeline_declares_its_policy() -> None:
-    assert declared(timeout="10m", retries=3, backoff="5s", queue_ttl=60, abort_grace=2) == PolicyChoice(
+    assert declared(
+        timeout="10m", retries=3, backoff="5s", queue_ttl=timedelta(minutes=1), abort_grace=2
+    ) == PolicyChoice(
         timeout_ms=600_000, retries=3, backoff=Backoff(first_ms=5_000), queue_ttl_ms=60_000, abort_grace_ms=2_000
     )
     assert declared(delivery="at_most_once") == PolicyChoice(delivery="at_most_once")

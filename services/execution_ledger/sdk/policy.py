@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any, Literal, TypedDict
 
 from pydantic import ValidationError
@@ -92,4 +93,4 @@ def _renamed(option: str, given: Mapping[Any, object], names: Mapping[str, str])
 
 def _duration(value: object) -> Duration:
     """What cannot be one is refused in the words of `duration_ms`."""
-    return value if isinstance(value, int | float | str) else repr(value)
+    return value if isinstance(value, int | float | str | timedelta) else repr(value)
