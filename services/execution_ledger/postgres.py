@@ -70,8 +70,8 @@ async def connect(dsn: str, application_name: str, **server_settings: str) -> Co
         return await asyncpg.connect(dsn, timeout=CONNECT_S, command_timeout=ANSWER_S, server_settings=settings)
 
 
-async def open_pool(dsn: str, application_name: str, size_max: int) -> Pool:
-    """A pool that opens connections when they are first needed. Raises Unavailable."""
+async def open_pool(dsn: str, application_name: str, size_max: int, **server_settings: str) -> Pool:
+    """A pool that opens connections when they are first needed; else as `connect`. Raises Unavailable."""
     with reachable("accept a connection"):
         return await asyncpg.create_pool(
             dsn,
@@ -79,7 +79,7 @@ async def open_pool(dsn: str, application_name: str, size_max: int) -> Pool:
             max_size=size_max,
             timeout=CONNECT_S,
             command_timeout=ANSWER_S,
-            server_settings={**_SERVER_SETTINGS, "application_name": application_name},
+            server_settings={**_SERVER_SETTINGS, "application_name": application_name, **server_settings},
         )
 
 

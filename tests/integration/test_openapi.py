@@ -24,6 +24,7 @@ from execution_ledger.answering import Answering, listen
 from execution_ledger.clock import real_world
 from execution_ledger.dispatcher.service import DispatcherService
 from execution_ledger.gateway.app import openapi_document
+from execution_ledger.gateway.finding import Filters, Listing
 from execution_ledger.gateway.service import GatewayService
 from execution_ledger.ledger.service import LedgerService
 from execution_ledger.lifecycle import Service
@@ -106,7 +107,9 @@ async def check_no_such_page(http: httpx.AsyncClient) -> None:
 
 
 def cursor(micros: str) -> str:
-    return base64.urlsafe_b64encode(f"{micros}.{make_id(1, 1, 1)}".encode()).decode().rstrip("=")
+    """Of a list with no filters, in the order that it has by itself."""
+    digest = Listing(Filters()).digest
+    return base64.urlsafe_b64encode(f"{digest}.{micros}.{make_id(1, 1, 1)}".encode()).decode().rstrip("=")
 
 
 def found_by_engine(url: str) -> Iterator[tuple[str, str]]:

@@ -20,6 +20,7 @@ WARNING = {"warnings.attempt", "warnings.message", "warnings.time"}  # which the
 PAIRS: list[tuple[type[BaseModel], type[BaseModel], set[str], set[str]]] = [
     (records.ExecutionSummary, sdk.ExecutionSummary, set(), set()),
     (records.ExecutionRecord, sdk.Execution, set(), WARNING),
+    (records.Stats, sdk.Stats, set(), set()),
     (records.PipelineRecord, sdk.PipelineVersion, {"definition.name", "definition.code"}, set()),
     (answers.ChildAnswer, sdk.Child, set(), set()),
     (explanation.Explanation, explanations.Explanation, set(), set()),

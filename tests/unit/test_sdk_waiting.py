@@ -16,6 +16,7 @@ from execution_ledger.sdk import client as client_module
 from execution_ledger.sdk import waiting
 from execution_ledger.sdk.http import TRIES_MAX
 from execution_ledger.sdk.multi_run import MultiRun
+from execution_ledger.sdk.records import Percentiles
 from execution_ledger.sdk.run import Run
 from unit.client_stage import ID, NAME, Told, page, record
 
@@ -119,7 +120,25 @@ def test_a_list_goes_from_page_to_page_only_as_far_as_it_is_taken() -> None:
 def test_times_in_a_filter_keep_their_zone() -> None:
     told = Told(page())
     assert list(told.client.executions(created_after=datetime(2026, 11, 22, tzinfo=UTC))) == []
-    assert dict(told.requests[0].url.params) == {"created_after": "2026-11-22T00:00:00+00:00", "limit": "100"}
+    asked = {"created_after": "2026-11-22T00:00:00+00:00", "sort": "-created", "limit": "100"}
+    assert dict(told.requests[0].url.params) == asked
+
+
+def test_filters_are_asked_for_as_the_gateway_names_them() -> None:
+    told = Told(page())
+    assert list(told.client.executions(search="50%", warnings=False, attempts_min=2, sort="-took", page_size=7)) == []
+    asked = {"q": "50%", "warnings": "false", "attempts_min": "2", "sort": "-took", "limit": "7"}
+    assert dict(told.requests[0].url.params) == asked
+
+
+def test_counts_have_types() -> None:
+    times = {"p50": 1.5, "p95": 2.0, "p99": 2.0}
+    groups = [{"value": None, "count": 3, "waiting_ms": times, "execution_ms": None}]
+    told = Told({"by": "twin", "items": groups, "left_off": 0, "position": "1.1"})
+    [group] = told.client.stats(by="twin", pipeline="load").items
+    assert (group.value, group.count, group.execution_ms) == (None, 3, None)
+    assert group.waiting_ms == Percentiles(**times)
+    assert dict(told.requests[0].url.params) == {"by": "twin", "pipeline": "load", "limit": "500"}
 
 
 # --- events -----------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from . import (
     dev,
     executions,
     explain,
+    finding,
     info,
     pipelines,
     queue,
@@ -79,7 +80,8 @@ app.command(epilog=demo.EPILOG)(demo.demo)
 app.command(epilog=examples("dev"))(dev.dev)
 app.command(epilog=examples("run"))(run.run)
 app.command(epilog=examples("get"))(executions.get)
-app.command("list", epilog=examples("list"))(executions.list_)
+app.command("list", epilog=examples("list"))(finding.list_)
+app.command(epilog=examples("stats"))(finding.stats)
 app.command(epilog=examples("abort"))(executions.abort)
 app.command(epilog=examples("events"))(executions.events)
 app.command(epilog=examples("explain"))(explain.explain)

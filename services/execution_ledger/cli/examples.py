@@ -9,7 +9,12 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "exledger run train -i rate=0.1 --label team=blue --key nightly-2026-11-22",
     ),
     "get": ("exledger get load-401", "exledger get load-401 --json"),
-    "list": ("exledger list --status failed --limit 50", "exledger list --pipeline load --all --json"),
+    "list": (
+        "exledger list --status failed --since 2h",
+        "exledger list --pipeline load --sort -took --limit 5",
+        'exledger list --search "no such pump" --all --json',
+    ),
+    "stats": ("exledger stats --by pipeline", "exledger stats --by day --pipeline load --since 7d --json"),
     "abort": ('exledger abort load-401 --reason "wrong pump"',),
     "events": ("exledger events load-401", "exledger events load-401 --json"),
     "explain": ("exledger explain load-401",),

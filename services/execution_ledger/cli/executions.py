@@ -1,10 +1,8 @@
-"""Commands on executions that exist: look at one, list them, abort one, read its history."""
+"""Commands on executions that exist: look at one, abort one, read its history."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
-from itertools import islice
 from typing import Annotated, Any
 
 import typer
@@ -15,28 +13,16 @@ from .output import (
     AsJson,
     clock_time,
     date_time,
-    duration_ms,
     filled,
     show_fields,
     show_json,
     show_json_lines,
-    show_note,
     show_table,
 )
-from .run import Mode
 
 PAGE_MAX = 100
 
 Which = Annotated[str, typer.Argument(metavar="EXECUTION", help="Its id, number or name.")]
-
-
-class Status(StrEnum):
-    QUEUED = "queued"
-    STARTED = "started"
-    ABORT_REQUESTED = "abort_requested"
-    ABORTED = "aborted"
-    FAILED = "failed"
-    COMPLETED = "completed"
 
 
 def get(which: Which, data_dir: DataDir = DEFAULT_FOLDER, as_json: AsJson = False) -> None:
@@ -53,30 +39,6 @@ def get(which: Which, data_dir: DataDir = DEFAULT_FOLDER, as_json: AsJson = Fals
             | _readable_failure(record["failure"])
         )
         show_fields(filled(record | readable))
-
-
-def list_(
-    pipeline: Annotated[str | None, typer.Option(help="Only of this pipeline.")] = None,
-    status: Annotated[Status | None, typer.Option(help="Only with this status.")] = None,
-    twin: Annotated[str | None, typer.Option(help="Only on this twin.")] = None,
-    mode: Annotated[Mode | None, typer.Option(help="Only of this mode.")] = None,
-    label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Only with this label.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many.")] = 20,
-    everything: Annotated[bool, typer.Option("--all", help="However many there are.")] = False,
-    data_dir: DataDir = DEFAULT_FOLDER,
-    as_json: AsJson = False,
-) -> None:
-    """List executions, newest first."""
-    filters = {"pipeline": pipeline, "status": status, "twin": twin, "mode": mode, "label": label or None}
-    with connect(data_dir) as ledger:
-        found = ledger.pages("/v1/executions", filters, PAGE_MAX if everything else min(limit + 1, PAGE_MAX))
-        shown = found if everything else islice(found, limit)
-        if as_json:
-            show_json_lines(shown)
-        else:
-            show_table(("NAME", "STATUS", "MODE", "TWIN", "CREATED", "TOOK"), [_row(each) for each in shown])
-            if next(found, None):
-                show_note("There are more: --limit N or --all.")
 
 
 def abort(
@@ -126,17 +88,6 @@ def _readable_failure(failure: Mapping[str, Any] | None) -> dict[str, Any]:
     if not failure:
         return {}
     return {"failure": f"{failure['kind']}: {failure['message']}", "traceback": failure.get("traceback")}
-
-
-def _row(record: dict[str, Any]) -> tuple[Any, ...]:
-    return (
-        record["name"],
-        record["status"],
-        record["mode"],
-        record["twin"],
-        date_time(record["created_at"]),
-        duration_ms(record["execution_ms"]),
-    )
 
 
 def _event_row(event: dict[str, Any]) -> tuple[Any, ...]:

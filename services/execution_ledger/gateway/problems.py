@@ -35,6 +35,7 @@ KINDS: Mapping[str, Kind] = {
     "not-json": Kind(415, "The body must be JSON"),
     "invalid-json": Kind(422, "The body is not valid JSON"),
     "invalid-request": Kind(422, "The request is not valid"),
+    "too-much-to-read": Kind(422, "This is too much to look through"),
     "key-reused": Kind(422, "This key was used for another request"),
     "head-too-large": Kind(431, "The request line and headers are too large"),
     "too-busy": Kind(429, "Too much is waiting"),

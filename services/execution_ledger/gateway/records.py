@@ -103,6 +103,8 @@ class ExecutionRecord(ExecutionSummary):
     position: str
 
 
+PERCENTILES = ("p50", "p95", "p99")
+GROUP_TIMES = ("waiting_ms", "execution_ms")
 PAYLOADS = ("inputs", "properties", "outputs")
 
 
@@ -111,6 +113,30 @@ class ExecutionPage(Message):
 
     items: list[ExecutionSummary]
     next: str | None
+    position: str
+
+
+class Percentiles(Message):
+    p50: float
+    p95: float
+    p99: float
+
+
+class StatsGroup(Message):
+    """`value` is null for those without a twin; times are null where no execution of the group has them yet."""
+
+    value: str | None
+    count: int
+    waiting_ms: Percentiles | None
+    execution_ms: Percentiles | None
+
+
+class Stats(Message):
+    """The largest groups, or the newest days; `left_off` says how many more there are."""
+
+    by: str
+    items: list[StatsGroup]
+    left_off: int
     position: str
 
 
@@ -124,6 +150,11 @@ class EventPage(Message):
 
 def summary(row: Mapping[str, Any]) -> ExecutionSummary:
     return ExecutionSummary(**_plain(row, ExecutionSummary.model_fields))
+
+
+def stats_group(row: Mapping[str, Any]) -> StatsGroup:
+    times = {name: row[name] and Percentiles(**dict(zip(PERCENTILES, row[name], strict=True))) for name in GROUP_TIMES}
+    return StatsGroup(value=row["value"], count=row["count"], **times)
 
 
 def record_json(row: Mapping[str, Any], attempts: Sequence[Mapping[str, Any]], position: str) -> bytes:

@@ -4,69 +4,45 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
 from execution_ledger.errors import Unavailable
 from execution_ledger.messages.events import TYPE_PREFIX
-from execution_ledger.messages.parts import TERMINAL
 from execution_ledger.postgres import open_pool, queries
 
+from .finding import By, Filters, Listing
+from .pages import Cursor
 from .positions import ANSWER_S, ViewsPosition, views_there
-from .problems import away, refused
+from .problems import Refused, away, refused
 from .ring import Frame
 
 if TYPE_CHECKING:
     from execution_ledger.postgres import Pool
 
 POOL_SIZE_MAX = 8
+LISTS_MAX = 5  # at once: they may look at every row, and reads of one execution must not wait for them
+STATEMENT_S = 4.0  # below our own giving up, so that a statement that takes too long is told apart from silence
 
 _SQL = queries("execution_ledger.gateway", "sql/executions.sql")
+_FINDING = queries("execution_ledger.gateway", "sql/finding.sql")
 _JOURNAL = queries("execution_ledger.gateway", "sql/journal.sql")
 
 Row = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Cursor:
-    """Where a page ends: the next one begins below it."""
-
-    created_at: datetime
-    id: str
-
-
-@dataclass(frozen=True)
-class Filters:
-    """What a list is narrowed to; None and empty do not narrow."""
-
-    pipeline: str | None = None
-    mode: str | None = None
-    twin: str | None = None
-    batch: str | None = None
-    labels: Sequence[str] = field(default_factory=tuple)  # each "key=value", all must hold
-    created_after: datetime | None = None
-    created_before: datetime | None = None
-    status: Sequence[str] = field(default_factory=tuple)  # any of them
-
-    def given(self) -> dict[str, Any]:
-        """The value of each filter that narrows, by the name of its query."""
-        asked = {name: value for name, value in vars(self).items() if value}
-        if "status" in asked and not TERMINAL & set(self.status):
-            asked["live_status"] = asked.pop("status")
-        return asked
-
-
 class Views:
-    def __init__(self, dsn: str) -> None:
+    def __init__(self, dsn: str, statement_s: float = STATEMENT_S) -> None:
         self._dsn = dsn
+        self._statement_s = statement_s
         self._pool: Pool | None = None
+        self._turns = asyncio.Semaphore(LISTS_MAX)
         self.positions = ViewsPosition(dsn)
 
     async def run(self) -> None:
-        self._pool = await open_pool(self._dsn, "exledger-gateway", POOL_SIZE_MAX)  # connects when first needed
+        bounds = {"statement_timeout": f"{self._statement_s * 1000:.0f}ms", "lock_timeout": "3s"}
+        self._pool = await open_pool(self._dsn, "exledger-gateway", POOL_SIZE_MAX, **bounds)  # connects when needed
         try:
             await self.positions.run()
         finally:
@@ -86,11 +62,27 @@ class Views:
     async def of_batch(self, batch_id: str) -> Sequence[Row]:
         return await self._fetch(_SQL["of_batch"], batch_id)
 
-    async def page(self, filters: Filters, below: Cursor, limit: int) -> Sequence[Row]:
-        given = filters.given()
-        conditions = [_SQL[f"filter_{name}"].format(value=f"${number}") for number, name in enumerate(given, start=4)]
-        query = _SQL["page"].format(filters="\n".join(conditions))
-        return await self._fetch(query, below.created_at, below.id, limit, *given.values())
+    async def page(self, listing: Listing, behind: Cursor | None, limit: int) -> Sequence[Row]:
+        """Each row has its `sort_key`, which the cursor of the next page needs."""
+        key = _FINDING[f"key_{listing.column}"].format(**_LAST[listing.descending])
+        direction = "descending" if listing.descending else "ascending"
+        conditions = [_FINDING[f"behind_{direction}"].format(key=key)] if behind else []
+        place = [behind.key, behind.id] if behind else []
+        narrowed, values = _narrowed(listing.filters, 2 + len(place))
+        query = _FINDING["page"].format(
+            key=key, direction="DESC" if listing.descending else "ASC", filters="\n".join(conditions + narrowed)
+        )
+        return await self._look(query, limit, *place, *values)
+
+    async def stats(self, by: By, filters: Filters, limit: int) -> Sequence[Row]:
+        """The largest groups; of days, the newest."""
+        narrowed, values = _narrowed(filters, 2)
+        query = _FINDING["stats"].format(
+            by=_FINDING["by_day"] if by == "day" else by,
+            order="value DESC" if by == "day" else "count DESC, value",
+            filters="\n".join(narrowed),
+        )
+        return await self._look(query, limit, *values)
 
     async def shard_frames(self, shard: int, after: int, limit: int) -> list[Frame]:
         return _frames(await self._fetch(_JOURNAL["of_shard"], shard, after, limit))
@@ -102,8 +94,22 @@ class Views:
         rows = await self._fetch(_JOURNAL["of_command"], command_id)
         return rows[0]["event"] if rows else None
 
+    async def _look(self, query: str, *values: Any) -> Sequence[Row]:
+        """As `_fetch`, but few at once. Raises Away where no turn comes."""
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                await self._turns.acquire()
+        except TimeoutError as late:
+            raise away("too-busy", "Other lists are being looked through. Ask again in a second.") from late
+        try:
+            return await self._fetch(query, *values)
+        finally:
+            self._turns.release()
+
     async def _fetch(self, query: str, *values: Any) -> Sequence[Row]:
-        """Raises Away where Postgres does not answer in time, and Refused where it cannot hold such a value."""
+        """Raises Away where Postgres does not answer in time; Refused where it cannot hold such a value, or where it
+        would have to look through too much.
+        """
         try:
             with views_there():
                 if self._pool is None:
@@ -111,9 +117,32 @@ class Views:
                 async with asyncio.timeout(ANSWER_S):
                     return [dict(row) for row in await self._pool.fetch(query, *values)]
         except Unavailable as error:
+            if isinstance(error.__cause__, asyncpg.QueryCanceledError):
+                raise self._too_much() from error
             raise away("views-away", f"{error} Executions go on meanwhile; read again soon.") from error
         except asyncpg.DataError as error:  # a time before the year 1 in UTC, for one
             raise refused("invalid-request", f"A value of this request cannot be looked for: {error}.") from error
+
+    def _too_much(self) -> Refused:
+        return refused(
+            "too-much-to-read",
+            f"Looking through what these filters leave takes more than {self._statement_s:g} s. Narrow it: by "
+            "`created_after`, `pipeline`, `twin`, `batch` or `label`, or sort by `created`.",
+        )
+
+
+# What has no value comes last in both directions, as if it had this one. (asyncpg sends the year 1 as -infinity.)
+_LAST = {
+    True: {"last_time": "timestamptz '1900-01-01 00:00Z'", "last_number": "-1"},
+    False: {"last_time": "timestamptz '9999-01-01 00:00Z'", "last_number": str(2**63 - 1)},
+}
+
+
+def _narrowed(filters: Filters, first: int) -> tuple[list[str], list[Any]]:
+    """Conditions and their values, which are the parameters from `first` on."""
+    given = filters.given()
+    parts = [_FINDING[f"filter_{name}"].format(value=f"${number}") for number, name in enumerate(given, first)]
+    return parts, list(given.values())
 
 
 def _frames(rows: Sequence[Row]) -> list[Frame]:

@@ -12,7 +12,6 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Required, Self, TypedDict, Unpack
@@ -25,16 +24,18 @@ from ..messages.parts import Mode
 from .address import DEFAULT_FOLDER, Address, execution_path, find_ledger, pipeline_path
 from .ending import ended
 from .explanations import Explanation, Queue, Runners
+from .finding import By, Found, query_of
 from .following import follow
 from .http import Connection, fresh_key, open_http
 from .multi_run import MultiRun
 from .policy import PolicyOptions, choice_of, complaints
-from .records import Event, Execution, ExecutionSummary, PipelineVersion
+from .records import Event, Execution, ExecutionSummary, PipelineVersion, Stats
 from .run import Run
 from .waiting import WAIT_S, post_until_decided, undecided, until_end
 
 DECIDE_S = 30.0  # how long a write is asked again that is safe in the log, but undecided
 PAGE_SIZE = 100
+STATS_MAX = 500
 
 
 class Asked(TypedDict, total=False):
@@ -144,37 +145,23 @@ class Client:
         return ended(Execution.read(record), check=check)
 
     def executions(
-        self,
-        *,
-        pipeline: str | None = None,
-        status: str | Sequence[str] | None = None,
-        mode: Mode | None = None,
-        twin: str | None = None,
-        label: str | Sequence[str] | None = None,
-        created_after: datetime | None = None,
-        created_before: datetime | None = None,
-        batch: str | None = None,
-        min_position: str | None = None,
-        page_size: int = PAGE_SIZE,
+        self, *, sort: str = "-created", page_size: int = PAGE_SIZE, **found: Unpack[Found]
     ) -> Iterator[ExecutionSummary]:
-        """Executions, newest first, asked for a page at a time and only as far as they are taken.
+        """Executions, newest first, asked for a page at a time and only as far as they are taken; see Found.
 
-        `status` is any of those given; of `label` ("key=value") all must hold; times are aware. `page_size` is at most
-        500. `min_position` waits for views that include it: what this client was answered is there without it, as long
-        as one gateway answers.
+        `sort` is created, started, ended, updated, waiting, took, total, number or priority, with - before it the
+        largest first; what has no such value yet is last. `page_size` is at most 500.
         """
-        filters = {
-            "pipeline": pipeline,
-            "status": status,
-            "mode": mode,
-            "twin": twin,
-            "label": label,
-            "created_after": created_after and created_after.isoformat(),
-            "created_before": created_before and created_before.isoformat(),
-            "batch": batch,
-            "min_position": min_position,
-        }
+        filters = {**query_of(found), "sort": sort}
         return map(ExecutionSummary.read, self.connection.pages("/v1/executions", filters, page_size))
+
+    def stats(self, by: By = "status", **found: Unpack[Found]) -> Stats:
+        """How many executions, and how long they waited and ran, by status, pipeline, twin, mode or day (of creation,
+        UTC); see Found. Only the 500 largest groups, or newest days.
+
+        Raises BadRequest where that is too much to look through.
+        """
+        return Stats.read(self.connection.get("/v1/executions/stats", by=by, limit=STATS_MAX, **query_of(found)))
 
     def history(self, which: str | int) -> Iterator[Event]:
         """Every event of an execution up to now, oldest first, with the refusals between."""

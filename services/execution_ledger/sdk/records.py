@@ -59,6 +59,32 @@ class ExecutionSummary(Record):
     total_ms: int | None
 
 
+class Percentiles(Record):
+    """Half of them took at most `p50`, 95 of 100 at most `p95`, 99 of 100 at most `p99`; in milliseconds."""
+
+    p50: float
+    p95: float
+    p99: float
+
+
+class StatsGroup(Record):
+    """`value` is None for those without a twin; times are None where no execution of the group has them yet."""
+
+    value: str | None
+    count: int
+    waiting_ms: Percentiles | None
+    execution_ms: Percentiles | None
+
+
+class Stats(Record):
+    """The largest groups first, or the newest days; `left_off` says how many more there are."""
+
+    by: str
+    items: list[StatsGroup]
+    left_off: int
+    position: str
+
+
 class Options(Record):
     """What the run may do."""
 

@@ -1,34 +1,28 @@
-"""Executions: submit, list, read."""
+"""Executions: submit one, read one."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import AwareDatetime, BeforeValidator, StringConstraints
 
-from execution_ledger.messages.ids import PipelineName, shard_of
-from execution_ledger.messages.parts import TERMINAL, Mode, Status, Text
+from execution_ledger.messages.ids import shard_of
+from execution_ledger.messages.parts import TERMINAL, Status
 
 from ..answering import received, tell_position, written
 from ..answers import ExecutionAnswer, ReceivedAnswer
 from ..commands import unknown_execution
 from ..gateway import Gateway
 from ..http import IdempotencyKey, MinPosition, StrictRoute, TheCaller, TheGateway, Traceparent
-from ..pages import Limit, PageCursor, read_cursor, write_cursor
-from ..records import EventPage, ExecutionPage, ExecutionRecord, record_json, summary
+from ..pages import Limit
+from ..records import EventPage, ExecutionRecord, record_json
 from ..references import execution_id, found_or_caught_up
 from ..requests import ExecutionRequest
-from ..views import Filters
 
 router = APIRouter(prefix="/v1/executions", tags=["executions"], route_class=StrictRoute)
 
-Label = Annotated[str, StringConstraints(pattern=r"^[^=\x00]{1,63}=[^\x00]{0,255}$")]
-# A bare number would be taken for seconds since 1970.
-Moment = Annotated[AwareDatetime, BeforeValidator(lambda text: text if "T" in text.upper() else "")]
 EndWait = Annotated[float, Query(ge=0, le=60, description="Seconds to wait for its end")]
 
 
@@ -63,44 +57,6 @@ async def submit(
         status=Status.QUEUED,
         position=written(request, gateway, caller, answer.position),
         command_id=answer.command_id,
-    )
-
-
-@router.get("")
-async def list_executions(
-    request: Request,
-    gateway: TheGateway,
-    caller: TheCaller,
-    pipeline: PipelineName | None = None,
-    status: Annotated[list[Status] | None, Query()] = None,
-    mode: Mode | None = None,
-    twin: Text | None = None,
-    label: Annotated[list[Label] | None, Query(description="key=value; all that are given must hold")] = None,
-    created_after: Moment | None = None,
-    created_before: Moment | None = None,
-    batch: UUID | None = None,
-    cursor: PageCursor = None,
-    limit: Limit = 50,
-    min_position: MinPosition = None,
-) -> ExecutionPage:
-    """Newest first. `queued` includes what is on its way to a runner."""
-    filters = Filters(
-        pipeline=pipeline,
-        mode=mode,
-        twin=twin,
-        batch=str(batch) if batch else None,
-        labels=label or (),
-        created_after=created_after,
-        created_before=created_before,
-        status=status or (),
-    )
-    below = read_cursor(cursor)
-    position = await gateway.reading.reach(caller.token, min_position)
-    rows = await gateway.views.page(filters, below, limit + 1)
-    return ExecutionPage(
-        items=[summary(row) for row in rows[:limit]],
-        next=write_cursor(rows[limit - 1]) if len(rows) > limit else None,
-        position=tell_position(request, position),
     )
 
 

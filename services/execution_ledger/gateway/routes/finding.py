@@ -1,0 +1,59 @@
+"""Finding executions: lists in any order, and counts with percentiles. Both take the same filters."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+
+from ..answering import tell_position
+from ..finding import By, Listing, Sort, TheFilters
+from ..http import MinPosition, StrictRoute, TheCaller, TheGateway
+from ..pages import Limit, PageCursor, read_cursor, write_cursor
+from ..records import ExecutionPage, Stats, stats_group, summary
+
+router = APIRouter(prefix="/v1/executions", tags=["executions"], route_class=StrictRoute)
+
+
+@router.get("")
+async def list_executions(
+    request: Request,
+    gateway: TheGateway,
+    caller: TheCaller,
+    filters: TheFilters,
+    sort: Annotated[Sort, Query(description="With - the largest first; what has no such value is last")] = "-created",
+    cursor: PageCursor = None,
+    limit: Limit = 50,
+    min_position: MinPosition = None,
+) -> ExecutionPage:
+    """By default the newest first. What changes while pages are read may move in an order of what changes."""
+    listing = Listing(filters, sort)
+    behind = read_cursor(cursor, listing)
+    position = await gateway.reading.reach(caller.token, min_position)
+    rows = await gateway.views.page(listing, behind, limit + 1)
+    return ExecutionPage(
+        items=[summary(row) for row in rows[:limit]],
+        next=write_cursor(rows[limit - 1], listing) if len(rows) > limit else None,
+        position=tell_position(request, position),
+    )
+
+
+@router.get("/stats")
+async def count_executions(
+    request: Request,
+    gateway: TheGateway,
+    caller: TheCaller,
+    filters: TheFilters,
+    by: Annotated[By, Query(description="`day` is that of its creation, in UTC")] = "status",
+    limit: Limit = 100,
+    min_position: MinPosition = None,
+) -> Stats:
+    """How many, and the percentiles of how long they waited and ran, in milliseconds."""
+    position = await gateway.reading.reach(caller.token, min_position)
+    rows = await gateway.views.stats(by, filters, limit)
+    return Stats(
+        by=by,
+        items=[stats_group(row) for row in rows],
+        left_off=rows[0]["groups"] - len(rows) if rows else 0,
+        position=tell_position(request, position),
+    )

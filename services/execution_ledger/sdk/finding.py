@@ -1,0 +1,54 @@
+"""What executions are found by, as Python says it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Literal, TypedDict
+
+from ..messages.parts import Mode
+
+By = Literal["status", "pipeline", "twin", "mode", "day"]
+
+
+class Found(TypedDict, total=False):
+    """Everything that is given must hold; of several pipelines or statuses any, of several labels ("key=value") all.
+
+    `search` is a part of the name, the twin, a label or the failure's message, in any case. `failure` is its kind,
+    `abort` how an abort ended, `attempts_min` at least so many attempts, `runner` that of the newest one. Times are
+    aware; `…_after` includes the moment itself. `min_position` waits for views that include it: what this client was
+    answered is there without it, as long as one gateway answers.
+    """
+
+    search: str | None
+    pipeline: str | Sequence[str] | None
+    version: int | None
+    status: str | Sequence[str] | None
+    twin: str | None
+    mode: Mode | None
+    label: str | Sequence[str] | None
+    created_by: str | None
+    batch: str | None
+    runner: str | None
+    pool: str | None
+    failure: str | None
+    abort: str | None
+    attempts_min: int | None
+    warnings: bool | None
+    priority: int | None
+    created_after: datetime | None
+    created_before: datetime | None
+    started_after: datetime | None
+    started_before: datetime | None
+    ended_after: datetime | None
+    ended_before: datetime | None
+    min_position: str | None
+
+
+def query_of(found: Found) -> dict[str, Any]:
+    """As the gateway names and writes them."""
+    return {("q" if name == "search" else name): _written(value) for name, value in found.items()}
+
+
+def _written(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value

@@ -1,0 +1,70 @@
+"""Pages and filters by themselves: what a cursor belongs to, and what a filter becomes."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import get_args
+from uuid import UUID
+
+import pytest
+
+from execution_ledger.gateway.finding import Filters, Listing, Sort
+from execution_ledger.gateway.pages import Cursor, read_cursor, write_cursor
+from execution_ledger.gateway.problems import Refused
+from execution_ledger.messages.parts import Status
+from execution_ledger.postgres import queries
+
+ID = UUID("0199aaaa-bbbb-7001-8000-000000000000")
+AT = datetime(2026, 11, 22, 6, 21, 0, 123456, tzinfo=UTC)
+SQL = queries("execution_ledger.gateway", "sql/finding.sql")
+
+
+@pytest.mark.parametrize(("sort", "key"), [("-created", AT), ("ended", AT), ("took", 17), ("-priority", -3)])
+def test_a_cursor_names_the_place_that_it_was_made_for(sort: Sort, key: datetime | int) -> None:
+    listing = Listing(Filters(twin="pump-7"), sort)
+    assert read_cursor(write_cursor({"sort_key": key, "id": ID}, listing), listing) == Cursor(key, ID)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Listing(Filters(twin="pump-7"), "created"),
+        Listing(Filters(twin="pump-8"), "-created"),
+        Listing(Filters(), "-created"),
+        Listing(Filters(twin="pump-7", status=[Status.FAILED]), "-created"),
+    ],
+)
+def test_it_names_none_in_another_list(other: Listing) -> None:
+    cursor = write_cursor({"sort_key": AT, "id": ID}, Listing(Filters(twin="pump-7"), "-created"))
+    with pytest.raises(Refused, match=r"cursor: belongs to another list; pass it with the `sort` and the filters"):
+        read_cursor(cursor, other)
+
+
+def test_every_order_and_every_filter_has_its_sql() -> None:
+    columns = {sort.removeprefix("-") for sort in get_args(Sort)}
+    assert {name.removeprefix("key_") for name in SQL if name.startswith("key_")} == columns
+    filters = {name.removeprefix("filter_") for name in SQL if name.startswith("filter_")}
+    assert filters == set(vars(Filters())) | {"any_pipeline", "live_status"}
+
+
+def test_what_has_not_ended_is_looked_for_where_status_has_an_index() -> None:
+    assert Filters(status=[Status.QUEUED]).given() == {"live_status": ["queued"]}
+    assert Filters(status=[Status.QUEUED, Status.FAILED]).given() == {"status": ["queued", "failed"]}
+
+
+def test_one_pipeline_is_asked_for_by_equality() -> None:
+    assert Filters(pipeline=["load"]).given() == {"pipeline": "load"}
+    assert Filters(pipeline=["load", "train"]).given() == {"any_pipeline": ["load", "train"]}
+
+
+def test_false_narrows_too() -> None:
+    assert Filters(warnings=False, priority=0).given() == {"warnings": False, "priority": 0}
+
+
+def test_signs_of_patterns_mean_themselves() -> None:
+    assert Filters(q="100%_\\").given() == {"q": "%100\\%\\_\\\\%"}
+
+
+def test_no_list_skips_over_rows() -> None:
+    assert not re.search(r"(?i)\boffset\b", "".join(SQL.values()))
