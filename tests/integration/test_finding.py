@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,10 +18,13 @@ from execution_ledger.clock import real_world
 from execution_ledger.gateway.app import create_app
 from execution_ledger.gateway.finding import Filters, Listing
 from execution_ledger.gateway.gateway import Gateway
+from execution_ledger.gateway.pages import read_cursor, write_cursor
 from execution_ledger.gateway.problems import Away, Refused
+from execution_ledger.gateway.statements import page_of
 from execution_ledger.gateway.views import LISTS_MAX, Views
 from execution_ledger.lifecycle import end_tasks
 from execution_ledger.log.memory import MemoryLog
+from execution_ledger.messages.parts import Status
 from execution_ledger.postgres import connect
 from execution_ledger.projector.migrations import migrate
 from execution_ledger.settings import Settings
@@ -192,6 +196,40 @@ async def test_lists_that_take_long_leave_room_for_reads_of_one_execution(databa
         assert not any(each.done() for each in lists)
         refused = await asyncio.gather(*lists, return_exceptions=True)
     assert all(isinstance(each, Away) for each in refused)
+
+
+@pytest.mark.parametrize(
+    "listing",
+    [
+        Listing(Filters()),
+        Listing(Filters(), "created"),
+        Listing(Filters(), "-number"),
+        Listing(Filters(pipeline=["train"])),
+        Listing(Filters(twin="pump-1")),
+        Listing(Filters(status=[Status.COMPLETED])),
+    ],
+    ids=lambda listing: f"{listing.sort} {listing.filters.given()}",
+)
+async def test_what_people_ask_for_most_reads_little_more_than_its_page(stored: Connection, listing: Listing) -> None:
+    """It walks an index in the order of the page, from the cursor on."""
+    random = Random(1)
+    await write(stored, [random_row(random, ordinal) for ordinal in range(3_000)])
+    await stored.execute("ANALYZE")
+    first = page_of(listing, None, 50)
+    last = (await stored.fetch(first.query, *first.values))[-1]
+    behind = page_of(listing, read_cursor(write_cursor(dict(last), listing), listing), 50)
+    for statement in (first, behind):
+        plan = await stored.fetch(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement.query}", *statement.values)
+        assert rows_read(json.loads(plan[0][0])[0]["Plan"]) < 500
+
+
+def rows_read(plan: dict[str, Any]) -> float:
+    """By all scans: what they gave, and what they looked at in vain."""
+    below = sum(rows_read(each) for each in plan.get("Plans", ()))
+    if "Scan" not in plan["Node Type"]:
+        return below
+    looked: float = plan["Actual Loops"] * (plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0))
+    return below + looked
 
 
 @asynccontextmanager

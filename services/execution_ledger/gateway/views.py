@@ -17,6 +17,7 @@ from .pages import Cursor
 from .positions import ANSWER_S, ViewsPosition, views_there
 from .problems import Refused, away, refused
 from .ring import Frame
+from .statements import Statement, page_of, stats_of
 
 if TYPE_CHECKING:
     from execution_ledger.postgres import Pool
@@ -26,7 +27,6 @@ LISTS_MAX = 5  # at once: they may look at every row, and reads of one execution
 STATEMENT_S = 4.0  # below our own giving up, so that a statement that takes too long is told apart from silence
 
 _SQL = queries("execution_ledger.gateway", "sql/executions.sql")
-_FINDING = queries("execution_ledger.gateway", "sql/finding.sql")
 _JOURNAL = queries("execution_ledger.gateway", "sql/journal.sql")
 
 Row = Mapping[str, Any]
@@ -63,26 +63,12 @@ class Views:
         return await self._fetch(_SQL["of_batch"], batch_id)
 
     async def page(self, listing: Listing, behind: Cursor | None, limit: int) -> Sequence[Row]:
-        """Each row has its `sort_key`, which the cursor of the next page needs."""
-        key = _FINDING[f"key_{listing.column}"].format(**_LAST[listing.descending])
-        direction = "descending" if listing.descending else "ascending"
-        conditions = [_FINDING[f"behind_{direction}"].format(key=key)] if behind else []
-        place = [behind.key, behind.id] if behind else []
-        narrowed, values = _narrowed(listing.filters, 2 + len(place))
-        query = _FINDING["page"].format(
-            key=key, direction="DESC" if listing.descending else "ASC", filters="\n".join(conditions + narrowed)
-        )
-        return await self._look(query, limit, *place, *values)
+        """Each row has its `sort_key`, too."""
+        return await self._look(page_of(listing, behind, limit))
 
     async def stats(self, by: By, filters: Filters, limit: int) -> Sequence[Row]:
-        """The largest groups; of days, the newest."""
-        narrowed, values = _narrowed(filters, 2)
-        query = _FINDING["stats"].format(
-            by=_FINDING["by_day"] if by == "day" else by,
-            order="value DESC" if by == "day" else "count DESC, value",
-            filters="\n".join(narrowed),
-        )
-        return await self._look(query, limit, *values)
+        """Each row has `groups`, how many there are in all."""
+        return await self._look(stats_of(by, filters, limit))
 
     async def shard_frames(self, shard: int, after: int, limit: int) -> list[Frame]:
         return _frames(await self._fetch(_JOURNAL["of_shard"], shard, after, limit))
@@ -94,7 +80,7 @@ class Views:
         rows = await self._fetch(_JOURNAL["of_command"], command_id)
         return rows[0]["event"] if rows else None
 
-    async def _look(self, query: str, *values: Any) -> Sequence[Row]:
+    async def _look(self, statement: Statement) -> Sequence[Row]:
         """As `_fetch`, but few at once. Raises Away where no turn comes."""
         try:
             async with asyncio.timeout(ANSWER_S):
@@ -102,7 +88,7 @@ class Views:
         except TimeoutError as late:
             raise away("too-busy", "Other lists are being looked through. Ask again in a second.") from late
         try:
-            return await self._fetch(query, *values)
+            return await self._fetch(statement.query, *statement.values)
         finally:
             self._turns.release()
 
@@ -129,20 +115,6 @@ class Views:
             f"Looking through what these filters leave takes more than {self._statement_s:g} s. Narrow it: by "
             "`created_after`, `pipeline`, `twin`, `batch` or `label`, or sort by `created`.",
         )
-
-
-# What has no value comes last in both directions, as if it had this one. (asyncpg sends the year 1 as -infinity.)
-_LAST = {
-    True: {"last_time": "timestamptz '1900-01-01 00:00Z'", "last_number": "-1"},
-    False: {"last_time": "timestamptz '9999-01-01 00:00Z'", "last_number": str(2**63 - 1)},
-}
-
-
-def _narrowed(filters: Filters, first: int) -> tuple[list[str], list[Any]]:
-    """Conditions and their values, which are the parameters from `first` on."""
-    given = filters.given()
-    parts = [_FINDING[f"filter_{name}"].format(value=f"${number}") for number, name in enumerate(given, first)]
-    return parts, list(given.values())
 
 
 def _frames(rows: Sequence[Row]) -> list[Frame]:

@@ -13,10 +13,10 @@ WHERE true
 ORDER BY sort_key {direction}, id {direction}
 LIMIT $1
 
--- name: behind_descending
+-- name: behind_desc
 AND ({key}, id) < ($2, $3)
 
--- name: behind_ascending
+-- name: behind_asc
 AND ({key}, id) > ($2, $3)
 
 -- name: key_created
