@@ -22,6 +22,9 @@ from execution_ledger.projector.migrations import migrate
 from execution_ledger.projector.postgres import PostgresStore
 
 
+WAIT_S = 30.0
+
+
 @pytest.fixture(scope="module")
 async def views(postgres: str) -> AsyncIterator[str]:
     """The dsn of a migrated database for all these tests: making one for each takes longer than they do."""
@@ -134,11 +137,14 @@ async def test_an_answer_that_never_comes_is_an_unknown_outcome_and_the_next_cal
     at = await store.position(1)
     history.add(execution, DISPATCHED)
     changes = await folded(store, history)
-    await reader.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'exledger-projector-1'"
-    )
-    with pytest.raises(OutcomeUnknown):
-        await store.apply(at, changes)
+    async with reader.transaction(), asyncio.timeout(WAIT_S):
+        await reader.execute("LOCK TABLE ledger.positions IN ACCESS EXCLUSIVE MODE")
+        applying = asyncio.create_task(store.apply(at, changes))
+        while not (waits := await reader.fetchval("SELECT pid FROM pg_locks WHERE NOT granted LIMIT 1")):
+            assert not applying.done()
+        await reader.execute("SELECT pg_terminate_backend($1)", waits)
+        with pytest.raises(OutcomeUnknown):
+            await applying
     assert await store.position(1) == at
     await store.apply(at, changes)
     assert await store.position(1) == changes.position
