@@ -21,7 +21,6 @@ from execution_ledger.projector.changes import HOT
 from execution_ledger.projector.migrations import migrate
 from execution_ledger.projector.postgres import PostgresStore
 
-
 WAIT_S = 30.0
 
 
