@@ -43,6 +43,7 @@ async def check(cluster: Cluster, client: Client, witness: Witness, states: Stat
         found += states.check(history, settings.ledger)
     except (LedgerError, ValueError) as error:  # a history that cannot be folded
         found.append(Breach(7, 0, None, None, str(error)))
+    found += _check_views(cluster)
     found += _check_failures(cluster, history)
     found += _check_code(witness, history)
     found += _check_dispatched(cluster, witness, history)
@@ -51,6 +52,13 @@ async def check(cluster: Cluster, client: Client, witness: Witness, states: Stat
     found += _check_expiries(cluster, witness, history)
     found += _check_crashes(cluster)
     return found
+
+
+def _check_views(cluster: Cluster) -> Iterator[Breach]:
+    """No projector takes the views back behind what another one has written."""
+    for before, changes in cluster.store.went_back:
+        what = f"The views were at sequence {before.sequence}, and a projector wrote {changes.position.sequence}."
+        yield Breach(8, changes.shard, changes.position.sequence, None, what)
 
 
 def _check_failures(cluster: Cluster, history: Mapping[int, Sequence[Stored]]) -> Iterator[Breach]:
@@ -107,9 +115,7 @@ def _check_dispatched(cluster: Cluster, witness: Witness, history: Mapping[int, 
 
 def _check_batches(cluster: Cluster, history: Mapping[int, Sequence[Stored]]) -> Iterator[Breach]:
     """A batch is opened before any of its executions is there: else a repeat would open another one."""
-    opened_s = {
-        event.subject: at_s for at_s, event in timed(cluster, history) if isinstance(event.data, BatchOpened)
-    }
+    opened_s = {event.subject: at_s for at_s, event in timed(cluster, history) if isinstance(event.data, BatchOpened)}
     for at_s, event in timed(cluster, history):
         origin = event.data.origin if isinstance(event.data, Queued) else None
         if origin and origin.source.startswith("batch/") and opened_s.get(origin.source, at_s) >= at_s:

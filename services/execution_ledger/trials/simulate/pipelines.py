@@ -19,7 +19,6 @@ from .loop import LIFE, Life
 from .plan import Planted
 
 LIMIT = 2
-STOP_S = 0.1  # in which code that was told to stop has stopped
 
 
 @dataclass(eq=False)
@@ -73,7 +72,7 @@ class Witness:
         """Entries whose code still ran when their runner was heard again, after it should have stopped by itself."""
         for entry in self.entries:
             if entry.left_s is not None and not entry.deaf:
-                heard = [at_s for at_s in self._heard.get(entry.life, ()) if at_s < entry.left_s - STOP_S]
+                heard = [at_s for at_s in self._heard.get(entry.life, ()) if at_s < entry.left_s]
                 gaps = pairwise(heard)
                 if any(before + self.fence_s < after and entry.at_s < before for before, after in gaps):
                     yield entry

@@ -16,7 +16,6 @@ from execution_ledger.messages.commands import AnyCommand, Submit
 from execution_ledger.messages.events import Completed, Event, Fact, Failed, Queued, Warned
 from execution_ledger.messages.reports import AnyReport, ReportCompleted
 
-
 DecideReport = Callable[[Execution | None, AnyReport, int], list[Fact]]
 
 
