@@ -169,7 +169,7 @@ DEFENCES: list[Simulated | Tested] = [
         "ticks with a gap between them prove nobody's silence",
         dispatcher.gap_starts_anew,
         {10},
-        "away stall pause cut leader",
+        "clock slow away stall pause cut",
     ),
     Simulated(
         "expiry after own tick",
