@@ -6,7 +6,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from execution_ledger.errors import LedgerError, LogTruncated
-from execution_ledger.messages.events import Event, Failed, Queued, Requeued, decode_event
+from execution_ledger.messages.events import (
+    Aborted,
+    AbortRequested,
+    BatchOpened,
+    CommandFailed,
+    Dispatched,
+    Event,
+    Failed,
+    Queued,
+    Requeued,
+    decode_event,
+)
 from execution_ledger.messages.ids import shard_of
 from execution_ledger.settings import Settings
 from execution_ledger.verify.findings import Breach
@@ -17,6 +28,7 @@ from execution_ledger.verify.stored import check_store
 from .callers import Client
 from .cluster import Cluster
 from .pipelines import Witness
+from .plants import PlantedError
 from .states import States
 
 WINDOW_S = 22.0  # two leases and the latest landing: what was decided before it, and only then came to pass
@@ -31,10 +43,29 @@ async def check(cluster: Cluster, client: Client, witness: Witness, states: Stat
         found += states.check(history, settings.ledger)
     except (LedgerError, ValueError) as error:  # a history that cannot be folded
         found.append(Breach(7, 0, None, None, str(error)))
+    found += _check_views(cluster)
+    found += _check_failures(cluster, history)
     found += _check_code(witness, history)
+    found += _check_dispatched(cluster, witness, history)
+    found += _check_batches(cluster, history)
+    found += _check_graces(cluster, history)
     found += _check_expiries(cluster, witness, history)
     found += _check_crashes(cluster)
     return found
+
+
+def _check_views(cluster: Cluster) -> Iterator[Breach]:
+    """No projector takes the views back behind what another one has written."""
+    for before, changes in cluster.store.went_back:
+        what = f"The views were at sequence {before.sequence}, and a projector wrote {changes.position.sequence}."
+        yield Breach(8, changes.shard, changes.position.sequence, None, what)
+
+
+def _check_failures(cluster: Cluster, history: Mapping[int, Sequence[Stored]]) -> Iterator[Breach]:
+    """Nothing raises in the ledger but what was planted there."""
+    for _, event in timed(cluster, history):
+        if isinstance(event.data, CommandFailed) and not event.data.error.startswith(PlantedError.__name__):
+            yield Breach(3, event.shard, event.sequence, None, f"Deciding raised {event.data.error}")
 
 
 def _check_code(witness: Witness, history: Mapping[int, Sequence[Stored]]) -> Iterator[Breach]:
@@ -44,6 +75,9 @@ def _check_code(witness: Witness, history: Mapping[int, Sequence[Stored]]) -> It
         yield Breach(6, shard_of(entry.execution_id), None, entry.execution_id, what)
     for entry in witness.doubled():
         what = f"The code of attempt {entry.attempt} was begun again at {entry.at_s:.3f} s."
+        yield Breach(6, shard_of(entry.execution_id), None, entry.execution_id, what)
+    for entry in witness.unfenced():
+        what = f"Its code went on until {entry.left_s:.3f} s, although its runner had been silent for too long before."
         yield Breach(6, shard_of(entry.execution_id), None, entry.execution_id, what)
     once = set(_at_most_once(history))
     begun = set[str]()
@@ -64,6 +98,42 @@ def _at_most_once(history: Mapping[int, Sequence[Stored]]) -> Iterator[str]:
             event = decode_event(raw)
             if isinstance(event.data, Queued) and event.data.policy.delivery == "at_most_once":
                 yield event.subject
+
+
+def _check_dispatched(cluster: Cluster, witness: Witness, history: Mapping[int, Sequence[Stored]]) -> Iterator[Breach]:
+    """No code is begun before the log says so."""
+    dispatched_s = {
+        (event.subject, event.data.attempt): at_s
+        for at_s, event in timed(cluster, history)
+        if isinstance(event.data, Dispatched)
+    }
+    for entry in witness.entries:
+        if dispatched_s.get((entry.execution_id, entry.attempt), entry.at_s) >= entry.at_s:
+            what = f"The code of attempt {entry.attempt} was begun at {entry.at_s:.3f} s, before it was dispatched."
+            yield Breach(6, shard_of(entry.execution_id), None, entry.execution_id, what)
+
+
+def _check_batches(cluster: Cluster, history: Mapping[int, Sequence[Stored]]) -> Iterator[Breach]:
+    """A batch is opened before any of its executions is there: else a repeat would open another one."""
+    opened_s = {event.subject: at_s for at_s, event in timed(cluster, history) if isinstance(event.data, BatchOpened)}
+    for at_s, event in timed(cluster, history):
+        origin = event.data.origin if isinstance(event.data, Queued) else None
+        if origin and origin.source.startswith("batch/") and opened_s.get(origin.source, at_s) >= at_s:
+            what = f"It was queued at {at_s:.3f} s, before {origin.source} was opened."
+            yield Breach(4, event.shard, event.sequence, event.subject, what)
+
+
+def _check_graces(cluster: Cluster, history: Mapping[int, Sequence[Stored]]) -> Iterator[Breach]:
+    """No dispatcher has an execution ended by force before the grace of its abort is over."""
+    grace_until = dict[str, int]()
+    for _, event in timed(cluster, history):
+        match event.data:
+            case AbortRequested(grace_until=until) if until is not None:
+                grace_until[event.subject] = until
+            case Aborted(outcome="forced") if (event.actor or "").startswith("dispatcher-"):
+                if (early_ms := grace_until.get(event.subject, 0) - event.recordedtime) > 0:
+                    what = f"It was ended by force {early_ms} ms before the grace of its abort was over."
+                    yield Breach(3, event.shard, event.sequence, event.subject, what)
 
 
 def _check_expiries(cluster: Cluster, witness: Witness, history: Mapping[int, Sequence[Stored]]) -> Iterator[Breach]:

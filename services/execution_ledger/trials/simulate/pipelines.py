@@ -30,6 +30,7 @@ class Entry:
     pipeline: str
     life: Life
     at_s: float
+    deaf: bool  # it goes on whatever it is told
     left_s: float | None = None
 
 
@@ -46,10 +47,10 @@ class Witness:
         self._limits = {tight.name: LIMIT}
 
     @contextmanager
-    def entered(self, ctx: Context, name: str) -> Iterator[None]:
+    def entered(self, ctx: Context, name: str, manner: str) -> Iterator[None]:
         life = LIFE.get()
         assert life is not None
-        entry = Entry(ctx.execution_id, ctx.attempt, name, life, _now_s())
+        entry = Entry(ctx.execution_id, ctx.attempt, name, life, _now_s(), manner == "deaf")
         self.entries.append(entry)
         self._open.add(entry)
         self._count(entry)
@@ -66,6 +67,15 @@ class Witness:
             times[entry.execution_id, entry.attempt] += 1
             if times[entry.execution_id, entry.attempt] > 1:
                 yield entry
+
+    def unfenced(self) -> Iterator[Entry]:
+        """Entries whose code still ran when their runner was heard again, after it should have stopped by itself."""
+        for entry in self.entries:
+            if entry.left_s is not None and not entry.deaf:
+                heard = [at_s for at_s in self._heard.get(entry.life, ()) if at_s < entry.left_s]
+                gaps = pairwise(heard)
+                if any(before + self.fence_s < after and entry.at_s < before for before, after in gaps):
+                    yield entry
 
     def _count(self, entry: Entry) -> None:
         under_way = sum(one.pipeline == entry.pipeline and self._counts(one) for one in self._open)
@@ -123,7 +133,7 @@ _OUTPUTS: Declared = {"n": "number"}
 def _patient(name: str, limit: int | None = None) -> Pipeline:
     @pipeline(name, inputs=_INPUTS, outputs=_OUTPUTS, limit=limit)
     async def patient(ctx: Context, manner: str, seconds: float) -> dict[str, Any]:
-        with WITNESS.get().entered(ctx, name):
+        with WITNESS.get().entered(ctx, name, manner):
             return await _behave(ctx, manner, seconds)
 
     return patient
@@ -131,7 +141,7 @@ def _patient(name: str, limit: int | None = None) -> Pipeline:
 
 @pipeline(inputs=_INPUTS, outputs=_OUTPUTS)
 def plain(ctx: Context, manner: str, seconds: float) -> dict[str, Any]:
-    with WITNESS.get().entered(ctx, "plain"):
+    with WITNESS.get().entered(ctx, "plain", manner):
         return _end(ctx, manner, seconds)
 
 

@@ -16,6 +16,8 @@ from execution_ledger.messages.commands import AnyCommand, Submit
 from execution_ledger.messages.events import Completed, Event, Fact, Failed, Queued, Warned
 from execution_ledger.messages.reports import AnyReport, ReportCompleted
 
+DecideReport = Callable[[Execution | None, AnyReport, int], list[Fact]]
+
 
 class PlantedError(Exception):
     """What a mistake of our own would raise."""
@@ -43,11 +45,11 @@ def _decide(real: Callable[..., Decision]) -> Callable[..., Decision]:
     return decide
 
 
-def _decide_report(real: Callable[..., list[Fact]]) -> Callable[..., list[Fact]]:
-    def decide_report(execution: Execution | None, report: AnyReport) -> list[Fact]:
+def _decide_report(real: DecideReport) -> DecideReport:
+    def decide_report(execution: Execution | None, report: AnyReport, now_ms: int) -> list[Fact]:
         if isinstance(report, ReportCompleted) and _is(execution, "planted-report"):
             raise PlantedError("on a report")
-        return real(execution, report)
+        return real(execution, report, now_ms)
 
     return decide_report
 

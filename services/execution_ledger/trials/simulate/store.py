@@ -38,6 +38,7 @@ class SimulatedStore(MemoryStore):
         self, troubles: Troubles, chance: random.Random, moment: Callable[[str, str], Awaitable[None]]
     ) -> None:
         super().__init__()
+        self.went_back: list[tuple[StoredPosition, Changes]] = []  # by what a projector wrote, not by a failover
         self._troubles, self._chance, self._moment = troubles, chance, moment
 
     async def prepare(self) -> None:
@@ -52,7 +53,10 @@ class SimulatedStore(MemoryStore):
             await self._travel()
             if self._troubles.hits("store_cut", "store") and self._chance.random() < 0.5:
                 raise Unavailable("The connection broke before the commit.")
+            before = self.positions.get(changes.shard)
             await super().apply(expected, changes)
+            if before and changes.position.sequence <= before.sequence:
+                self.went_back.append((before, changes))
             await self._moment("answer", "store")
             await self._travel()
         except Unavailable as error:

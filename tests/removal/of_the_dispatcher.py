@@ -1,0 +1,110 @@
+"""Defences of the dispatcher, taken out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from copy import copy
+from unittest.mock import patch
+
+from execution_ledger.dispatcher import leases, starts
+from execution_ledger.dispatcher.board import Token
+from execution_ledger.dispatcher.claims import Claims
+from execution_ledger.dispatcher.desk import Desk, Orders
+from execution_ledger.dispatcher.limits import Slots
+from execution_ledger.dispatcher.post import Post
+from execution_ledger.dispatcher.service import DispatcherService
+from execution_ledger.dispatcher.starts import start_message
+from execution_ledger.dispatcher.told import Kind, Telling, Told
+from execution_ledger.messages.commands import Dispatch
+from execution_ledger.messages.heartbeats import DispatcherTick
+
+NEVER_MS = 10**9
+
+
+@contextmanager
+def claim_on_every_shard() -> Iterator[None]:
+    """It acts as soon as its claim is numbered."""
+    with patch.object(Claims, "acting", property(lambda self: self.own)):
+        yield
+
+
+@contextmanager
+def gap_starts_anew() -> Iterator[None]:
+    with patch.object(leases, "_GAP_MS", NEVER_MS):
+        yield
+
+
+@contextmanager
+def expiry_after_own_tick() -> Iterator[None]:
+    """Leases are counted by its own clock, whatever of the heartbeats it has read."""
+    send_tick, hear = DispatcherService._send_tick, Desk.tick
+
+    async def tick(self: DispatcherService, *, leaving: bool = False) -> int:
+        own = DispatcherTick(process=self.process, claim=self._desk.claims.own, leaving=leaving)
+        hear(self._desk, own, self._world.clock.now_ms())
+        return await send_tick(self, leaving=leaving)
+
+    def only_others(self: Desk, heard: DispatcherTick, time_ms: int) -> None:
+        if heard.process != self._settings.process:
+            hear(self, heard, time_ms)
+
+    with ExitStack() as stack:
+        stack.enter_context(patch.object(DispatcherService, "_send_tick", tick))
+        stack.enter_context(patch.object(Desk, "tick", only_others))
+        yield
+
+
+@contextmanager
+def slot_held_while_listed() -> Iterator[None]:
+    def free_at_once(self: Slots, token: Token, ended_ms: int) -> None:
+        self.free(token)
+
+    with patch.object(Slots, "hold", free_at_once):
+        yield
+
+
+@contextmanager
+def start_after_dispatched() -> Iterator[None]:
+    """A start leaves together with its Dispatch."""
+    real = Post.send
+
+    def send(self: Post, orders: Orders) -> None:
+        real(self, orders)
+        for _, command in orders.commands:
+            if isinstance(command, Dispatch):
+                _start_early(self, command)
+
+    with patch.object(Post, "send", send), patch.object(starts, "_OBJECT_BYTES", 0):  # so that some are at hand
+        yield
+
+
+def _start_early(post: Post, command: Dispatch) -> None:
+    execution = copy(post._desk.picture.board.get(command.execution_id))
+    queued = post._queued.get(command.execution_id)
+    if execution and queued:
+        execution.runner, execution.attempt = command.runner, command.attempt
+        telling = Telling(command.runner, "start", [execution.token])
+        post._put(telling, start_message(execution, queued, command.claim))
+
+
+@contextmanager
+def known_before_lost() -> Iterator[None]:
+    """What a heartbeat does not list is over, whether or not its runner has read the start or the claim."""
+
+    def knew_of(self: Told, runner: str, token: Token, inbox_offset: int) -> bool:
+        return True
+
+    with patch.object(Told, "knew_of", knew_of):
+        yield
+
+
+@contextmanager
+def not_sent_again_while_under_way() -> Iterator[None]:
+    """Every heartbeat that lacks something has it sent again, however far its runner has read."""
+
+    def may_tell(self: Told, runner: str, kind: Kind, token: Token, inbox_offset: int) -> bool:
+        return True
+
+    with patch.object(Told, "may_tell", may_tell):
+        yield

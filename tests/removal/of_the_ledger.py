@@ -1,0 +1,183 @@
+"""Defences of the ledger, taken out. Where a refusal goes, the fact that follows keeps what should have been refused,
+so that the log shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from unittest.mock import patch
+
+from execution_ledger.domain import execution as domain
+from execution_ledger.domain.execution import (
+    AbortRequested,
+    Circumstances,
+    Decision,
+    Dispatched,
+    Execution,
+    Queued,
+    Started,
+)
+from execution_ledger.errors import Fenced, OutcomeUnknown
+from execution_ledger.ledger import deciding
+from execution_ledger.ledger.recording import Decided
+from execution_ledger.ledger.shard import Answer, ShardState
+from execution_ledger.ledger.writing import ShardServer
+from execution_ledger.log.memory import MemoryWriter
+from execution_ledger.log.protocol import Lane, Topic
+from execution_ledger.messages.commands import ClaimDispatch, Dispatch, ExpireAttempt, ExpireQueued, Submit
+from execution_ledger.messages.events import DispatcherClaimed, Fact
+from execution_ledger.messages.parts import Refusal
+from execution_ledger.messages.reports import AnyReport
+from execution_ledger.trials.simulate.log import SimulatedLog
+
+
+@contextmanager
+def overlay_until_commit() -> Iterator[None]:
+    """What was decided holds whatever became of its commit: the ledger fences itself and goes on, without reading."""
+    real = ShardServer._append
+
+    async def append(self: ShardServer, writer: MemoryWriter, decided: Decided) -> None:
+        try:
+            await real(self, writer, decided)
+        except OutcomeUnknown:
+            assert isinstance(self._log, SimulatedLog)
+            writer._epoch = await self._log.fence(Lane(Topic.EVENTS, writer.shard))
+            writer._ended = None
+
+    with patch.object(ShardServer, "_append", append):
+        yield
+
+
+@contextmanager
+def release_when_fenced() -> Iterator[None]:
+    """Whoever is fenced takes the shard back at once."""
+    real = ShardServer.serve
+
+    async def serve(self: ShardServer, ready: Callable[[], None]) -> None:
+        try:
+            await real(self, ready)
+        except Fenced as error:
+            raise OutcomeUnknown("as if it had been no more than that") from error
+
+    with patch.object(ShardServer, "serve", serve):
+        yield
+
+
+@contextmanager
+def dedupe_by_command_id() -> Iterator[None]:
+    def none_is_known(self: ShardState, command_id: str) -> Answer | None:
+        return None
+
+    with patch.object(ShardState, "answer", none_is_known):
+        yield
+
+
+@contextmanager
+def _reports(excuse: Callable[[Execution, AnyReport], Execution]) -> Iterator[None]:
+    """Reports are decided on an execution that suits them."""
+    real = domain.decide_report
+
+    def decide_report(execution: Execution | None, report: AnyReport, now_ms: int) -> list[Fact]:
+        return real(excuse(execution, report) if execution else None, report, now_ms)
+
+    with patch.object(deciding, "decide_report", decide_report):
+        yield
+
+
+def stale_attempt_refusal() -> AbstractContextManager[None]:
+    def of_this_attempt(execution: Execution, report: AnyReport) -> Execution:
+        if report.attempt == execution.attempt:
+            return execution
+        return replace(execution, attempt=report.attempt, ordinal=0)
+
+    return _reports(of_this_attempt)
+
+
+def stale_ordinal_refusal() -> AbstractContextManager[None]:
+    return _reports(lambda execution, report: replace(execution, ordinal=min(execution.ordinal, report.ordinal - 1)))
+
+
+@contextmanager
+def _dispatches(excuse: Callable[[Execution, Dispatch], Execution]) -> Iterator[None]:
+    real = domain._dispatch
+
+    def dispatch(execution: Execution, command: Dispatch, given: Circumstances) -> Decision:
+        return real(excuse(execution, command), command, given)
+
+    with patch.object(domain, "_dispatch", dispatch):
+        yield
+
+
+def next_attempt_only() -> AbstractContextManager[None]:
+    return _dispatches(lambda execution, command: replace(execution, attempt=command.attempt - 1))
+
+
+def backoff_enforced() -> AbstractContextManager[None]:
+    def without_backoff(execution: Execution, command: Dispatch) -> Execution:
+        state = execution.state
+        return replace(execution, state=replace(state, not_before=None)) if isinstance(state, Queued) else execution
+
+    return _dispatches(without_backoff)
+
+
+@contextmanager
+def stale_claim_refusal() -> Iterator[None]:
+    def never_stale(claim: int, given: Circumstances) -> Refusal | None:
+        return None
+
+    with patch.object(domain, "_stale_claim", never_stale):
+        yield
+
+
+@contextmanager
+def claims_only_grow() -> Iterator[None]:
+    real = deciding._claim
+
+    def claim(state: ShardState, command: ClaimDispatch) -> Decision:
+        decision = real(state, command)
+        if isinstance(decision, Refusal) and decision.code == "stale_claim":
+            return [DispatcherClaimed(dispatcher=command.dispatcher, claim=command.claim or 0, address=command.address)]
+        return decision
+
+    with patch.object(deciding, "_claim", claim):
+        yield
+
+
+@contextmanager
+def deadlines_enforced() -> Iterator[None]:
+    """What is asked for before its time is granted, as if its time had long come."""
+    expire_attempt, expire_queued = domain._expire_attempt, domain._expire_queued
+
+    def attempt(execution: Execution, command: ExpireAttempt, given: Circumstances) -> Decision:
+        return expire_attempt(_overdue(execution), command, given)
+
+    def queued(execution: Execution, command: ExpireQueued, given: Circumstances) -> Decision:
+        return expire_queued(_overdue(execution), command, given)
+
+    with patch.object(domain, "_expire_attempt", attempt), patch.object(domain, "_expire_queued", queued):
+        yield
+
+
+def _overdue(execution: Execution) -> Execution:
+    match execution.state:
+        case Queued(expires_at=int()) as state:
+            return replace(execution, state=replace(state, expires_at=0))
+        case (Dispatched(timeout_at=int()) | Started(timeout_at=int())) as state:
+            return replace(execution, state=replace(state, timeout_at=0))
+        case AbortRequested() as state:
+            return replace(execution, state=replace(state, grace_until=None))
+        case _:
+            return execution
+
+
+@contextmanager
+def ordinal_per_source() -> Iterator[None]:
+    real = deciding._unacceptable_id
+
+    def unacceptable_id(state: ShardState, command: Submit, appended_ms: int) -> Refusal | None:
+        refusal = real(state, command, appended_ms)
+        return None if refusal and refusal.code == "not_above_ordinal" else refusal
+
+    with patch.object(deciding, "_unacceptable_id", unacceptable_id):
+        yield

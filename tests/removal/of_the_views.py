@@ -1,0 +1,53 @@
+"""Defences of projector and gateway, taken out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from unittest.mock import patch
+
+from execution_ledger.gateway.batches import BatchAnswer, BatchSender
+from execution_ledger.gateway.checking import Stamp
+from execution_ledger.gateway.requests import ExecutionRequest
+from execution_ledger.projector.changes import Changes, StoredPosition
+from execution_ledger.projector.memory import MemoryStore
+from execution_ledger.projector.service import ProjectorService
+
+
+@contextmanager
+def position_compare_and_set() -> Iterator[None]:
+    real = MemoryStore.apply
+
+    async def apply(self: MemoryStore, expected: StoredPosition | None, changes: Changes) -> None:
+        await real(self, self.positions.get(changes.shard), changes)
+
+    with patch.object(MemoryStore, "apply", apply):
+        yield
+
+
+@contextmanager
+def idle_look_at_position() -> Iterator[None]:
+    async def trust(self: ProjectorService, shard: int, at: StoredPosition | None) -> None:
+        pass
+
+    with patch.object(ProjectorService, "_check_stored", trust):
+        yield
+
+
+@contextmanager
+def batch_opened_first() -> Iterator[None]:
+    """The children do not wait for their batch."""
+    real = BatchSender.send
+
+    async def send(self: BatchSender, requests: Sequence[ExecutionRequest], opening: Stamp, shard: int) -> BatchAnswer:
+        checked = await self._check(requests, await self._newest(requests))
+        lanes = range(1, self._sender.shards())
+        sent = (self._sender.send_in_order(lane, self._children(lane, checked, opening)) for lane in lanes)
+        for waiters in await asyncio.gather(*sent, return_exceptions=True):
+            if isinstance(waiters, list):
+                self._sender.forget(waiters)
+        return await real(self, requests, opening, shard)
+
+    with patch.object(BatchSender, "send", send):
+        yield

@@ -1,0 +1,94 @@
+"""Plans that show that a defence is gone: small ones are kept in `cases`, and found anew here when they no longer do.
+
+In tests/: uv run python -m removal.search "fenced producer"        # looks for one in 300 seeds, and keeps it
+           uv run python -m removal.search                          # the same for all whose plan shows nothing
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
+from pathlib import Path
+from unittest.mock import patch
+
+from rich.console import Console
+
+from execution_ledger.trials.simulate.plan import KINDS, Plan, draw
+from execution_ledger.trials.simulate.run import Result, run
+from execution_ledger.trials.simulate.seeds import Case
+from execution_ledger.trials.simulate.shrink import shrink
+from execution_ledger.trials.simulate.story import sentence_of
+from removal.defences import SIMULATED, Simulated
+
+CASES = Path(__file__).parent / "cases"
+STEPS = 20
+SEEDS = 300
+SHRINK_TRIES = 40
+
+
+def path_of(defence: Simulated) -> Path:
+    return CASES / f"{defence.name.replace(' ', '-')}.json"
+
+
+def kept(defence: Simulated) -> Plan | None:
+    path = path_of(defence)
+    return Case.model_validate_json(path.read_text()).plan if path.exists() else None
+
+
+def run_without(defence: Simulated, plan: Plan) -> Result:
+    """Of what is broken then only what this defence stands for."""
+    with defence.without():
+        result = run(plan)
+    return replace(result, breaches=[breach for breach in result.breaches if breach.promise in defence.breaks])
+
+
+def find(defence: Simulated, seeds: range) -> Result | None:
+    """A run that breaks a promise without the defence, of a plan that breaks none with it."""
+    for seed in seeds:
+        result = run_without(defence, _drawn(defence, seed))
+        if result.breaches and not run(result.plan).breaches:
+            return result
+    return None
+
+
+def _drawn(defence: Simulated, seed: int) -> Plan:
+    """With those faults alone against which the defence stands."""
+    kinds = {name: kind for name, kind in KINDS.items() if name in defence.against.split()}
+    with patch.dict(KINDS, kinds or KINDS, clear=True):
+        return draw(seed, STEPS)
+
+
+def find_and_keep(name: str, seeds: range) -> str:
+    defence = SIMULATED[name]
+    if (found := find(defence, seeds)) is None:
+        return f"{name}: {len(seeds)} seeds show nothing"
+    small = shrink(found, lambda plan: run_without(defence, plan), SHRINK_TRIES)
+    best = found if run(small.plan).breaches else small
+    why = sentence_of(best.breaches[0])
+    path_of(defence).write_text(Case(why=why, plan=best.plan).model_dump_json(indent=1) + "\n")
+    return f"{name}: seed {best.plan.seed}, {best.plan.steps} steps. {why}"
+
+
+def _shows(defence: Simulated) -> bool:
+    plan = kept(defence)
+    return plan is not None and bool(run_without(defence, plan).breaches)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--seeds", type=int, default=SEEDS)
+    given = parser.parse_args()
+    names = given.names or [name for name, defence in SIMULATED.items() if not _shows(defence)]
+    seeds, context = range(given.first, given.first + given.seeds), multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(os.cpu_count(), context) as pool:
+        for found in as_completed([pool.submit(find_and_keep, name, seeds) for name in names]):
+            Console().print(found.result(), markup=False)
+
+
+if __name__ == "__main__":
+    main()
