@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,12 @@ def test_a_whole_run_says_what_it_did_and_how_to_do_it_again() -> None:
     assert shown.exit_code == 0
     assert "exledger simulate --seed 1 --steps 3" in shown.output
     assert "All promises hold in 1 run: " in shown.output
+
+
+def test_a_tally_shows_what_occurred_and_what_did_not() -> None:
+    shown = simulate("--seed", "1", "--steps", "0", "--tally").output
+    assert re.search(r"^event: shard.created.v1 +3 +1 *$", shown, re.MULTILINE)
+    assert re.search(r"^fault: kill +0 +0 *$", shown, re.MULTILINE)
 
 
 def test_a_fresh_seed_is_printed() -> None:

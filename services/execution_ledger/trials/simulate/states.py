@@ -1,6 +1,6 @@
-"""The ledgers' live states beside a fold of the log from its beginning: they must be equal after every batch.
+"""The ledgers' live states, and those in snapshots, beside a fold of the log from its beginning: all must be equal.
 
-The states are taken where the ledger has just decided a batch, by a function put around its own for a run.
+The live states are taken where the ledger has just decided a batch, by a function put around its own for a run.
 """
 
 from __future__ import annotations
@@ -13,17 +13,22 @@ from execution_ledger.ledger import deciding, writing
 from execution_ledger.ledger.recording import Cursor, Decided
 from execution_ledger.ledger.shard import ShardState, fold, initial
 from execution_ledger.log.protocol import Record
-from execution_ledger.messages.events import decode_event, digest_of
+from execution_ledger.messages.events import digest_of
 from execution_ledger.settings import LedgerSettings
 from execution_ledger.verify.findings import Breach
 from execution_ledger.verify.history import Stored
 
+from .decoded import decoded as decoded_event
+
 
 class States:
-    """What was decided, by shard and sequence; of several that share a sequence only one was ever committed."""
+    """By the digest of the newest event in each: of several that share a sequence only one was ever committed.
+    `believed` counts those that came from snapshots.
+    """
 
     def __init__(self) -> None:
-        self._decided: dict[tuple[int, int], list[tuple[ShardState, bytes]]] = {}
+        self._held: dict[str, list[ShardState]] = {}
+        self.believed = 0
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -32,19 +37,26 @@ class States:
         def decide_batch(state: ShardState, cursor: Cursor, records: Iterable[Record]) -> Decided:
             decided = real(state, cursor, records)
             if decided.outgoing:
-                place = decided.state.shard, decided.state.sequence
-                self._decided.setdefault(place, []).append((decided.state, decided.outgoing[-1].value))
+                self._hold(decided.state, digest_of(decided.outgoing[-1].value))
             return decided
 
         with patch.object(writing, "decide_batch", decide_batch):
             yield
 
+    def believe(self, state: ShardState, digest: str) -> None:
+        """A snapshot's, which its mark places."""
+        self.believed += 1
+        self._hold(state, digest)
+
     def check(self, history: Mapping[int, Sequence[Stored]], settings: LedgerSettings) -> Iterator[Breach]:
         for shard, events in history.items():
             state = initial(shard, len(history), settings)
             for raw, _ in events:
-                state = fold(state, decode_event(raw), digest_of(raw))
-                for live, written in self._decided.get((shard, state.sequence), ()):
-                    if written == raw and live != state:
-                        what = "The state that decided this is not the fold of the log up to it."
-                        yield Breach(7, shard, state.sequence, None, what)
+                digest = digest_of(raw)
+                state = fold(state, decoded_event(raw), digest)
+                if any(held != state for held in self._held.get(digest, ())):
+                    what = "The state that was held here, live or in a snapshot, is not the fold of the log."
+                    yield Breach(7, shard, state.sequence, None, what)
+
+    def _hold(self, state: ShardState, digest: str) -> None:
+        self._held.setdefault(digest, []).append(state)
