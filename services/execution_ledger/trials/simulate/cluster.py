@@ -99,6 +99,7 @@ class Cluster:
         self.chance = random.Random(f"cluster {seed}")  # noqa: S311 - each process's chance follows from the seed
         self.troubles = Troubles(self.chance)
         self.clock = VirtualClock(loop)  # the brokers'
+        self.clock_jumped = False
         self.log = SimulatedLog(settings.kafka.shards, INBOX_PARTITIONS, self.clock, self.troubles, self.chance)
         self.store = SimulatedStore(self.troubles, self.chance, self.log.moment)
         chance = random.Random(f"objects {seed}")  # noqa: S311 - as above
@@ -166,6 +167,7 @@ class Cluster:
     def set_clock(self, name: str, ahead_ms: int) -> None:
         self._ahead_ms[name] = ahead_ms
         if name == "log":
+            self.clock_jumped = self.clock_jumped or ahead_ms != self.clock.ahead_ms
             self.clock.ahead_ms = ahead_ms
         elif process := self.processes.get(name):
             process.clock.ahead_ms = ahead_ms
