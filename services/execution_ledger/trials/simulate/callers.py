@@ -19,7 +19,7 @@ from execution_ledger.gateway.requests import AbortRequest, ExecutionRequest
 from execution_ledger.gateway.sending import Answer
 from execution_ledger.log.protocol import Lane, Outgoing, Topic
 from execution_ledger.messages.commands import ForceAbort
-from execution_ledger.messages.ids import shard_of
+from execution_ledger.messages.ids import make_id, shard_of
 from execution_ledger.messages.parts import PolicyChoice
 from execution_ledger.messages.position import position_text
 from execution_ledger.verify.answers import RECEIVED
@@ -86,19 +86,26 @@ class Client:
                 await self._persist(
                     ask, lambda sender: sender.abort(subject, AbortRequest(reason="enough"), "bob", key)
                 )
-            case "force" if ask.of in self.subjects:
-                await self._force(ask, self.subjects[ask.of])
+            case "force":
+                await self._force(ask)
+            case "junk":
+                await self._send(Topic.COMMANDS if ask.keyed else Topic.REPORTS, 1, b"junk")
 
-    async def _force(self, ask: Ask, execution_id: str) -> None:
-        """An operator's command, which no gateway takes."""
+    async def _force(self, ask: Ask) -> None:
+        """An operator's command, which no gateway takes; perhaps for an execution that there never was."""
+        execution_id = self.subjects.get(ask.of or 0) or make_id(self.cluster.clock.now_ms(), 1, ask.number)
         command = ForceAbort(command_id=f"force-{ask.number}", actor="operator", execution_id=execution_id)
-        record = Outgoing(execution_id.encode(), command.model_dump_json(exclude_none=True).encode())
+        raw = command.model_dump_json(exclude_none=True).encode()
+        if await self._send(Topic.COMMANDS, shard_of(execution_id), raw):
+            self._hear(ask, Told(status_code=RECEIVED, command_id=command.command_id))
+
+    async def _send(self, topic: Topic, shard: int, raw: bytes) -> bool:
+        """Whether it has surely landed."""
         try:
-            await self.cluster.log.send(Lane(Topic.COMMANDS, shard_of(execution_id)), [record])
+            await self.cluster.log.send(Lane(topic, shard), [Outgoing(b"by hand", raw)])
         except Transient:
-            return
-        told = Told(status_code=RECEIVED, command_id=command.command_id, execution_id=execution_id)
-        self._hear(ask, told)
+            return False
+        return True
 
     async def _persist(self, ask: Ask, call: Call) -> None:
         """With a key until there is a clear answer, within bounds; without one there is one try."""

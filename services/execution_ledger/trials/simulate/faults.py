@@ -188,6 +188,7 @@ _STRIKES = {
     "release": _release,
     "behind": _behind,
     "clock": _clock,
+    "clock_far": _clock,
     "forget_ids": _forget_ids,
     "retention": _retention,
     "store_back": _store_back,

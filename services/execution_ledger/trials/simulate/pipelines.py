@@ -98,6 +98,8 @@ async def _behave(ctx: Context, manner: str, seconds: float) -> dict[str, Any]:
             await asyncio.Event().wait()
         case "deaf":
             await _deaf(seconds)
+        case "stubborn":
+            await _stubborn(ctx, seconds)
         case "warn":
             ctx.warn("half way there")
     await asyncio.sleep(seconds)
@@ -112,6 +114,15 @@ async def _deaf(seconds: float) -> None:
             await asyncio.sleep(left_s)
         except asyncio.CancelledError:
             continue
+
+
+async def _stubborn(ctx: Context, seconds: float) -> None:
+    """Has something to say when it is told to stop, and then fails."""
+    try:
+        await asyncio.sleep(seconds)
+    except asyncio.CancelledError:
+        ctx.warn("stopped in the middle")
+        raise ValueError("stopped in the middle") from None
 
 
 def _end(ctx: Context, manner: str, seconds: float) -> dict[str, Any]:

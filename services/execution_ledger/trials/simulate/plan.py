@@ -18,13 +18,14 @@ PROCESSES = tuple(
 SHARDS = 3
 SPAN_S = 45.0  # in which everything is asked and everything goes wrong; five leases of the simulated ledger
 
-Manner = Literal["done", "warn", "fail", "wrong", "quit", "exit", "deaf", "hang", "never", "broken"]
+Manner = Literal["done", "warn", "fail", "wrong", "quit", "exit", "deaf", "hang", "never", "broken", "stubborn"]
 Planted = Literal["decide", "report", "evolve", "encode", "failing", "reports"]
 
 _LANES = ("commands", "reports", "heartbeats", "inbox", "events")
 _UNOWNED = _LANES[:4]
 _PARTITIONS = tuple(f"{topic}/{number}" for topic in ("commands", "reports", "events") for number in range(SHARDS))
 MOMENTS = ("now", "request", "middle", "answer", "snapshot")
+_HAVE = {"middle": ("ledger",), "snapshot": ("ledger", "dispatcher")}  # which processes have these moments
 _READS = {
     "ledger": ("commands", "reports", "heartbeats"),
     "dispatcher": ("events", "heartbeats"),
@@ -40,6 +41,8 @@ _ONE_LANE = tuple(
 )
 _READERS_OF_EVENTS = tuple(process for process in PROCESSES if not process.startswith("runner"))
 _RUNNERS = ("runner-a", "runner-b")
+_GATEWAYS = ("gateway-a", "gateway-b")
+_OFTEN = {"kill": 3, "pause": 2, "drain": 2}  # how much more often than others
 
 
 class Part(BaseModel):
@@ -66,7 +69,7 @@ class Ask(Part):
 
     at_s: float
     number: int
-    does: Literal["submit", "batch", "repeat", "abort", "force"]
+    does: Literal["submit", "batch", "repeat", "abort", "force", "junk"]
     pipeline: str = "free"
     manner: Manner = "done"
     seconds: float = 0.0
@@ -113,6 +116,7 @@ KINDS: dict[str, Kind] = {
     "pause": Kind(PROCESSES, (0.5, 20), words="stands still for {for_s:.1f} s", moments=MOMENTS),
     "cut": Kind(PROCESSES, (1, 20), words="is cut off from the log for {for_s:.1f} s"),
     "clock": Kind((*PROCESSES, "log"), (5, 40), (-20_000, 20_000), "has a clock that is wrong by {amount:+.0f} ms"),
+    "clock_far": Kind(_GATEWAYS, (2, 20), (-240_000, 240_000), "has a clock that is wrong by {amount:+.0f} ms"),
     "slow": Kind(PROCESSES, (2, 15), (0.05, 2), "waits {amount:.1f} s for each trip to the log for {for_s:.1f} s"),
     "miss": Kind(_ONE_LANE, (3, 40), words="is not read for {for_s:.1f} s"),
     "stall": Kind(PROCESSES, (1, 20), words="reads nothing for {for_s:.1f} s"),
@@ -156,34 +160,41 @@ def draw(seed: int, steps: int) -> Plan:
     faults, asks = list[Fault](), list[Ask]()
     for _ in range(steps):
         if chance.random() < 0.4:
-            faults.append(_fault(chance, chance.choice(kinds)))
+            faults.append(_fault(chance, chance.choices(kinds, [_OFTEN.get(kind, 1) for kind in kinds])[0]))
         else:
-            asks.append(_ask(chance, len(asks)))
+            asks.append(_ask(chance, asks))
     return Plan(seed=seed, snapshots=chance.random() < 0.8, faults=sorted(faults, key=_at), asks=sorted(asks, key=_at))
 
 
 def _fault(chance: random.Random, name: str) -> Fault:
     kind = KINDS[name]
+    target = chance.choice(kind.targets)
     return Fault(
         at_s=round(chance.uniform(0, SPAN_S), 3),
         kind=name,
-        target=chance.choice(kind.targets),
+        target=target,
         for_s=round(chance.uniform(*kind.for_s), 3),
         amount=round(chance.uniform(*kind.amount), 3),
-        moment=chance.choice(kind.moments),
+        moment=chance.choice([moment for moment in kind.moments if target.startswith(_HAVE.get(moment, (target,)))]),
     )
 
 
-def _ask(chance: random.Random, number: int) -> Ask:
+def _ask(chance: random.Random, before: Sequence[Ask]) -> Ask:
+    """What is about an earlier ask comes at any time or, more often, soon after that one."""
+    number, at_s = len(before), chance.uniform(0, SPAN_S)
     of = chance.randrange(number) if number else None
-    does = chance.choices(["submit", "batch", "repeat", "abort", "force"], [12, 1, 3, 3, 1])[0] if number else "submit"
+    does = chance.choices(["submit", "batch", "repeat", "abort", "force", "junk"], [12, 1, 3, 4, 2, 0.5])[0]
+    if of is None:
+        does = "submit"
+    elif does in ("repeat", "abort", "force") and chance.random() < 0.7:
+        at_s = min(SPAN_S, before[of].at_s + chance.choice([0.2, 2, 8]) * chance.random())
     planted = [f"planted-{name}" for name in get_args(Planted)]
     return Ask(
-        at_s=round(chance.uniform(0, SPAN_S), 3),
+        at_s=round(at_s, 3),
         number=number,
         does=does,
         pipeline=chance.choices(["free", "tight", "plain", chance.choice(planted)], [6, 6, 2, 2])[0],
-        manner=chance.choices(get_args(Manner), [8, 2, 2, 1, 1, 1, 2, 2, 1, 1])[0],
+        manner=chance.choices(get_args(Manner), [8, 2, 2, 1, 1, 1, 2, 2, 1, 1, 2])[0],
         seconds=round(chance.uniform(0, 6), 3),
         keyed=chance.random() < 0.8,
         count=chance.randint(2, 6),

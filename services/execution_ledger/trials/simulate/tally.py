@@ -65,6 +65,6 @@ EXPECTED = (
     *(f"aborted: {how}" for how in ("never_started", "not_running", "acknowledged", "forced", "lost", "self")),
     *(f"failed: {kind}" for kind in ("user", "lost", "timeout", "released", "expired", "infrastructure", "internal")),
     *(f"refused: {code}" for code in ("stale_claim", "illegal_state", "abort_already_requested", "already_ended")),
-    *(f"refused: {code}" for code in ("id_too_old", "id_from_future", "unknown_execution", "not_above_ordinal")),
+    *(f"refused: {code}" for code in ("id_too_old", "id_from_future", "unknown_execution")),
     *("snapshot: read", "snapshot: would be believed", "ended by itself: UnknownVersion"),
 )
