@@ -52,7 +52,9 @@ class Troubles:
         return hit
 
     def _find(self, kind: str, targets: Sequence[str]) -> Fault | None:
-        return next((fault for fault in self._now.get(kind, ()) if fault.target in targets), None)
+        if not (holding := self._now.get(kind)):  # by far the most often, and asked at every trip
+            return None
+        return next((fault for fault in holding if fault.target in targets), None)
 
 
 class Faults:

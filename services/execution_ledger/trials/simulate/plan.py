@@ -188,7 +188,7 @@ def _ask(chance: random.Random, before: Sequence[Ask]) -> Ask:
         does = "submit"
     elif does in ("repeat", "abort", "force") and chance.random() < 0.7:
         at_s = min(SPAN_S, before[of].at_s + chance.choice([0.2, 2, 8]) * chance.random())
-    planted = [f"planted-{name}" for name in get_args(Planted)]
+    planted = [f"planted-{name}" for name in (*get_args(Planted), "reports", "reports")]  # which can end in many ways
     return Ask(
         at_s=round(at_s, 3),
         number=number,

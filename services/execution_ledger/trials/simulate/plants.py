@@ -26,7 +26,7 @@ from .faults import Troubles
 from .loop import LIFE
 from .pipelines import BrokenPlace
 
-NEW, NEWER = b'"executionledger.execution.warned.v1"', b'"executionledger.execution.warned.v2"'
+NEW, NEWER = b'"executionledger.execution.requeued.v1"', b'"executionledger.execution.requeued.v2"'
 
 
 class PlantedError(Exception):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING
 
 from execution_ledger.errors import Stalled
@@ -28,10 +29,10 @@ class Sight:
         self._troubles, self._chance = troubles, chance
 
     def hides(self, lane: Lane) -> bool:
-        return self.leaderless(lane) or self._has("miss", f" {lane.topic}/{lane.partition}")
+        return self.leaderless(lane) or self._has("miss", f" {_words(lane)}")
 
     def leaderless(self, lane: Lane) -> bool:
-        return self._troubles.on("leader", f"{lane.topic}/{lane.partition}") is not None
+        return self._troubles.on("leader", _words(lane)) is not None
 
     def away(self) -> bool:
         return self._troubles.on("away", "log") is not None
@@ -80,3 +81,8 @@ class SimulatedReader(MemoryReader):
             (blind or sight.hides(lane)) and self._log.partition(lane).stable > position
             for lane, position in self._positions.items()
         )
+
+
+@cache
+def _words(lane: Lane) -> str:
+    return f"{lane.topic}/{lane.partition}"
