@@ -16,6 +16,7 @@ from execution_ledger.dispatcher.service import DispatcherService
 from execution_ledger.errors import Fenced, LedgerError, OutcomeUnknown, UnknownVersion
 from execution_ledger.log.protocol import Lane, Outgoing, Record, Topic
 from execution_ledger.messages.events import Event
+from execution_ledger.settings import LedgerSettings
 from execution_ledger.trials.simulate import run as simulated
 from execution_ledger.trials.simulate.believed import check_snapshots
 from execution_ledger.trials.simulate.faults import Troubles
@@ -25,7 +26,6 @@ from execution_ledger.trials.simulate.objects import SimulatedObjects
 from execution_ledger.trials.simulate.plan import Ask, Fault, Plan, draw
 from execution_ledger.trials.simulate.run import Result
 from execution_ledger.trials.simulate.shrink import shrink
-from execution_ledger.trials.simulate.states import States
 from execution_ledger.verify.findings import Breach
 
 EVENTS = Lane(Topic.EVENTS, 1)
@@ -177,15 +177,15 @@ def test_a_snapshot_that_is_not_the_fold_up_to_its_marks_is_named(monkeypatch: p
 
 
 def test_what_nobody_would_believe_is_passed_over() -> None:
-    loop, chance = VirtualLoop(1), random.Random(1)
-
-    async def scenario() -> None:
+    async def scenario(log: SimulatedLog) -> None:
+        chance = random.Random(1)
         objects = SimulatedObjects(Troubles(chance), chance, moment)
         assert not objects.damage()
         await objects.put("snapshots/log/ledger-1/3-f", pieces())
         assert objects.damage()
         assert [len(whole) for _, whole in objects.shown] == [9, 9]
-        assert await check_snapshots(objects.shown, {0: [], 1: []}, States()) == []
+        assert await check_snapshots(log, objects, LedgerSettings()) == []
+        assert objects.believed == 0
 
     async def moment(moment: str, where: str) -> None:
         """No fault waits."""
@@ -193,8 +193,7 @@ def test_what_nobody_would_believe_is_passed_over() -> None:
     async def pieces() -> AsyncIterator[bytes]:
         yield b"[1, 2, 3]"
 
-    with asyncio.Runner(loop_factory=lambda: loop) as runner:
-        runner.run(scenario())
+    play(scenario)
 
 
 @pytest.mark.parametrize("name", ["ledger-a", "dispatcher-a", "projector-a", "gateway-a"])

@@ -31,7 +31,7 @@ async def check(cluster: Cluster, client: Client, witness: Witness, states: Stat
     found = whole.breaches.kept
     try:
         found += [breach async for breach in check_store(cluster.store, history)]
-        found += await check_snapshots(cluster.objects.shown, history, states)
+        found += await check_snapshots(cluster.log, cluster.objects, settings.ledger)
         found += states.check(history, settings.ledger)
     except (LedgerError, ValueError) as error:  # a history that cannot be folded
         found.append(Breach(7, 0, None, None, str(error)))

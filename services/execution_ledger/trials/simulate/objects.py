@@ -18,14 +18,16 @@ PLACE = "objects"
 
 
 class SimulatedObjects(MemoryObjects):
-    """`shown` is all that anybody could ever have read, whole or damaged. `moment` is called where a fault may wait."""
+    """`shown` is all that anybody could ever have read, whole or damaged; how many of it would be believed is found out
+    by the checks. `moment` is called where a fault may wait.
+    """
 
     def __init__(
         self, troubles: Troubles, chance: random.Random, moment: Callable[[str, str], Awaitable[None]]
     ) -> None:
         super().__init__()
         self.shown: list[tuple[str, bytes]] = []
-        self.read = 0
+        self.read = self.believed = 0
         self._troubles, self._chance, self._moment = troubles, chance, moment
 
     async def put(self, name: str, pieces: AsyncIterable[bytes]) -> None:

@@ -105,7 +105,7 @@ async def _run(loop: VirtualLoop, plan: Plan, began_s: float) -> Result:
             time.process_time() - began_s,
             rest_s,
             story,
-            tally(cluster, client, states, await read_log(cluster.log)),
+            tally(cluster, client, await read_log(cluster.log)),
         )
 
 

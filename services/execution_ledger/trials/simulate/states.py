@@ -1,6 +1,6 @@
-"""The ledgers' live states, and those in snapshots, beside a fold of the log from its beginning: all must be equal.
+"""The ledgers' live states beside a fold of the log from its beginning: they must be equal after every batch.
 
-The live states are taken where the ledger has just decided a batch, by a function put around its own for a run.
+The states are taken where the ledger has just decided a batch, by a function put around its own for a run.
 """
 
 from __future__ import annotations
@@ -22,13 +22,10 @@ from .decoded import decoded as decoded_event
 
 
 class States:
-    """By the digest of the newest event in each: of several that share a sequence only one was ever committed.
-    `believed` counts those that came from snapshots.
-    """
+    """By the digest of the newest event in each: of several that share a sequence only one was ever committed."""
 
     def __init__(self) -> None:
         self._held: dict[str, list[ShardState]] = {}
-        self.believed = 0
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -37,16 +34,11 @@ class States:
         def decide_batch(state: ShardState, cursor: Cursor, records: Iterable[Record]) -> Decided:
             decided = real(state, cursor, records)
             if decided.outgoing:
-                self._hold(decided.state, digest_of(decided.outgoing[-1].value))
+                self._held.setdefault(digest_of(decided.outgoing[-1].value), []).append(decided.state)
             return decided
 
         with patch.object(writing, "decide_batch", decide_batch):
             yield
-
-    def believe(self, state: ShardState, digest: str) -> None:
-        """A snapshot's, which its mark places."""
-        self.believed += 1
-        self._hold(state, digest)
 
     def check(self, history: Mapping[int, Sequence[Stored]], settings: LedgerSettings) -> Iterator[Breach]:
         for shard, events in history.items():
@@ -55,8 +47,5 @@ class States:
                 digest = digest_of(raw)
                 state = fold(state, decoded_event(raw), digest)
                 if any(held != state for held in self._held.get(digest, ())):
-                    what = "The state that was held here, live or in a snapshot, is not the fold of the log."
+                    what = "The state that decided this is not the fold of the log up to it."
                     yield Breach(7, shard, state.sequence, None, what)
-
-    def _hold(self, state: ShardState, digest: str) -> None:
-        self._held.setdefault(digest, []).append(state)

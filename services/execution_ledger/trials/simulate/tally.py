@@ -27,17 +27,16 @@ from .callers import Client
 from .cluster import Cluster
 from .decoded import decoded
 from .plan import KINDS, MOMENTS
-from .states import States
 
 Tally = Counter[str]
 
 
-def tally(cluster: Cluster, client: Client, states: States, history: Mapping[int, Sequence[Stored]]) -> Tally:
+def tally(cluster: Cluster, client: Client, history: Mapping[int, Sequence[Stored]]) -> Tally:
     counted = Tally({f"fault: {kind}": times for kind, times in cluster.troubles.struck.items() if times})
     counted.update(f"answer: {heard.ask.does} {heard.outcome}" for heard in client.history)
     counted.update(f"ended by itself: {type(crash.error).__name__}" for crash in cluster.crashes)
     counted.update({"snapshot: written": len(cluster.objects.shown), "snapshot: read": cluster.objects.read})
-    counted["snapshot: would be believed"] = states.believed
+    counted["snapshot: would be believed"] = cluster.objects.believed
     for events in history.values():
         counted.update(_of_events([decoded(raw) for raw, _ in events]))
     return +counted
