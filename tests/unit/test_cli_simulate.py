@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,3 +64,16 @@ def test_a_file_that_is_no_case_is_refused(tmp_path: Path) -> None:
     shown = simulate("--case", str(tmp_path / "nothing.json"))
     assert shown.exit_code == 2
     assert "is no case" in shown.output
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_command_that_is_interrupted_leaves_nothing_behind_and_says_nothing_of_it(number: signal.Signals) -> None:
+    command = [str(Path(sys.executable).with_name("exledger")), "simulate", "--seeds", "500"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr
+        first = running.stderr.readline()
+        running.send_signal(number)
+        _, said = running.communicate(timeout=60)
+    assert first.startswith("Seeds ")
+    assert "semaphore" not in said
+    assert "Traceback" not in said

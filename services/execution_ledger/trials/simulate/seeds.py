@@ -12,7 +12,7 @@ import os
 import signal
 import traceback
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import NamedTuple
@@ -95,19 +95,18 @@ def _deaf_to_ctrl_c() -> Iterator[None]:
 
 
 def _work(pipe: Connection) -> None:
-    """Until whoever feeds it is gone."""
     gc.freeze()
-    while True:
-        try:
-            plan = pipe.recv()
-        except EOFError:
-            return
-        try:
-            outcome: Result | Exception = run(plan)
-        except Exception as error:  # noqa: BLE001 - it is raised where the result is waited for
-            error.add_note(traceback.format_exc())
-            outcome = error
-        pipe.send(outcome)
+    with suppress(EOFError, BrokenPipeError):  # whoever feeds it is gone
+        while True:
+            pipe.send(_play(pipe.recv()))
+
+
+def _play(plan: Plan) -> Result | Exception:
+    try:
+        return run(plan)
+    except Exception as error:  # noqa: BLE001 - it is raised where the result is waited for
+        error.add_note(traceback.format_exc())
+        return error
 
 
 def _outcome(pipe: Connection, plan: Plan) -> Result:
