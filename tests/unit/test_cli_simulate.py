@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,6 +36,12 @@ def test_a_whole_run_says_what_it_did_and_how_to_do_it_again() -> None:
     assert "All promises hold in 1 run: " in shown.output
 
 
+def test_a_tally_shows_what_occurred_and_what_did_not() -> None:
+    shown = simulate("--seed", "1", "--steps", "0", "--tally").output
+    assert re.search(r"^event: shard.created.v1 +3 +1 *$", shown, re.MULTILINE)
+    assert re.search(r"^fault: kill +0 +0 *$", shown, re.MULTILINE)
+
+
 def test_a_fresh_seed_is_printed() -> None:
     shown = simulate("--seeds", "1", "--steps", "0")
     assert shown.exit_code == 0
@@ -54,3 +64,16 @@ def test_a_file_that_is_no_case_is_refused(tmp_path: Path) -> None:
     shown = simulate("--case", str(tmp_path / "nothing.json"))
     assert shown.exit_code == 2
     assert "is no case" in shown.output
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_command_that_is_interrupted_leaves_nothing_behind_and_says_nothing_of_it(number: signal.Signals) -> None:
+    command = [str(Path(sys.executable).with_name("exledger")), "simulate", "--seeds", "500"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr
+        first = running.stderr.readline()
+        running.send_signal(number)
+        _, said = running.communicate(timeout=60)
+    assert first.startswith("Seeds ")
+    assert "semaphore" not in said
+    assert "Traceback" not in said

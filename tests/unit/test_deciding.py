@@ -20,6 +20,7 @@ from execution_ledger.messages.base import Message
 from execution_ledger.messages.commands import (
     ClaimDispatch,
     Dispatch,
+    ExpireAttempt,
     OpenBatch,
     RegisterPipeline,
     RequestAbort,
@@ -296,6 +297,20 @@ def test_a_report_on_which_deciding_raises_fails_its_execution(monkeypatch: pyte
     monkeypatch.setattr(deciding, "decide_report", lambda *_: 1 / 0)
     said = ReportStarted(execution_id=one, attempt=1, ordinal=1, runner=RUNNER, time=NOW_MS)
     assert types(ledger.do(said)) == ["command.failed", "execution.failed"]
+
+
+def test_what_a_dispatcher_would_ask_for_again_and_again_fails_its_execution_where_deciding_raises(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ledger, one = Ledger(), new_id(1)
+    ledger.do(submit(one), dispatch(one))
+    monkeypatch.setattr(deciding, "decide", lambda *_: 1 / 0)
+    expire = ExpireAttempt(
+        command_id="expire", actor="dispatcher", claim=CLAIM, execution_id=one, attempt=1, cause="lost"
+    )
+    trace, failed = ledger.do(expire)
+    assert types([trace, failed]) == ["command.failed", "execution.failed"]
+    assert (trace.commandid, failed.commandid, failed.data.attempt) == ("expire", None, 1)
 
 
 def test_an_execution_that_cannot_even_fail_is_quarantined(monkeypatch: pytest.MonkeyPatch) -> None:

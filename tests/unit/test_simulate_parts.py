@@ -5,17 +5,25 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 
-from execution_ledger.errors import Fenced, LedgerError, OutcomeUnknown
-from execution_ledger.log.protocol import Lane, Outgoing, Topic
+from execution_ledger.dispatcher.keeping import Keeping
+from execution_ledger.dispatcher.service import DispatcherService
+from execution_ledger.errors import Fenced, LedgerError, OutcomeUnknown, UnknownVersion
+from execution_ledger.log.protocol import Lane, Outgoing, Record, Topic
+from execution_ledger.messages.events import Event
+from execution_ledger.settings import LedgerSettings
+from execution_ledger.trials.simulate import run as simulated
+from execution_ledger.trials.simulate.believed import check_snapshots
 from execution_ledger.trials.simulate.faults import Troubles
 from execution_ledger.trials.simulate.log import SimulatedLog
 from execution_ledger.trials.simulate.loop import Life, VirtualClock, VirtualLoop
-from execution_ledger.trials.simulate.plan import Fault, Plan, draw
+from execution_ledger.trials.simulate.objects import SimulatedObjects
+from execution_ledger.trials.simulate.plan import Ask, Fault, Plan, draw
 from execution_ledger.trials.simulate.run import Result
 from execution_ledger.trials.simulate.shrink import shrink
 from execution_ledger.verify.findings import Breach
@@ -132,6 +140,80 @@ def test_a_write_may_land_twice_and_late() -> None:
         assert Counter(await values(log, COMMANDS)) == {b"1": 2, b"2": 1}
 
     play(scenario)
+
+
+def test_one_lane_alone_can_be_hidden_from_one_reader() -> None:
+    async def scenario(log: SimulatedLog) -> None:
+        log.troubles.begin(Fault(at_s=0, kind="miss", target="gateway-a commands/1"))
+        life, reports = Life("gateway-a"), Lane(Topic.REPORTS, 1)
+        for lane in (COMMANDS, reports):
+            await log.send(lane, THREE[:1])
+
+        async def read() -> set[Lane]:
+            async with log.reader({COMMANDS: 0, reports: 0}) as reader:
+                return {lane for lane, chunk in (await reader.read(1)).items() if chunk.records}
+
+        assert await asyncio.create_task(read(), context=life.context) == {reports}
+        assert await read() == {COMMANDS, reports}
+
+    play(scenario)
+
+
+# --- snapshots and releases ---------------------------------------------------------------------------------------
+
+SUBMITS = [Ask(at_s=5 + at, number=at, does="submit", manner="fail", retries=2, seconds=2) for at in range(9)]
+
+
+def test_a_snapshot_that_is_not_the_fold_up_to_its_marks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = Plan(seed=1, snapshots=True, faults=[], asks=SUBMITS)
+    assert simulated.run(plan).breaches == []
+
+    def follow(keeping: Keeping, event: Event, record: Record) -> None:
+        keeping._newest.setdefault(event.shard, (event, record))  # so its marks stay where they were
+        keeping._events += 1
+
+    monkeypatch.setattr(Keeping, "follow", follow)
+    assert simulated.run(plan).promises == {7}
+
+
+def test_what_nobody_would_believe_is_passed_over() -> None:
+    async def scenario(log: SimulatedLog) -> None:
+        chance = random.Random(1)
+        objects = SimulatedObjects(Troubles(chance), chance, moment)
+        assert not objects.damage()
+        await objects.put("snapshots/log/ledger-1/3-f", pieces())
+        assert objects.damage()
+        assert [len(whole) for _, whole in objects.shown] == [9, 9]
+        assert await check_snapshots(log, objects, LedgerSettings()) == []
+        assert objects.believed == 0
+
+    async def moment(moment: str, where: str) -> None:
+        """No fault waits."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"[1, 2, 3]"
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("name", ["ledger-a", "dispatcher-a", "projector-a", "gateway-a"])
+def test_who_is_behind_stops_until_it_is_upgraded_and_all_ends(name: str) -> None:
+    faults = [Fault(at_s=8, kind="behind", target=name, for_s=6)]
+    faults += [Fault(at_s=1, kind="kill", target=name.replace("-a", "-b"), for_s=15)]
+    result = simulated.run(Plan(seed=1, snapshots=True, faults=faults, asks=SUBMITS))
+    assert result.tally["fault: behind"] > 0
+    assert result.breaches == []
+
+
+def test_a_dispatcher_that_skips_what_it_does_not_know_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def skipping(service: DispatcherService, record: Record) -> None:
+        with suppress(UnknownVersion):
+            real(service, record)
+
+    real = DispatcherService._event
+    monkeypatch.setattr(DispatcherService, "_event", skipping)
+    faults = [Fault(at_s=8, kind="behind", target=f"dispatcher-{which}", for_s=10) for which in "ab"]
+    assert simulated.run(Plan(seed=1, snapshots=True, faults=faults, asks=SUBMITS)).promises
 
 
 # --- plans ------------------------------------------------------------------------------------------------------

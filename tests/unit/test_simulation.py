@@ -14,6 +14,7 @@ from execution_ledger.trials.simulate.plan import draw
 from execution_ledger.trials.simulate.run import Result, run
 from execution_ledger.trials.simulate.seeds import read_cases, run_seeds
 from execution_ledger.trials.simulate.story import sentence_of
+from execution_ledger.trials.simulate.tally import EXPECTED
 
 CASES = read_cases(Path(__file__).parent.parent / "simulated_cases")
 FRESH = 200
@@ -33,6 +34,8 @@ def test_fresh_seeds_break_no_promise() -> None:
     assert not failed, "\n".join(told(result) for result in failed)
     assert sum(result.virtual_s for result in results) > TIMES_REAL_MIN * sum(result.core_s for result in results)
     assert sum(result.executions for result in results) > 5 * FRESH
+    felt = {what for result in results for what in result.tally}
+    assert not set(EXPECTED) - felt, "these never occurred, so nothing was said of them"
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import BadRequest
-from .output import console, duration, show_note
+from .output import console, duration, show_note, show_table
 
 if TYPE_CHECKING:
     from ..trials.simulate.run import Result
@@ -24,6 +25,7 @@ EPILOG = """\b
 Examples:
   exledger simulate
   exledger simulate --seeds 10000
+  exledger simulate --seeds 200 --tally
   exledger simulate --seed 42 --steps 80"""
 
 Seed = Annotated[int | None, typer.Option(metavar="N", help="The first seed; without it a fresh one. Printed always.")]
@@ -31,10 +33,16 @@ Seeds = Annotated[int | None, typer.Option(metavar="M", min=1, help="How many se
 Steps = Annotated[int, typer.Option(metavar="K", min=0, help="Faults and requests in each run.")]
 CaseFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Play a kept case instead.")]
 Keep = Annotated[Path | None, typer.Option(metavar="DIR", help="Keep each failure, made small, as a case here.")]
+Tallied = Annotated[bool, typer.Option("--tally", help="Show how often each fault, event and transition occurred.")]
 
 
 def simulate(
-    seed: Seed = None, seeds: Seeds = None, steps: Steps = 40, case: CaseFile = None, keep: Keep = None
+    seed: Seed = None,
+    seeds: Seeds = None,
+    steps: Steps = 40,
+    case: CaseFile = None,
+    keep: Keep = None,
+    tally: Tallied = False,
 ) -> None:
     """Run the real services on a virtual clock, with processes, log, views and clocks failing at random.
 
@@ -48,7 +56,10 @@ def simulate(
         count = seeds or (200 if seed is None else 1)
         show_note(f"Seeds {first} to {first + count - 1}, {steps} steps each. Again: {_again(first, steps, count)}")
         results = _run(range(first, first + count), steps)
-    failed = _watch(results, count)
+    totals = Totals()
+    failed = _watch(results, count, totals)
+    if tally:
+        _show_tally(totals)
     for result in failed[:SHRUNK_MAX]:
         _tell(result, keep, steps)
     if failed:
@@ -77,12 +88,12 @@ def _play(path: Path) -> Result:
         raise BadRequest(f"{path} is no case: {error}") from None
 
 
-def _watch(results: Iterable[Result], count: int) -> list[Result]:
+def _watch(results: Iterable[Result], count: int, totals: Totals) -> list[Result]:
     """Goes through all, with a bar on a terminal; gives back those that broke a promise."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     failed: list[Result] = []
-    totals, began_s = Totals(), time.monotonic()
+    began_s = time.monotonic()
     screen = console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
@@ -103,12 +114,16 @@ class Totals:
     executions: int = 0
     virtual_s: float = 0.0
     core_s: float = 0.0
+    times: Counter[str] = field(default_factory=Counter)  # how often each thing occurred, over all runs
+    runs: Counter[str] = field(default_factory=Counter)  # in how many of them
 
     def add(self, result: Result) -> None:
         self.events += result.events
         self.executions += result.executions
         self.virtual_s += result.virtual_s
         self.core_s += result.core_s
+        self.times.update(result.tally)
+        self.runs.update(result.tally.keys())
 
     def words(self, took_s: float) -> str:
         rate = self.virtual_s / max(self.core_s, 1e-9)
@@ -116,6 +131,14 @@ class Totals:
             f"{self.executions:,} executions, {self.events:,} events; {duration(self.virtual_s)} of virtual time in "
             f"{duration(took_s)}, {rate:,.0f} times real time on one core."
         )
+
+
+def _show_tally(totals: Totals) -> None:
+    """What should occur in many runs, and did not in these, is there with a zero."""
+    from ..trials.simulate.tally import EXPECTED
+
+    names = sorted(totals.times.keys() | set(EXPECTED))
+    show_table(("WHAT", "TIMES", "RUNS"), ((name, f"{totals.times[name]:,}", totals.runs[name]) for name in names))
 
 
 def _tell(result: Result, keep: Path | None, steps: int) -> None:

@@ -22,6 +22,7 @@ from execution_ledger.messages.commands import (
     COMMANDS,
     AnyCommand,
     ClaimDispatch,
+    DispatcherCommand,
     ExecutionCommand,
     OpenBatch,
     RegisterPipeline,
@@ -37,6 +38,7 @@ from .recording import Cause, Cursor, Decided, append
 from .shard import ID_AGE_MAX_MS, ID_AHEAD_MAX_MS, ShardState
 
 UNREADABLE, INTERNAL = "unreadable", "internal"
+_Endless = AnyReport | DispatcherCommand  # they come again until their execution has ended
 DEFECTS = frozenset({UNREADABLE, INTERNAL})  # beside the refusals' codes: what was not refused for a good reason
 
 
@@ -189,7 +191,9 @@ def _unreadable(decided: Decided, record: Record, error: str) -> Decided:
 
 
 def _failed(decided: Decided, record: Record, message: AnyCommand | AnyReport, error: Exception) -> Decided:
-    """A command leaves `command.failed`; a report also ends its execution, or at least sets it apart."""
+    """Both leave `command.failed`. A report, and what a dispatcher would ask for again and again, also ends its
+    execution, or at least sets it apart; what others asked for does not.
+    """
     fact = events.CommandFailed(
         lane=_lane(record),
         offset=record.offset,
@@ -197,23 +201,23 @@ def _failed(decided: Decided, record: Record, message: AnyCommand | AnyReport, e
         error=f"{type(error).__name__}: {error}"[:2_000],
     )
     decided.refused.append(INTERNAL)
-    if not isinstance(message, AnyReport):
-        cause = Cause(record.time_ms, command=message)
-        return append(decided, _own_subject(decided.state), [fact], cause)
-    decided = append(decided, _own_subject(decided.state), [fact], Cause(record.time_ms))
-    return _end_after_failure(decided, record, message, fact.error)
+    cause = Cause(record.time_ms, command=None if isinstance(message, AnyReport) else message)
+    decided = append(decided, _own_subject(decided.state), [fact], cause)
+    return _end_after_failure(decided, record, message, fact.error) if isinstance(message, _Endless) else decided
 
 
-def _end_after_failure(decided: Decided, record: Record, report: AnyReport, error: str) -> Decided:
-    if report.execution_id not in decided.state.live:
+def _end_after_failure(decided: Decided, record: Record, message: _Endless, error: str) -> Decided:
+    tracked = decided.state.live.get(message.execution_id)
+    if tracked is None:
         return decided
-    cause = Cause(record.time_ms, report=report)
-    failed = events.Failed(attempt=report.attempt, failure=Failure(kind="internal", message=error))
+    bare = Cause(record.time_ms)  # what came with the record may be what raised
+    cause = Cause(record.time_ms, report=message) if isinstance(message, AnyReport) else bare
+    failure = Failure(kind="internal", message=error)
     try:
-        return append(decided, report.execution_id, [failed], cause)
+        failed = events.Failed(attempt=tracked.execution.attempt or None, failure=failure)
+        return append(decided, message.execution_id, [failed], cause)
     except Exception:  # noqa: BLE001 - not even failing it works, so it is set apart
-        bare = Cause(record.time_ms)  # what came with the report may be what raised
-        return append(decided, report.execution_id, [events.Quarantined(error=error)], bare)
+        return append(decided, message.execution_id, [events.Quarantined(error=error)], bare)
 
 
 def _lane(record: Record) -> Literal["commands", "reports"]:

@@ -68,15 +68,21 @@ async def read_log(log: Log) -> dict[int, list[Stored]]:
 
 
 async def check_whole(
-    log: Log, settings: LedgerSettings, answers: Sequence[Answer] = (), *, at_rest: bool = False
+    log: Log,
+    settings: LedgerSettings,
+    answers: Sequence[Answer] = (),
+    *,
+    at_rest: bool = False,
+    one_clock: bool = True,
 ) -> Findings:
     """Events and commands of any log, and what clients were answered, in this process.
 
     `at_rest`: nothing is wrong any more and there was time enough, so that everything must have ended. Promise 9.
+    `one_clock`: as in `join`.
     """
     wanted = {one for answer in answers for one in answer.ids}
     shards = check_shards(await read_log(log), settings, wanted)
-    findings = join(shards)
+    findings = join(shards, one_clock=one_clock)
     undecided = set[str]()
     for found in shards:
         end = await log.end(Lane(Topic.COMMANDS, found.shard))

@@ -17,6 +17,9 @@ from execution_ledger.gateway.commands import CommandSender
 from execution_ledger.gateway.problems import problem_of
 from execution_ledger.gateway.requests import AbortRequest, ExecutionRequest
 from execution_ledger.gateway.sending import Answer
+from execution_ledger.log.protocol import Lane, Outgoing, Topic
+from execution_ledger.messages.commands import ForceAbort
+from execution_ledger.messages.ids import make_id, shard_of
 from execution_ledger.messages.parts import PolicyChoice
 from execution_ledger.messages.position import position_text
 from execution_ledger.verify.answers import RECEIVED
@@ -83,6 +86,26 @@ class Client:
                 await self._persist(
                     ask, lambda sender: sender.abort(subject, AbortRequest(reason="enough"), "bob", key)
                 )
+            case "force":
+                await self._force(ask)
+            case "junk":
+                await self._send(Topic.COMMANDS if ask.keyed else Topic.REPORTS, 1, b"junk")
+
+    async def _force(self, ask: Ask) -> None:
+        """An operator's command, which no gateway takes; perhaps for an execution that there never was."""
+        execution_id = self.subjects.get(ask.of or 0) or make_id(self.cluster.clock.now_ms(), 1, ask.number)
+        command = ForceAbort(command_id=f"force-{ask.number}", actor="operator", execution_id=execution_id)
+        raw = command.model_dump_json(exclude_none=True).encode()
+        if await self._send(Topic.COMMANDS, shard_of(execution_id), raw):
+            self._hear(ask, Told(status_code=RECEIVED, command_id=command.command_id))
+
+    async def _send(self, topic: Topic, shard: int, raw: bytes) -> bool:
+        """Whether it has surely landed."""
+        try:
+            await self.cluster.log.send(Lane(topic, shard), [Outgoing(b"by hand", raw)])
+        except Transient:
+            return False
+        return True
 
     async def _persist(self, ask: Ask, call: Call) -> None:
         """With a key until there is a clear answer, within bounds; without one there is one try."""
@@ -100,10 +123,13 @@ class Client:
             told = Told(status_code=problem.status, command_id=problem.more.get("command_id"), body=body)
         else:
             told = _told(ask, answer, body)
-        self.history.append(Heard(asyncio.get_running_loop().time(), ask, told))
+        self._hear(ask, told)
         if told.execution_id and told.status_code != RECEIVED:
             self.subjects.setdefault(ask.number, told.execution_id)
         return told.status_code not in (RECEIVED, UNKNOWN)
+
+    def _hear(self, ask: Ask, told: Told) -> None:
+        self.history.append(Heard(asyncio.get_running_loop().time(), ask, told))
 
 
 def _call(ask: Ask, asked: Ask) -> Call:
@@ -121,9 +147,8 @@ def _key(ask: Ask) -> str | None:
 
 def _request(ask: Ask, seconds: float) -> ExecutionRequest:
     once = ask.delivery == "at_most_once"
-    policy = PolicyChoice(
-        losses_max=20, abort_grace_ms=4_000, delivery=ask.delivery, retries=0 if once else ask.retries
-    )
+    usual = PolicyChoice(losses_max=20, abort_grace_ms=4_000, delivery=ask.delivery, retries=0 if once else ask.retries)
+    policy = ask.policy.over(usual) if ask.policy else usual
     return ExecutionRequest(
         pipeline=ask.pipeline, inputs={"manner": ask.manner, "seconds": seconds}, policy=policy, priority=ask.count
     )

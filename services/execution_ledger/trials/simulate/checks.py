@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
-from execution_ledger.errors import LedgerError, LogTruncated
+from execution_ledger.errors import LedgerError, LogTruncated, UnknownVersion
 from execution_ledger.messages.events import (
     Aborted,
     AbortRequested,
@@ -16,7 +16,6 @@ from execution_ledger.messages.events import (
     Failed,
     Queued,
     Requeued,
-    decode_event,
 )
 from execution_ledger.messages.ids import shard_of
 from execution_ledger.settings import Settings
@@ -25,8 +24,10 @@ from execution_ledger.verify.history import Stored
 from execution_ledger.verify.reading import check_whole, read_log
 from execution_ledger.verify.stored import check_store
 
+from .believed import check_snapshots
 from .callers import Client
 from .cluster import Cluster
+from .decoded import decoded
 from .pipelines import Witness
 from .plants import PlantedError
 from .states import States
@@ -37,9 +38,11 @@ WINDOW_S = 22.0  # two leases and the latest landing: what was decided before it
 async def check(cluster: Cluster, client: Client, witness: Witness, states: States, settings: Settings) -> list[Breach]:
     history = await read_log(cluster.log)
     answers = [heard.told for heard in client.history]
-    found = (await check_whole(cluster.log, settings.ledger, answers, at_rest=True)).breaches.kept
+    whole = await check_whole(cluster.log, settings.ledger, answers, at_rest=True, one_clock=not cluster.clock_jumped)
+    found = whole.breaches.kept
     try:
         found += [breach async for breach in check_store(cluster.store, history)]
+        found += await check_snapshots(cluster.log, cluster.objects, settings.ledger)
         found += states.check(history, settings.ledger)
     except (LedgerError, ValueError) as error:  # a history that cannot be folded
         found.append(Breach(7, 0, None, None, str(error)))
@@ -95,7 +98,7 @@ def _at_most_once(history: Mapping[int, Sequence[Stored]]) -> Iterator[str]:
         for raw, _ in events:
             if b"at_most_once" not in raw:
                 continue
-            event = decode_event(raw)
+            event = decoded(raw)
             if isinstance(event.data, Queued) and event.data.policy.delivery == "at_most_once":
                 yield event.subject
 
@@ -164,12 +167,15 @@ def timed(cluster: Cluster, history: Mapping[int, Sequence[Stored]]) -> Iterator
         at_s = 0.0
         for raw, offset in events:
             at_s = cluster.log.committed.get((shard, offset), at_s)
-            yield at_s, decode_event(raw)
+            yield at_s, decoded(raw)
 
 
 def _check_crashes(cluster: Cluster) -> Iterator[Breach]:
-    """A service may end by itself only where what it still had to read was deleted."""
+    """A service may end by itself only where what it has to read was deleted, or is newer than its code.
+
+    A ledger does neither: it lets the shard go, and another one that can read it takes it.
+    """
     for crash in cluster.crashes:
-        if not isinstance(crash.error, LogTruncated):
+        if not isinstance(crash.error, LogTruncated | UnknownVersion) or crash.name.startswith("ledger"):
             what = f"{crash.name} ended at {crash.at_s:.3f} s: {type(crash.error).__name__}: {crash.error}"
             yield Breach(9, 0, None, None, what)

@@ -15,10 +15,12 @@ from typing import Any, Self, TypeVar
 from prometheus_client import CollectorRegistry
 
 from execution_ledger.clock import World
+from execution_ledger.dispatcher import keeping as dispatchers
 from execution_ledger.dispatcher.service import DispatcherService
 from execution_ledger.errors import Unavailable
 from execution_ledger.gateway.commands import CommandSender
 from execution_ledger.gateway.tail import Tail
+from execution_ledger.ledger import keeping as ledgers
 from execution_ledger.ledger.service import LedgerService
 from execution_ledger.lifecycle import Service, run_until
 from execution_ledger.messages.definition import Definition
@@ -31,7 +33,8 @@ from execution_ledger.settings import Settings
 
 from .faults import Troubles
 from .log import SimulatedLog
-from .loop import Life, VirtualClock, VirtualLoop
+from .loop import LIFE, Life, VirtualClock, VirtualLoop
+from .objects import SimulatedObjects
 from .plan import PROCESSES
 from .store import SimulatedStore
 
@@ -79,17 +82,33 @@ class Crash:
 
 
 class Cluster:
-    """Processes by name (`ledger-a`, `runner-b`); the part before the dash says what kind each is."""
+    """Processes by name (`ledger-a`, `runner-b`); the part before the dash says what kind each is.
 
-    def __init__(self, loop: VirtualLoop, seed: int, pipelines: Mapping[str, Pipeline], settings: Settings) -> None:
+    `releases`: other pipelines than the usual ones, by the runner that has them. `snapshots`: whether any are kept.
+    """
+
+    def __init__(
+        self,
+        loop: VirtualLoop,
+        seed: int,
+        pipelines: Mapping[str, Pipeline],
+        settings: Settings,
+        *,
+        snapshots: bool = False,
+    ) -> None:
         self.chance = random.Random(f"cluster {seed}")  # noqa: S311 - each process's chance follows from the seed
         self.troubles = Troubles(self.chance)
         self.clock = VirtualClock(loop)  # the brokers'
+        self.clock_jumped = False
         self.log = SimulatedLog(settings.kafka.shards, INBOX_PARTITIONS, self.clock, self.troubles, self.chance)
         self.store = SimulatedStore(self.troubles, self.chance, self.log.moment)
+        chance = random.Random(f"objects {seed}")  # noqa: S311 - as above
+        self.objects = SimulatedObjects(self.troubles, chance, self.log.moment)
         self.processes: dict[str, Process] = {}
         self.crashes: list[Crash] = []
+        self.releases: dict[str, Mapping[str, Pipeline]] = {}
         self._loop, self._pipelines, self._settings = loop, pipelines, settings
+        self._kept_in = self.objects if snapshots else None
         self._ahead_ms: dict[str, int] = {}
         self._lives: list[Life] = []
         self._builders: dict[str, Callable[[World, CollectorRegistry], Service]] = {
@@ -123,6 +142,20 @@ class Cluster:
     def kill(self, name: str) -> None:
         self.processes.pop(name).life.still = True
 
+    def restart(self, name: str) -> None:
+        if name in self.processes:
+            self.kill(name)
+        self.start(name)
+
+    async def drain(self, name: str, within_s: float) -> None:
+        """Stops it as a supervisor does: it may see to its end what it has begun, within bounds."""
+        if (process := self.processes.get(name)) is None:
+            return
+        process.service.stop()
+        await asyncio.wait([process.task], timeout=within_s)
+        if self.processes.get(name) is process:
+            self.kill(name)
+
     def pause(self, name: str) -> None:
         self.processes[name].life.still = True
 
@@ -134,6 +167,7 @@ class Cluster:
     def set_clock(self, name: str, ahead_ms: int) -> None:
         self._ahead_ms[name] = ahead_ms
         if name == "log":
+            self.clock_jumped = self.clock_jumped or ahead_ms != self.clock.ahead_ms
             self.clock.ahead_ms = ahead_ms
         elif process := self.processes.get(name):
             process.clock.ahead_ms = ahead_ms
@@ -204,19 +238,26 @@ class Cluster:
         await self.call(name, lambda sender: sender.register(definition, actor="runner"), REGISTER_S)
 
     def _ledger(self, world: World, registry: CollectorRegistry) -> Service:
-        return LedgerService(self.log, world, self._settings.ledger, self._settings.kafka.shards, registry)
+        settings, shards = self._settings, self._settings.kafka.shards
+        kept_in = self._kept_in
+        keeper = ledgers.keeper(kept_in, world, settings.snapshots, settings.ledger, shards) if kept_in else None
+        return LedgerService(self.log, world, settings.ledger, shards, registry, keeper)
 
     def _dispatcher(self, world: World, registry: CollectorRegistry) -> Service:
+        settings, shards = self._settings, self._settings.kafka.shards
+        keeper = dispatchers.keeper(self._kept_in, world, settings.snapshots, shards) if self._kept_in else None
         return DispatcherService(
-            self.log, world, self._settings.dispatcher, self._settings.kafka.shards, INBOX_PARTITIONS, registry=registry
+            self.log, world, settings.dispatcher, shards, INBOX_PARTITIONS, registry=registry, keeper=keeper
         )
 
     def _runner(self, world: World, registry: CollectorRegistry) -> Service:
+        life = LIFE.get()
+        assert life is not None
         return RunnerService(
             self.log,
             world,
             self._settings.runner,
-            self._pipelines,
+            self.releases.get(life.name, self._pipelines),
             self._register,
             INBOX_PARTITIONS,
             call_plain=_inline,

@@ -16,20 +16,20 @@ from dataclasses import dataclass, field
 
 from pydantic_core import from_json
 
-from execution_ledger.errors import Fenced, LedgerError, OutcomeUnknown, Stalled, Unavailable
+from execution_ledger.errors import Fenced, LedgerError, OutcomeUnknown, Unavailable
 from execution_ledger.log.bounds import refuse_oversized
 from execution_ledger.log.memory import MARKER_S, MemoryLog, MemoryReader, MemoryWriter, Partition
-from execution_ledger.log.protocol import Chunk, Lane, Outgoing, Record, Topic
+from execution_ledger.log.protocol import Lane, Outgoing, Record, Topic
 
 from .faults import Troubles
 from .loop import LIFE, Life, VirtualClock
+from .objects import PLACE
+from .reading import Sight, SimulatedReader
 
 TRIP_S = (0.0003, 0.004)
 ANSWER_S = 5.0  # how long a client waits for an answer, as over Kafka
 TAKE_OVER_S = 10.0
 TRANSACTION_S = 20.0  # an open transaction that is older is aborted by the broker
-STALL_S = 15.0
-STALLED_SHARE = 0.2  # of the empty reads that hide something are noticed
 LATE_S = (0.05, 6.0)
 PREPARED_S = (1.0, 6.0)  # until the markers of a commit whose answer was lost
 YOUNG_MS = 25_000  # what retention spares, far more than a lease
@@ -60,29 +60,6 @@ class Armed:
     over: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class SimulatedReader(MemoryReader):
-    _log: SimulatedLog
-
-    async def read(self, wait_s: float) -> Mapping[Lane, Chunk]:
-        began_s = asyncio.get_running_loop().time()
-        while True:
-            left_s = began_s + wait_s - asyncio.get_running_loop().time()
-            chunks = await super().read(min(max(0, left_s), STALL_S))
-            if chunks or left_s <= STALL_S:
-                break
-        if not chunks and self._log.hidden(self._positions) and self._log.runs_out_of_patience():
-            raise Stalled("A reader stands still although there is something to read. It is made anew.")
-        return chunks
-
-    def _take(self) -> dict[Lane, Chunk]:
-        if self._log.blind():
-            return {}
-        return super()._take()
-
-    def _read(self, lane: Lane, position: int) -> Chunk:
-        return Chunk((), position) if self._log.leaderless(lane) else super()._read(lane, position)
-
-
 class SimulatedLog(MemoryLog):
     reader_type = SimulatedReader
 
@@ -90,7 +67,7 @@ class SimulatedLog(MemoryLog):
         self, shards: int, inbox_partitions: int, clock: VirtualClock, troubles: Troubles, chance: random.Random
     ) -> None:
         super().__init__(shards, inbox_partitions, now_ms=clock.now_ms)
-        self.troubles = troubles
+        self.troubles, self.sight = troubles, Sight(troubles, chance)
         self.heard: dict[Life, list[float]] = {}  # when each process's heartbeats landed (s)
         self.committed: dict[tuple[int, int], float] = {}  # when each batch of events did, by shard and first offset
         self._clock, self._chance = clock, chance
@@ -318,29 +295,7 @@ class SimulatedLog(MemoryLog):
             await armed.over.wait()
 
     def _unreachable(self, lane: Lane) -> bool:
-        life = LIFE.get()
-        cut = life is not None and self.troubles.on("cut", life.name) is not None
-        return cut or self.troubles.on("away", "log") is not None or self.leaderless(lane)
-
-    def leaderless(self, lane: Lane) -> bool:
-        return self.troubles.on("leader", f"{lane.topic}/{lane.partition}") is not None
-
-    def blind(self) -> bool:
-        """Whether whoever reads now gets nothing, whatever there is."""
-        name = life.name if (life := LIFE.get()) else ""
-        return any(self.troubles.on(*what) for what in (("away", "log"), ("cut", name), ("stall", name)))
-
-    def hidden(self, positions: Mapping[Lane, int]) -> bool:
-        """Whether a reader that gets nothing should have got something."""
-        blind = self.blind()
-        return any(
-            (blind or self.leaderless(lane)) and self.partition(lane).stable > position
-            for lane, position in positions.items()
-        )
-
-    def runs_out_of_patience(self) -> bool:
-        """A client notices only after a while that nothing comes; how long it has been is not counted here."""
-        return self._chance.random() < STALLED_SHARE
+        return self.sight.cut() or self.sight.away() or self.sight.leaderless(lane)
 
     def _hits(self, kind: str, lane: Lane) -> bool:
         return self.troubles.hits(kind, lane.topic)
@@ -355,8 +310,8 @@ class SimulatedLog(MemoryLog):
     # --- for the faults -----------------------------------------------------------------------------------------------
 
     def arm(self, name: str, moment: str) -> asyncio.Event:
-        kind = name.split("-")[0]
-        self._armed[name] = armed = Armed(moment, _WRITES_TO[kind])
+        where = PLACE if moment == "snapshot" else _WRITES_TO[name.split("-")[0]]
+        self._armed[name] = armed = Armed(moment, where)
         return armed.struck
 
     def disarm(self, name: str) -> None:
@@ -376,18 +331,28 @@ class SimulatedLog(MemoryLog):
             for news in partition.readers:
                 news.set()
 
-    def forget_ids(self) -> None:
+    def forget_ids(self) -> bool:
+        """Whether there were any."""
+        forgotten = False
         for shard, coordinator in enumerate(self._coordinators):
             if coordinator.open is None and self.partition(Lane(Topic.EVENTS, shard)).epoch:
-                coordinator.forgotten = True
+                coordinator.forgotten = forgotten = True
+        return forgotten
 
-    def forget_old(self, topic: str) -> None:
-        """As retention does; of commands and reports only what was decided, as it never should do otherwise."""
+    def forget_old(self, topic: str) -> bool:
+        """As retention does; of commands and reports only what was decided, as it never should do otherwise.
+
+        Whether there was anything so old.
+        """
+        forgotten = False
         for lane in [lane for lane in self._partitions if lane.topic == topic]:
             records = self.partition(lane).records
             old = (record.offset for record in records if record.time_ms > self._clock.now_ms() - YOUNG_MS)
             before = next(old, self.partition(lane).stable)
-            self.forget(lane, min(before, self._decided(lane)))
+            before = min(before, self._decided(lane))
+            forgotten = forgotten or before > self.partition(lane).begin
+            self.forget(lane, before)
+        return forgotten
 
     def _decided(self, lane: Lane) -> int:
         field = {Topic.COMMANDS: "cmdoffset", Topic.REPORTS: "repoffset"}.get(lane.topic)

@@ -8,17 +8,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, get_args
 
-from execution_ledger.sdk.context import Context
+from execution_ledger.sdk.context import Context, NoRetry
 from execution_ledger.sdk.pipeline import Pipeline, pipeline
 from execution_ledger.sdk.ports import Declared
 
 from .loop import LIFE, Life
 from .plan import Planted
 
-LIMIT = 2
+TIGHT, LIMIT = "tight", 2
+
+
+class BrokenPlace(Exception):
+    """Stands for a place to run in that could not be made: the executor says so, not the code."""
 
 
 @dataclass(eq=False)
@@ -39,12 +44,15 @@ class Witness:
     its work by itself, or is about to: what it still runs no longer counts.
     """
 
-    def __init__(self, heard: Mapping[Life, Sequence[float]], fence_s: float) -> None:
+    def __init__(
+        self, heard: Mapping[Life, Sequence[float]], fence_s: float, releases: Sequence[tuple[float, int]] = ()
+    ) -> None:
+        """`releases`: from when on there may be another limit, and which; an older one may still count then."""
         self.entries: list[Entry] = []
         self.crowded: list[tuple[Entry, int]] = []  # entered although as many were under way as may be
         self._heard, self.fence_s = heard, fence_s
         self._open: set[Entry] = set()
-        self._limits = {tight.name: LIMIT}
+        self._releases = releases
 
     @contextmanager
     def entered(self, ctx: Context, name: str, manner: str) -> Iterator[None]:
@@ -79,8 +87,11 @@ class Witness:
 
     def _count(self, entry: Entry) -> None:
         under_way = sum(one.pipeline == entry.pipeline and self._counts(one) for one in self._open)
-        if under_way > self._limits.get(entry.pipeline, under_way):
+        if entry.pipeline == TIGHT and under_way > self._limit():
             self.crowded.append((entry, under_way))
+
+    def _limit(self) -> int:
+        return max([LIMIT, *(limit for since_s, limit in self._releases if since_s <= _now_s())])
 
     def _counts(self, entry: Entry) -> bool:
         heard = [at_s for at_s in self._heard.get(entry.life, ()) if at_s > entry.at_s]
@@ -97,6 +108,8 @@ async def _behave(ctx: Context, manner: str, seconds: float) -> dict[str, Any]:
             await asyncio.Event().wait()
         case "deaf":
             await _deaf(seconds)
+        case "stubborn":
+            await _stubborn(ctx, seconds)
         case "warn":
             ctx.warn("half way there")
     await asyncio.sleep(seconds)
@@ -113,10 +126,23 @@ async def _deaf(seconds: float) -> None:
             continue
 
 
+async def _stubborn(ctx: Context, seconds: float) -> None:
+    """Has something to say when it is told to stop, and then fails."""
+    try:
+        await asyncio.sleep(seconds)
+    except asyncio.CancelledError:
+        ctx.warn("stopped in the middle")
+        raise ValueError("stopped in the middle") from None
+
+
 def _end(ctx: Context, manner: str, seconds: float) -> dict[str, Any]:
     match manner:
         case "fail":
             raise ValueError("as asked")
+        case "never":
+            raise NoRetry("as asked")
+        case "broken":
+            raise BrokenPlace("as asked")
         case "quit":
             ctx.abort("had enough")
         case "exit":
@@ -146,9 +172,13 @@ def plain(ctx: Context, manner: str, seconds: float) -> dict[str, Any]:
 
 
 free = _patient("free")
-tight = _patient("tight", LIMIT)
 planted = [_patient(f"planted-{name}") for name in get_args(Planted)]
-PIPELINES: Mapping[str, Pipeline] = {one.name: one for one in (free, tight, plain, *planted)}
+
+
+@lru_cache
+def pipelines(limit: int) -> Mapping[str, Pipeline]:
+    """A release's: the digests of all but `tight` are the same in each."""
+    return {one.name: one for one in (free, _patient(TIGHT, limit), plain, *planted)}
 
 
 def _now_s() -> float:

@@ -10,19 +10,39 @@ from typing import Annotated, Literal, NamedTuple, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from execution_ledger.messages.parts import Backoff, PolicyChoice
+
 PROCESSES = tuple(
     f"{kind}-{which}" for kind in ("ledger", "dispatcher", "runner", "projector", "gateway") for which in "ab"
 )
 SHARDS = 3
 SPAN_S = 45.0  # in which everything is asked and everything goes wrong; five leases of the simulated ledger
 
-Manner = Literal["done", "warn", "fail", "wrong", "quit", "exit", "deaf", "hang"]
-Planted = Literal["decide", "report", "evolve", "encode", "failing"]
+Manner = Literal["done", "warn", "fail", "wrong", "quit", "exit", "deaf", "hang", "never", "broken", "stubborn"]
+Planted = Literal["decide", "report", "evolve", "encode", "failing", "reports"]
 
 _LANES = ("commands", "reports", "heartbeats", "inbox", "events")
 _UNOWNED = _LANES[:4]
 _PARTITIONS = tuple(f"{topic}/{number}" for topic in ("commands", "reports", "events") for number in range(SHARDS))
-_MOMENTS = ("now", "request", "middle", "answer")
+MOMENTS = ("now", "request", "middle", "answer", "snapshot")
+_HAVE = {"middle": ("ledger",), "snapshot": ("ledger", "dispatcher")}  # which processes have these moments
+_READS = {
+    "ledger": ("commands", "reports", "heartbeats"),
+    "dispatcher": ("events", "heartbeats"),
+    "runner": ("inbox",),
+    "projector": ("events",),
+    "gateway": ("events",),
+}
+_ONE_LANE = tuple(
+    f"{process} {topic}/{number}"
+    for process in PROCESSES
+    for topic in _READS[process.split("-")[0]]
+    for number in range({"heartbeats": 1, "inbox": 2}.get(topic, SHARDS))
+)
+_READERS_OF_EVENTS = tuple(process for process in PROCESSES if not process.startswith("runner"))
+_RUNNERS = ("runner-a", "runner-b")
+_GATEWAYS = ("gateway-a", "gateway-b")
+_OFTEN = {"kill": 3, "pause": 2, "drain": 2}  # how much more often than others
 
 
 class Part(BaseModel):
@@ -37,7 +57,7 @@ class Fault(Part):
     target: str = ""
     for_s: float = 0.0
     amount: float = 0.0
-    moment: str = "now"  # of a kill or a pause: at once, or in the middle of the next write
+    moment: str = "now"  # of a kill or a pause: at once, or in the middle of the next write, or of the next snapshot
 
     @property
     def until_s(self) -> float:
@@ -49,7 +69,7 @@ class Ask(Part):
 
     at_s: float
     number: int
-    does: Literal["submit", "batch", "repeat", "abort"]
+    does: Literal["submit", "batch", "repeat", "abort", "force", "junk"]
     pipeline: str = "free"
     manner: Manner = "done"
     seconds: float = 0.0
@@ -57,13 +77,17 @@ class Ask(Part):
     count: int = 1  # executions of a batch
     delivery: Literal["at_least_once", "at_most_once"] = "at_least_once"
     retries: int = 0
+    policy: PolicyChoice | None = None  # what else it says; it goes before the two above
     of: int | None = None
     changed: bool = False  # a repeat with another body
     patience_s: float = 8.0
 
 
 class Plan(Part):
+    """`snapshots`: whether there is a store for them; without one every start reads the whole log."""
+
     seed: int
+    snapshots: bool = False
     faults: Annotated[list[Fault], Field(default_factory=list)]
     asks: Annotated[list[Ask], Field(default_factory=list)]
 
@@ -85,11 +109,16 @@ class Kind(NamedTuple):
 # --- what can go wrong, and in what words the story tells it --------------------------------------------------------
 
 KINDS: dict[str, Kind] = {
-    "kill": Kind(PROCESSES, (0.2, 8), words="is killed, and started anew after {for_s:.1f} s", moments=_MOMENTS),
-    "pause": Kind(PROCESSES, (0.5, 20), words="stands still for {for_s:.1f} s", moments=_MOMENTS),
+    "kill": Kind(PROCESSES, (0.2, 8), words="is killed, and started anew after {for_s:.1f} s", moments=MOMENTS),
+    "drain": Kind(PROCESSES, (0.2, 15), words="is stopped, and started anew after {for_s:.1f} s"),
+    "behind": Kind(_READERS_OF_EVENTS, (2, 15), words="runs code for {for_s:.1f} s that does not know a new event"),
+    "release": Kind(_RUNNERS, (5, 15), (1, 4), "runs a release for {for_s:.1f} s whose limit is {amount:.0f}"),
+    "pause": Kind(PROCESSES, (0.5, 20), words="stands still for {for_s:.1f} s", moments=MOMENTS),
     "cut": Kind(PROCESSES, (1, 20), words="is cut off from the log for {for_s:.1f} s"),
     "clock": Kind((*PROCESSES, "log"), (5, 40), (-20_000, 20_000), "has a clock that is wrong by {amount:+.0f} ms"),
+    "clock_far": Kind(_GATEWAYS, (2, 20), (-240_000, 240_000), "has a clock that is wrong by {amount:+.0f} ms"),
     "slow": Kind(PROCESSES, (2, 15), (0.05, 2), "waits {amount:.1f} s for each trip to the log for {for_s:.1f} s"),
+    "miss": Kind(_ONE_LANE, (3, 40), words="is not read for {for_s:.1f} s"),
     "stall": Kind(PROCESSES, (1, 20), words="reads nothing for {for_s:.1f} s"),
     "away": Kind(("log",), (1, 20), words="is away for {for_s:.1f} s"),
     "leader": Kind(_PARTITIONS, (0.5, 6), words="has no leader for {for_s:.1f} s"),
@@ -106,6 +135,13 @@ KINDS: dict[str, Kind] = {
     "store_slow": Kind(("store",), (2, 15), (0.05, 3), "takes {amount:.1f} s for each answer for {for_s:.1f} s"),
     "store_cut": Kind(("store",), (2, 15), (0.05, 0.6), "loses {amount:.0%} of the answers for {for_s:.1f} s"),
     "store_back": Kind(("store",), (0.5, 15), words="fails over after {for_s:.1f} s, to what it is now"),
+    "objects_away": Kind(("objects",), (2, 30), words="are away for {for_s:.1f} s"),
+    "objects_slow": Kind(("objects",), (5, 30), (0.5, 8), "take {amount:.1f} s for each answer for {for_s:.1f} s"),
+    "objects_cut": Kind(("objects",), (5, 30), (0.2, 0.8), "lose {amount:.0%} of the writes for {for_s:.1f} s"),
+    "objects_torn": Kind(("objects",), (5, 30), (0.3, 0.9), "break off {amount:.0%} of the reads for {for_s:.1f} s"),
+    "objects_damaged": Kind(("objects",), words="have one with a wrong digit"),
+    "objects_back": Kind(("objects",), (2, 25), words="come back after {for_s:.1f} s as they are now"),
+    "objects_forgotten": Kind(("objects",), words="are all lost"),
 }
 
 
@@ -124,42 +160,64 @@ def draw(seed: int, steps: int) -> Plan:
     faults, asks = list[Fault](), list[Ask]()
     for _ in range(steps):
         if chance.random() < 0.4:
-            faults.append(_fault(chance, chance.choice(kinds)))
+            faults.append(_fault(chance, chance.choices(kinds, [_OFTEN.get(kind, 1) for kind in kinds])[0]))
         else:
-            asks.append(_ask(chance, len(asks)))
-    return Plan(seed=seed, faults=sorted(faults, key=_at), asks=sorted(asks, key=_at))
+            asks.append(_ask(chance, asks))
+    return Plan(seed=seed, snapshots=chance.random() < 0.8, faults=sorted(faults, key=_at), asks=sorted(asks, key=_at))
 
 
 def _fault(chance: random.Random, name: str) -> Fault:
     kind = KINDS[name]
+    target = chance.choice(kind.targets)
     return Fault(
         at_s=round(chance.uniform(0, SPAN_S), 3),
         kind=name,
-        target=chance.choice(kind.targets),
+        target=target,
         for_s=round(chance.uniform(*kind.for_s), 3),
         amount=round(chance.uniform(*kind.amount), 3),
-        moment=chance.choice(kind.moments),
+        moment=chance.choice([moment for moment in kind.moments if target.startswith(_HAVE.get(moment, (target,)))]),
     )
 
 
-def _ask(chance: random.Random, number: int) -> Ask:
+def _ask(chance: random.Random, before: Sequence[Ask]) -> Ask:
+    """What is about an earlier ask comes at any time or, more often, soon after that one."""
+    number, at_s = len(before), chance.uniform(0, SPAN_S)
     of = chance.randrange(number) if number else None
-    does = chance.choices(["submit", "batch", "repeat", "abort"], [12, 1, 3, 3])[0] if number else "submit"
-    planted = [f"planted-{name}" for name in get_args(Planted)]
+    does = chance.choices(["submit", "batch", "repeat", "abort", "force", "junk"], [12, 1, 3, 4, 2, 0.5])[0]
+    if of is None:
+        does = "submit"
+    elif does in ("repeat", "abort", "force") and chance.random() < 0.7:
+        at_s = min(SPAN_S, before[of].at_s + chance.choice([0.2, 2, 8]) * chance.random())
+    planted = [f"planted-{name}" for name in (*get_args(Planted), "reports", "reports")]  # which can end in many ways
     return Ask(
-        at_s=round(chance.uniform(0, SPAN_S), 3),
+        at_s=round(at_s, 3),
         number=number,
         does=does,
-        pipeline=chance.choices(["free", "tight", "plain", chance.choice(planted)], [6, 6, 2, 1])[0],
-        manner=chance.choices(get_args(Manner), [8, 2, 2, 1, 1, 1, 2, 2])[0],
+        pipeline=chance.choices(["free", "tight", "plain", chance.choice(planted)], [6, 6, 2, 2])[0],
+        manner=chance.choices(get_args(Manner), [8, 2, 2, 1, 1, 1, 2, 2, 1, 1, 2])[0],
         seconds=round(chance.uniform(0, 6), 3),
         keyed=chance.random() < 0.8,
         count=chance.randint(2, 6),
         delivery=chance.choice(["at_least_once", "at_least_once", "at_most_once"]),
         retries=chance.choice([0, 0, 2]),
+        policy=_policy(chance) if chance.random() < 0.5 else None,
         of=of,
         changed=chance.random() < 0.2,
         patience_s=round(chance.uniform(1, 12), 3),
+    )
+
+
+def _policy(chance: random.Random) -> PolicyChoice:
+    first_ms = chance.choice([0, 200, 3_000])
+    backoff = Backoff(first_ms=first_ms, factor=chance.choice([1, 2, 5]), max_ms=8_000, jitter=chance.choice([0, 0.5]))
+    return PolicyChoice(
+        losses_max=chance.choice([None, 0, 1]),
+        timeout_ms=chance.choice([None, 1_000, 3_000]),
+        queue_ttl_ms=chance.choice([None, 1_500, 6_000]),
+        timeout_retries=chance.choice([None, 1]),
+        infrastructure_retries=chance.choice([None, 0, 1]),
+        abort_grace_ms=chance.choice([None, 500]),
+        backoff=chance.choice([None, backoff]),
     )
 
 

@@ -8,13 +8,22 @@ import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
 from execution_ledger.log.protocol import Lane, Topic
-from execution_ledger.settings import DispatcherSettings, GatewaySettings, KafkaSettings, RunnerSettings, Settings
+from execution_ledger.settings import (
+    DispatcherSettings,
+    GatewaySettings,
+    KafkaSettings,
+    RunnerSettings,
+    Settings,
+    SnapshotSettings,
+)
+from execution_ledger.snapshots.keeping import EVENT_S
 from execution_ledger.verify.findings import Breach
+from execution_ledger.verify.reading import read_log
 
 from .callers import Client
 from .checks import check
@@ -22,19 +31,21 @@ from .cluster import Cluster
 from .faults import Faults
 from .log import LATE_S
 from .loop import VirtualLoop
-from .pipelines import PIPELINES, WITNESS, Witness
+from .pipelines import LIMIT, WITNESS, Witness, pipelines
 from .plan import PROCESSES, SHARDS, SPAN_S, Plan
 from .plants import planted
 from .states import States
 from .story import tell
+from .tally import Tally, tally
 
 LEASE_S = 8.0
 STARTS_BYTES = 3_000  # so few that starts have to be fetched from the log, too
 SETTINGS = Settings(
     kafka=KafkaSettings(shards=SHARDS),
     dispatcher=DispatcherSettings(lease_s=LEASE_S, starts_cache_bytes_max=STARTS_BYTES),
-    runner=RunnerSettings(slots=3, heartbeat_s=1.0, lease_s=LEASE_S),
+    runner=RunnerSettings(slots=3, heartbeat_s=1.0, lease_s=LEASE_S, drain_s=2.0),
     gateway=GatewaySettings(decide_wait_s=3.0),
+    snapshots=SnapshotSettings(due_s=12 * EVENT_S, share_max=1_000),  # every twelve events, whatever that costs
 )
 FENCE_SHARE = 0.7  # of a lease: a runner that was not heard for so long has stopped by itself
 FAULTS_END_S = SPAN_S + 15
@@ -54,6 +65,7 @@ class Result:
     core_s: float  # of one core's time
     rest_s: float  # virtual seconds from the end of the faults until all was at rest
     story: list[str]
+    tally: Tally = field(default_factory=Tally)
 
     @property
     def promises(self) -> set[int]:
@@ -74,11 +86,12 @@ def run(plan: Plan) -> Result:
 
 async def _run(loop: VirtualLoop, plan: Plan, began_s: float) -> Result:
     states = States()
-    async with Cluster(loop, plan.seed, PIPELINES, SETTINGS) as cluster:
-        witness = Witness(cluster.log.heard, FENCE_SHARE * LEASE_S)
+    async with Cluster(loop, plan.seed, pipelines(LIMIT), SETTINGS, snapshots=plan.snapshots) as cluster:
+        releases = [(fault.at_s, round(fault.amount)) for fault in plan.faults if fault.kind == "release"]
+        witness = Witness(cluster.log.heard, FENCE_SHARE * LEASE_S, releases)
         WITNESS.set(witness)
         client = Client(cluster, random.Random(f"client {plan.seed}"))  # noqa: S311 - a seeded choice is the point
-        with planted(), states.watched():
+        with planted(cluster.troubles), states.watched():
             rest_s = await _play(cluster, client, plan)
         breaches = await check(cluster, client, witness, states, SETTINGS)
         story = await tell(plan, breaches, cluster, client, witness) if breaches else []
@@ -92,6 +105,7 @@ async def _run(loop: VirtualLoop, plan: Plan, began_s: float) -> Result:
             time.process_time() - began_s,
             rest_s,
             story,
+            tally(cluster, client, await read_log(cluster.log)),
         )
 
 
@@ -149,11 +163,17 @@ def at_rest(cluster: Cluster) -> bool:
 
 
 def _hanging(cluster: Cluster) -> list[str]:
+    """What ends only where somebody asks for it: code that waits for ever, and versions that no runner offers now."""
+    offered = {one.name: one.digest for one in pipelines(LIMIT).values()}
     executions = cluster.store.executions
     return [
         one
         for one, row in cluster.store.live_executions.items()
-        if row["status"] != "abort_requested" and '"hang"' in (executions[one]["inputs"] or "")
+        if row["status"] != "abort_requested"
+        and (
+            '"hang"' in (executions[one]["inputs"] or "")
+            or executions[one]["pipeline_digest"] != offered[row["pipeline"]]
+        )
     ]
 
 

@@ -36,4 +36,4 @@ def _without(plan: Plan, size: int) -> Iterator[Plan]:
     for first in range(0, len(parts), size):
         left = parts[:first] + parts[first + size :]
         faults = [part for part in left if isinstance(part, Fault)]
-        yield Plan(seed=plan.seed, faults=faults, asks=[part for part in left if isinstance(part, Ask)])
+        yield plan.model_copy(update={"faults": faults, "asks": [part for part in left if isinstance(part, Ask)]})

@@ -13,17 +13,19 @@ from execution_ledger.ledger import deciding, writing
 from execution_ledger.ledger.recording import Cursor, Decided
 from execution_ledger.ledger.shard import ShardState, fold, initial
 from execution_ledger.log.protocol import Record
-from execution_ledger.messages.events import decode_event, digest_of
+from execution_ledger.messages.events import digest_of
 from execution_ledger.settings import LedgerSettings
 from execution_ledger.verify.findings import Breach
 from execution_ledger.verify.history import Stored
 
+from .decoded import decoded as decoded_event
+
 
 class States:
-    """What was decided, by shard and sequence; of several that share a sequence only one was ever committed."""
+    """By the digest of the newest event in each: of several that share a sequence only one was ever committed."""
 
     def __init__(self) -> None:
-        self._decided: dict[tuple[int, int], list[tuple[ShardState, bytes]]] = {}
+        self._held: dict[str, list[ShardState]] = {}
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -32,8 +34,7 @@ class States:
         def decide_batch(state: ShardState, cursor: Cursor, records: Iterable[Record]) -> Decided:
             decided = real(state, cursor, records)
             if decided.outgoing:
-                place = decided.state.shard, decided.state.sequence
-                self._decided.setdefault(place, []).append((decided.state, decided.outgoing[-1].value))
+                self._held.setdefault(digest_of(decided.outgoing[-1].value), []).append(decided.state)
             return decided
 
         with patch.object(writing, "decide_batch", decide_batch):
@@ -43,8 +44,8 @@ class States:
         for shard, events in history.items():
             state = initial(shard, len(history), settings)
             for raw, _ in events:
-                state = fold(state, decode_event(raw), digest_of(raw))
-                for live, written in self._decided.get((shard, state.sequence), ()):
-                    if written == raw and live != state:
-                        what = "The state that decided this is not the fold of the log up to it."
-                        yield Breach(7, shard, state.sequence, None, what)
+                digest = digest_of(raw)
+                state = fold(state, decoded_event(raw), digest)
+                if any(held != state for held in self._held.get(digest, ())):
+                    what = "The state that decided this is not the fold of the log up to it."
+                    yield Breach(7, shard, state.sequence, None, what)

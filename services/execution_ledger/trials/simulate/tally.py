@@ -1,0 +1,84 @@
+"""What really happened in a run, counted: faults that were felt, events, refusals, transitions and answers.
+
+A fault that never strikes and a transition that never comes prove nothing, so `EXPECTED` names what a few hundred seeds
+together must have met.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+from execution_ledger.messages.events import (
+    FACTS,
+    Aborted,
+    CommandRejected,
+    Completed,
+    Event,
+    Failed,
+    Quarantined,
+    Requeued,
+    Warned,
+)
+from execution_ledger.verify.history import Stored
+from execution_ledger.verify.life import ABORTING, ENTERED, NEXT, QUEUED, UNKNOWN
+
+from .callers import Client
+from .cluster import Cluster
+from .decoded import decoded
+from .plan import KINDS, MOMENTS
+
+Tally = Counter[str]
+
+
+def tally(cluster: Cluster, client: Client, history: Mapping[int, Sequence[Stored]]) -> Tally:
+    counted = Tally({f"fault: {kind}": times for kind, times in cluster.troubles.struck.items() if times})
+    counted.update(f"answer: {heard.ask.does} {heard.outcome}" for heard in client.history)
+    counted.update(f"ended by itself: {type(crash.error).__name__}" for crash in cluster.crashes)
+    counted.update({"snapshot: written": len(cluster.objects.shown), "snapshot: read": cluster.objects.read})
+    counted["snapshot: would be believed"] = cluster.objects.believed
+    for events in history.values():
+        counted.update(_of_events([decoded(raw) for raw, _ in events]))
+    return +counted
+
+
+def _of_events(events: Sequence[Event]) -> Iterator[str]:
+    states: dict[str, str] = {}
+    for event in events:
+        fact = event.data
+        yield f"event: {fact.TYPE}"
+        if isinstance(fact, CommandRejected):
+            yield f"refused: {fact.refusal.code}"
+        if isinstance(fact, Aborted):
+            yield f"aborted: {fact.outcome}"
+        if isinstance(fact, Requeued):
+            yield f"requeued: {fact.cause}"
+        if isinstance(fact, Failed):
+            yield f"failed: {fact.failure.kind}"
+        if event.version is not None:
+            before = states.get(event.subject, UNKNOWN)
+            after = states[event.subject] = NEXT.get((before, type(fact)), before)
+            yield _life(before, fact.TYPE, after)
+
+
+def _life(before: str, fact: str, after: str) -> str:
+    return f"life: {before} + {fact.removeprefix('execution.').removesuffix('.v1')} → {after}"
+
+
+# The first three only where a runner's first report is lost for good, and its reports keep their order; the others in
+# one of a hundred runs.
+SELDOM = {(ABORTING, fact) for fact in (Warned, Completed, Failed, Quarantined)} | {
+    (state, Quarantined) for state in (QUEUED, ENTERED)
+}
+EXPECTED = (
+    *(f"fault: {kind}" for kind in KINDS),
+    *(f"fault: at the {moment}" for moment in MOMENTS if moment != "now"),
+    *(f"event: {fact.TYPE}" for fact in FACTS),
+    *(_life(before, fact.TYPE, after) for (before, fact), after in NEXT.items() if (before, fact) not in SELDOM),
+    *(f"requeued: {cause}" for cause in ("lost", "timeout", "released", "failed", "infrastructure")),
+    *(f"aborted: {how}" for how in ("never_started", "not_running", "acknowledged", "forced", "lost", "self")),
+    *(f"failed: {kind}" for kind in ("user", "lost", "timeout", "released", "expired", "infrastructure", "internal")),
+    *(f"refused: {code}" for code in ("stale_claim", "illegal_state", "abort_already_requested", "already_ended")),
+    *(f"refused: {code}" for code in ("id_too_old", "id_from_future", "unknown_execution")),
+    *("snapshot: read", "snapshot: would be believed", "ended by itself: UnknownVersion"),
+)
