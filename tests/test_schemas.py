@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,11 @@ def named(path: Path) -> str:
     return f"{path.parent.name}/{path.stem}"
 
 
+def version_of(path: Path) -> str:
+    """What a version took on later has an example of its own: `execution.queued.v1.linked` is one of that version."""
+    return re.sub(r"(\.v\d+)\..*", r"\1", named(path))
+
+
 def test_generated_files_are_what_the_code_says() -> None:
     generated = documents()
     on_disk = {
@@ -48,7 +54,7 @@ def test_generated_files_are_what_the_code_says() -> None:
 
 def test_every_version_has_an_example() -> None:
     versions = {name.removesuffix(".schema.json") for name in documents() if name.endswith(".schema.json")}
-    assert {named(path) for path in EXAMPLES} == versions
+    assert {version_of(path) for path in EXAMPLES} == versions
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=named)
@@ -56,7 +62,7 @@ def test_an_example_still_reads_and_fits_its_schema(path: Path) -> None:
     raw = path.read_bytes().strip()
     message = UNIONS[path.parent.name].validate_json(raw)
     assert message.model_dump_json(exclude_none=True).encode() == raw
-    schema = json.loads((SCHEMAS / f"{named(path)}.schema.json").read_text())
+    schema = json.loads((SCHEMAS / f"{version_of(path)}.schema.json").read_text())
     Draft202012Validator.check_schema(schema)
     Draft202012Validator(schema).validate(json.loads(raw))
 

@@ -33,7 +33,7 @@ from execution_ledger.messages.events import (
     Started,
     Warned,
 )
-from execution_ledger.messages.parts import Failure, Origin, Outcome, Policy, Refusal
+from execution_ledger.messages.parts import Failure, Link, Origin, Outcome, Policy, Refusal
 from execution_ledger.messages.payload import json_payload
 from execution_ledger.projector.rows import fold
 from execution_ledger.projector.store import ViewStore
@@ -68,12 +68,14 @@ class RowsContract(StoreCase):
             priority=7,
             reason="nightly",
             body_digest="b1",
+            link=Link(how="rerun", to=batch_id),
         )
         await project(store, history)
         row = await self.execution(store, execution)
         assert (row["twin"], row["priority"], row["reason"], row["body_digest"]) == ("pump-7", 7, "nightly", "b1")
         assert row["labels"] == ["team=blue", 'tricky=a"b\\c,{d}']
         assert (row["batch_id"], row["created_by"], row["shard"]) == (batch_id, ACTOR, 1)
+        assert (row["link"], row["linked_to"]) == ("rerun", batch_id)
         assert (row["pipeline"], row["pipeline_version"], row["pipeline_digest"]) == ("train", 3, "d3")
         assert json.loads(row["options"]) == {"train": True, "plot": False, "write": True}
         assert json.loads(row["properties"]) == {"colour": "red"}
@@ -286,7 +288,8 @@ class RowsContract(StoreCase):
         for version in (1, 2):
             fact = PipelineRegistered(pipeline="train", version=version, digest=f"d{version}", definition=definition)
             history.add("pipeline/train", fact)
-        opened = BatchOpened(batch_id=batch_id, count=3, opened=0, versions={}, body_digest="b1")
+        linked = Link(how="retry", to=history.new_id())
+        opened = BatchOpened(batch_id=batch_id, count=3, opened=0, versions={}, body_digest="b1", link=linked)
         history.add(f"batch/{batch_id}", opened)
         await project(store, history)
         _, newest = await self.rows(store, "pipelines")
@@ -295,6 +298,7 @@ class RowsContract(StoreCase):
         (batch,) = await self.rows(store, "batches")
         assert (batch["id"], batch["count"], batch["opened_at"], batch["actor"]) == (batch_id, 3, at_ms(3), ACTOR)
         assert (batch["shard"], batch["sequence"], batch["body_digest"]) == (1, 3, "b1")
+        assert (batch["link"], batch["linked_to"]) == ("retry", linked.to)
 
     async def test_the_first_trace_of_a_command_stays(self, store: ViewStore) -> None:
         history = History()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.program import Dev, services
+from e2e.program import Dev, exledger, services
 from execution_ledger import Client, ExecutionAborted, ExecutionFailed
 from execution_ledger.errors import BadRequest, StillRunning
 from execution_ledger.sdk.records import Event
@@ -114,6 +114,34 @@ def test_the_rest_of_a_multi_run_is_aborted(client: Client) -> None:
     assert sorted(multi.abort("enough")) == sorted(run.name for run in multi.runs)
     assert {each.status for each in multi.wait(WAIT_S)} == {"aborted"}
     assert multi.abort() == []
+
+
+def test_what_failed_is_retried_and_rerun_and_each_names_the_other(client: Client) -> None:
+    first = client.run("load", twin="pump-2", inputs={"days": 3}, labels={"team": "blue"})
+    assert first.wait(WAIT_S, check=False).status == "failed"
+    retry = first.retry(key="once-more")
+    assert retry.id == first.retry(key="once-more").id
+    retried = retry.wait(WAIT_S, check=False)
+    assert (retried.status, retried.inputs, retried.twin) == ("failed", {"days": 3}, "pump-2")
+    assert (retried.link, retried.linked_to) == ("retry", first.id)
+    rerun = retry.rerun(inputs={"days": 4}, twin="pump-3").wait(WAIT_S)
+    assert (rerun.outputs, rerun.labels, rerun.linked_to) == ({"rows": 96}, {"team": "blue"}, retry.id)
+    assert [(each.link, each.name) for each in first.execution().linked] == [("retry", retry.name)]
+    assert [each.id for each in client.executions(linked_to=retry.id)] == [rerun.id]
+    with pytest.raises(BadRequest, match=f"{rerun.name} has completed, so there is nothing to retry"):
+        client.retry(rerun.name)
+
+
+def test_the_failed_of_a_multi_run_are_retried_and_all_promises_hold(client: Client, dev: Dev) -> None:
+    multi = client.multi_run("load", ["pump-1", "pump-2", "pump-3"])
+    multi.wait(WAIT_S)
+    again = multi.retry_failed(key="again")
+    assert [(each.twin, each.status) for each in again.wait(WAIT_S)] == [("pump-2", "failed")]
+    assert [run.id for run in multi.retry_failed(key="again").runs] == [run.id for run in again.runs]
+    assert again.runs[0].execution().linked_to == multi.runs[1].id
+    with pytest.raises(BadRequest, match=r"No execution of batch .* has ended as aborted"):
+        client.retry_batch(multi.id, ["aborted"])
+    assert exledger(dev, "verify").returncode == 0
 
 
 def test_a_batch_is_checked_whole_before_anything_exists(client: Client) -> None:

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from unittest.mock import patch
 
-from execution_ledger.gateway.batches import BatchAnswer, BatchSender
+from execution_ledger.gateway.batches import BatchAnswer, BatchSender, submits
 from execution_ledger.gateway.checking import Stamp
 from execution_ledger.gateway.requests import ExecutionRequest
+from execution_ledger.messages.ids import shard_of_child
 from execution_ledger.projector.changes import Changes, StoredPosition
 from execution_ledger.projector.memory import MemoryStore
 from execution_ledger.projector.service import ProjectorService
@@ -42,8 +43,10 @@ def batch_opened_first() -> Iterator[None]:
 
     async def send(self: BatchSender, requests: Sequence[ExecutionRequest], opening: Stamp, shard: int) -> BatchAnswer:
         checked = await self._check(requests, await self._newest(requests))
-        lanes = range(1, self._sender.shards())
-        sent = (self._sender.send_in_order(lane, self._children(lane, checked, opening)) for lane in lanes)
+        shards = self._sender.shards()
+        places = [shard_of_child(index, shards) for index in range(len(checked))]
+        lanes = sorted(set(places))
+        sent = (self._sender.send_in_order(lane, submits(lane, checked, places, opening)) for lane in lanes)
         for waiters in await asyncio.gather(*sent, return_exceptions=True):
             if isinstance(waiters, list):
                 self._sender.forget(waiters)

@@ -321,3 +321,38 @@ def test_info_of_a_ready_ledger_has_its_position(ledger: FakeLedger) -> None:
     ledger.on("GET", "/readyz", {"status": "ready", "position": "0.3-1.1"})
     found = json.loads(exledger("info", "--json").stdout)
     assert (found["ready"], found["problem"], found["position"]) == (True, None, "0.3-1.1")
+
+
+def test_retry_asks_for_the_same_again(ledger: FakeLedger) -> None:
+    ledger.on("POST", f"/v1/executions/{NAME}/retry", execution("queued", name="double-801"), status=201)
+    result = exledger("retry", NAME, "--key", "k")
+    assert (result.exit_code, ledger.posted()) == (0, [{}])
+    assert ledger.requests[-1].headers["Idempotency-Key"] == "k"
+    assert "double-801" in result.stdout
+
+
+def test_rerun_reads_its_inputs_by_the_version_that_it_runs(ledger: FakeLedger) -> None:
+    before = execution("failed", pipeline="double", pipeline_version=3)
+    ledger.on("GET", f"/v1/executions/{NAME}", before)
+    ledger.on("POST", f"/v1/executions/{ID}/rerun", QUEUED, status=201)
+    result = exledger("rerun", NAME, "-i", "n=3", "-i", "code=3", "--label", "a=b", "--timeout", "5m")
+    assert result.exit_code == 0, result.output
+    [sent] = ledger.posted()
+    assert (sent["inputs"], sent["labels"], sent["newest"]) == ({"n": 3, "code": "3"}, {"a": "b"}, False)
+    assert sent["policy"] == {"timeout_ms": 300_000}
+    assert ledger.requests[-2].url.params["version"] == "3"
+    assert exledger("rerun", NAME, "--newest").exit_code == 0
+    assert ledger.posted()[1]["newest"] is True
+    assert "version" not in ledger.requests[-2].url.params
+
+
+def test_rerun_waits_as_a_run_does(ledger: FakeLedger) -> None:
+    ledger.on("POST", f"/v1/executions/{NAME}/retry", QUEUED, status=201)
+    ledger.on("GET", f"/v1/executions/{ID}", execution("failed", failure={"kind": "user", "message": "no"}))
+    assert exledger("retry", NAME, "--wait").exit_code == 1
+
+
+def test_get_shows_what_was_made_from_it(ledger: FakeLedger) -> None:
+    linked = {"id": ID, "name": "double-801", "link": "retry", "status": "failed"}
+    ledger.on("GET", f"/v1/executions/{NAME}", execution("failed", linked=[linked]))
+    assert "retry  double-801  failed" in exledger("get", NAME).stdout

@@ -36,8 +36,10 @@ async def stage() -> AsyncIterator[tuple[Gateway, httpx.AsyncClient]]:
 
 
 async def refused(http: httpx.AsyncClient, kind: str) -> None:
-    """Both ways to ask for executions, before their bodies are read; an abort and a read go through."""
-    for path in ("/v1/executions", "/v1/batches"):
+    """All ways to ask for executions, before their bodies are read; an abort and a read go through."""
+    one = make_id(1, 1, 1)
+    again = (f"/v1/executions/{one}/retry", f"/v1/executions/{one}/rerun", f"/v1/batches/{one}/retry")
+    for path in ("/v1/executions", "/v1/batches", *again):
         response = await http.post(path, content=NeverRead(), headers={"Content-Type": "application/json"})
         check_problem(response, kind)
         assert int(response.headers["Retry-After"]) > 0
@@ -115,7 +117,7 @@ async def test_while_the_views_are_far_behind_nothing_new_is_taken_in(
     gateway.admission.views_behind_s = gateway.settings.views_behind_s_max + 1
     await refused(http, "views-too-far-behind")
     page = (await http.get("/metrics")).text
-    assert 'exledger_gateway_problems_total{code="",problem="views-too-far-behind"} 2.0' in page
+    assert 'exledger_gateway_problems_total{code="",problem="views-too-far-behind"} 5.0' in page
     gateway.admission.views_behind_s = gateway.settings.views_behind_s_max
     await taken(http)
 

@@ -13,7 +13,7 @@ import pytest
 from execution_ledger import Client
 from execution_ledger.errors import BadRequest, BadSettings, Unavailable
 from execution_ledger.sdk.http import TRIES_KNOWN_MAX, Refused
-from unit.client_stage import GatewayTransport, Told, real_gateway, record
+from unit.client_stage import ID, NAME, GatewayTransport, Told, real_gateway, record
 
 Stage = tuple[Client, GatewayTransport]
 
@@ -45,6 +45,22 @@ def test_without_a_key_each_call_is_a_run_of_its_own(gateway: Stage) -> None:
     before = transport.queued()
     assert client.run("double", inputs={"n": 1}).id != client.run("double", inputs={"n": 1}).id
     assert transport.queued() == before + 2
+
+
+def test_changes_are_said_as_a_run_says_them_and_each_retry_has_a_key() -> None:
+    run = {"id": ID, "name": NAME}
+    batch = {"id": "b", "executions": [], "position": "1.1"}
+    told = Told(run, run, batch)
+    told.client.rerun(NAME, inputs={"n": 3}, newest=True, policy={"timeout": "10m"})
+    told.client.retry(7, key="k")
+    told.client.retry_batch("b", ["aborted"])
+    paths = [request.url.path for request in told.requests]
+    assert paths == [f"/v1/executions/{NAME}/rerun", "/v1/executions/7/retry", "/v1/batches/b/retry"]
+    bodies = [json.loads(request.content) for request in told.requests]
+    changes = {"inputs": {"n": 3}, "newest": True, "policy": {"timeout_ms": 600_000}}
+    assert bodies == [changes, {}, {"statuses": ["aborted"]}]
+    assert told.requests[1].headers["Idempotency-Key"] == "k"
+    assert all(request.headers["Idempotency-Key"] for request in told.requests)
 
 
 def test_a_client_may_be_used_from_several_threads(gateway: Stage) -> None:

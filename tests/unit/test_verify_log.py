@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from execution_ledger.messages.events import digest_of
+from execution_ledger.messages.ids import name_of, number_of
 from execution_ledger.messages.payload import json_payload
 from unit.spec import RUNNER, submit
 from unit.test_deciding import dispatch, new_id
@@ -37,10 +38,25 @@ def test_a_legal_history_breaks_nothing_and_is_counted() -> None:
     assert (findings.events, findings.executions, findings.shards) == (LAST + 6, 3, 4)
 
 
-def queued_again(history: History, number: int, **envelope: object) -> None:
+def queued_again(history: History, number: int, link: object = None, **envelope: object) -> None:
     """A fourth execution, queued as the third was."""
-    data = history[13]["data"] | {"number": number * 4096 + 1, "name": f"train-{number}01"}
+    number = number_of(number, 1)
+    data = history[13]["data"] | {"number": number, "name": name_of("train", number)}
+    data |= {"link": link} if link else {}
     history.append(OTHER, "execution.queued.v1", data, cmdoffset=str(LAST_COMMAND + 1), **envelope)
+
+
+def made_from(history: History, how: str, to: str) -> None:
+    queued_again(history, 4, {"how": how, "to": to}, commandid="c")
+
+
+def opened(history: History, batch_id: str, link: object = None) -> None:
+    data = {"batch_id": batch_id, "count": 1, "opened": history[13]["recordedtime"], "versions": {}}
+    linked = data | ({"link": link} if link else {})
+    cmdoffset = max(int(it["cmdoffset"]) for it in history.documents) + 1
+    history.append(f"batch/{batch_id}", "batch.opened.v1", linked, cmdoffset=str(cmdoffset), commandid=batch_id)
+    for of_an_execution in ("version", "previous"):
+        history.documents[-1].pop(of_an_execution, None)
 
 
 def lose_and_renumber(history: History, sequence: int) -> None:
@@ -126,6 +142,9 @@ PLACES: list[tuple[str, Damage, tuple[int, int, str | None]]] = [
     ("a claim that shard 0 never gave", lambda h: h.append(
         "dispatcher", "dispatcher.claimed.v1", {"dispatcher": "d-1", "claim": 4}, commandid="c",
         cmdoffset=str(LAST_COMMAND + 1)), (6, 20, None)),
+    ("a retry of what lives", lambda h: made_from(h, "retry", THREE), (3, 20, OTHER)),
+    ("a rerun of nothing", lambda h: made_from(h, "rerun", new_id(8)), (3, 20, OTHER)),
+    ("a retry of no batch", lambda h: opened(h, new_id(5), {"how": "retry", "to": new_id(6)}), (3, 20, None)),
     ("outputs that were changed", lambda h: h[7]["data"]["outputs"].update(inline='{"n":3}'), (11, 7, ONE)),
 ]  # fmt: skip
 
@@ -134,6 +153,24 @@ PLACES: list[tuple[str, Damage, tuple[int, int, str | None]]] = [
 def test_one_damage_is_one_breach_and_is_named(damage: Damage, place: tuple[int, int, str | None]) -> None:
     promise, sequence, execution = place
     assert named(damaged(damage)) == [(promise, 1, sequence, execution)]
+
+
+def retry_what_has_ended(history: History) -> None:
+    made_from(history, "retry", TWO)
+    opened(history, new_id(5))
+    opened(history, new_id(6), {"how": "retry", "to": new_id(5)})
+
+
+def test_links_to_what_has_ended_before_are_legal() -> None:
+    assert damaged(retry_what_has_ended) == []
+
+
+def test_a_link_to_what_is_known_to_be_missing_is_no_second_breach() -> None:
+    def without_an_end(history: History) -> None:
+        made_from(history, "retry", TWO)
+        history.documents.pop(9)
+
+    assert named(damaged(without_an_end)) == [(1, 1, 10, None)]
 
 
 @pytest.mark.parametrize(

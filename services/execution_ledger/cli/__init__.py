@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from ..errors import BadRequest, BadSettings, LedgerError, Transient
 from . import (
+    again,
     bench,
     config,
     demo,
@@ -82,6 +83,8 @@ app.command(epilog=examples("run"))(run.run)
 app.command(epilog=examples("get"))(executions.get)
 app.command("list", epilog=examples("list"))(finding.list_)
 app.command(epilog=examples("stats"))(finding.stats)
+app.command(epilog=examples("retry"))(again.retry)
+app.command(epilog=examples("rerun"))(again.rerun)
 app.command(epilog=examples("abort"))(executions.abort)
 app.command(epilog=examples("events"))(executions.events)
 app.command(epilog=examples("explain"))(explain.explain)

@@ -15,6 +15,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         'exledger list --search "no such pump" --all --json',
     ),
     "stats": ("exledger stats --by pipeline", "exledger stats --by day --pipeline load --since 7d --json"),
+    "retry": ("exledger retry load-401 --wait",),
+    "rerun": ("exledger rerun load-401 -i days=7", "exledger rerun load-401 --newest --timeout 5m --wait"),
     "abort": ('exledger abort load-401 --reason "wrong pump"',),
     "events": ("exledger events load-401", "exledger events load-401 --json"),
     "explain": ("exledger explain load-401",),

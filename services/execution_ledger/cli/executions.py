@@ -37,6 +37,7 @@ def get(which: Which, data_dir: DataDir = DEFAULT_FOLDER, as_json: AsJson = Fals
             | _readable_attempts(record["attempts"])
             | _readable_warnings(record["warnings"])
             | _readable_failure(record["failure"])
+            | _readable_linked(record.get("linked", []))
         )
         show_fields(filled(record | readable))
 
@@ -81,6 +82,11 @@ def _readable_attempts(attempts: list[dict[str, Any]]) -> dict[str, str]:
 
 def _readable_warnings(warnings: list[dict[str, Any]]) -> dict[str, str]:
     return {"warnings": "\n".join(each["message"] for each in warnings)}
+
+
+def _readable_linked(linked: list[dict[str, Any]]) -> dict[str, str]:
+    """What was made from it, one line each."""
+    return {"linked": "\n".join("  ".join((each["link"], each["name"], each["status"])) for each in linked)}
 
 
 def _readable_failure(failure: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 import uuid
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from ..sdk.address import DEFAULT_FOLDER, pipeline_path
 from ..sdk.durations import duration_ms
-from ..sdk.waiting import ENDED, RECEIVED, post_until_decided, until_end
+from ..sdk.waiting import ENDED, RECEIVED, WAIT_S, post_until_decided, until_end
 from .connection import DataDir, connect
 from .inputs import parse_inputs, parse_labels
 from .output import AsJson, console, show_error, show_fields, show_json, show_note
@@ -29,54 +29,74 @@ class Mode(StrEnum):
     EXPERIMENT = "experiment"
 
 
+# What a run and a rerun may say.
+Inputs = Annotated[
+    list[str] | None, typer.Option("--input", "-i", metavar="NAME=VALUE", help="JSON or text. Can be repeated.")
+]
+Twin = Annotated[str | None, typer.Option(help="The asset that it is about.")]
+Label = Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Can be repeated.")]
+Priority = Annotated[int | None, typer.Option(help="The higher, the earlier.")]
+Key = Annotated[str | None, typer.Option(help="Idempotency key: the same one again starts nothing new.")]
+Wait = Annotated[bool, typer.Option("--wait", help="Follow it to its end; exit code 1 unless it completes.")]
+WaitFor = Annotated[float, typer.Option(min=0.0, help="With --wait: seconds, then exit code 4.")]
+Timeout = Annotated[str | None, typer.Option(metavar=DURATION, help="Of an attempt: 90s, 10m, 2h.")]
+Retries = Annotated[int | None, typer.Option(min=0, help="After failures of its code.")]
+Backoff = Annotated[str | None, typer.Option(metavar=DURATION, help="Before the first retry.")]
+QueueTtl = Annotated[str | None, typer.Option(metavar=DURATION, help="How long it may wait for a runner.")]
+AtMostOnce = Annotated[bool, typer.Option("--at-most-once", help="Its code is never run twice.")]
+
+
 def run(
     pipeline: Annotated[str, typer.Argument(metavar="PIPELINE", help="The name of a registered pipeline.")],
-    inputs: Annotated[
-        list[str] | None, typer.Option("--input", "-i", metavar="NAME=VALUE", help="JSON or text. Can be repeated.")
-    ] = None,
-    twin: Annotated[str | None, typer.Option(help="The asset that it is about.")] = None,
+    inputs: Inputs = None,
+    twin: Twin = None,
     mode: Annotated[Mode | None, typer.Option(help="By default: production.")] = None,
-    label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Can be repeated.")] = None,
-    priority: Annotated[int | None, typer.Option(help="The higher, the earlier.")] = None,
-    key: Annotated[str | None, typer.Option(help="Idempotency key: the same one again starts nothing new.")] = None,
-    wait: Annotated[
-        bool, typer.Option("--wait", help="Follow it to its end; exit code 1 unless it completes.")
-    ] = False,
-    wait_for: Annotated[float, typer.Option(min=0.0, help="With --wait: seconds, then exit code 4.")] = 3_600.0,
-    timeout: Annotated[str | None, typer.Option(metavar=DURATION, help="Of an attempt: 90s, 10m, 2h.")] = None,
-    retries: Annotated[int | None, typer.Option(min=0, help="After failures of its code.")] = None,
-    backoff: Annotated[str | None, typer.Option(metavar=DURATION, help="Before the first retry.")] = None,
-    queue_ttl: Annotated[str | None, typer.Option(metavar=DURATION, help="How long it may wait for a runner.")] = None,
-    at_most_once: Annotated[bool, typer.Option("--at-most-once", help="Its code is never run twice.")] = False,
+    label: Label = None,
+    priority: Priority = None,
+    key: Key = None,
+    wait: Wait = False,
+    wait_for: WaitFor = WAIT_S,
+    timeout: Timeout = None,
+    retries: Retries = None,
+    backoff: Backoff = None,
+    queue_ttl: QueueTtl = None,
+    at_most_once: AtMostOnce = False,
     data_dir: DataDir = DEFAULT_FOLDER,
     as_json: AsJson = False,
 ) -> None:
     """Run a pipeline."""
-    deadline = time.monotonic() + (wait_for if wait else 0.0)
-    policy = _policy(timeout, retries, backoff, queue_ttl, at_most_once)
+    policy = policy_of(timeout, retries, backoff, queue_ttl, at_most_once)
     with connect(data_dir) as ledger:
         request = {
             "pipeline": pipeline,
-            "inputs": parse_inputs(inputs or (), _input_types(ledger, pipeline)),
+            "inputs": parse_inputs(inputs or (), input_types(ledger, pipeline)),
             "labels": parse_labels(label or ()),
             "twin": twin,
             "mode": mode,
             "priority": priority,
             "policy": policy or None,
         }
-        given = {name: value for name, value in request.items() if value is not None}
-        key = key or f"cli-{uuid.uuid4()}"
-        execution = post_until_decided(ledger, "/v1/executions", given, key, deadline)
-        if wait and execution["status"] != RECEIVED:
-            execution = _follow(ledger, execution, deadline)
+        ask(ledger, "/v1/executions", request, key, wait_for if wait else None, as_json)
+
+
+def ask(
+    ledger: Connection, path: str, request: dict[str, Any], key: str | None, wait_s: float | None, as_json: bool
+) -> NoReturn:
+    """Asks for an execution and shows what came of it, at its end where `wait_s` says how long to wait for that."""
+    deadline = time.monotonic() + (wait_s or 0.0)
+    given = {name: value for name, value in request.items() if value is not None}
+    key = key or f"cli-{uuid.uuid4()}"
+    execution = post_until_decided(ledger, path, given, key, deadline)
+    if wait_s is not None and execution["status"] != RECEIVED:
+        execution = _follow(ledger, execution, deadline)
     if as_json:
         show_json(execution)
     else:
         _show(execution, key)
-    raise typer.Exit(_exit_code(execution["status"]) if wait else 0)
+    raise typer.Exit(0 if wait_s is None else _exit_code(execution["status"]))
 
 
-def _policy(
+def policy_of(
     timeout: str | None, retries: int | None, backoff: str | None, queue_ttl: str | None, at_most_once: bool
 ) -> dict[str, Any]:
     """What is said of it here; the rest is what the pipeline declares."""
@@ -94,8 +114,8 @@ def _milliseconds(duration: str | None) -> int | None:
     return duration_ms(duration) if duration is not None else None
 
 
-def _input_types(ledger: Connection, pipeline: str) -> dict[str, str]:
-    inputs = ledger.get(pipeline_path(pipeline))["definition"]["inputs"]
+def input_types(ledger: Connection, pipeline: str, version: int | None = None) -> dict[str, str]:
+    inputs = ledger.get(pipeline_path(pipeline), version=version)["definition"]["inputs"]
     return {name: port["type"] for name, port in inputs.items()}
 
 

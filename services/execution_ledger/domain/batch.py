@@ -17,5 +17,6 @@ def open_batch(command: OpenBatch) -> list[Fact]:
             versions=command.versions,
             body_digest=command.body_digest,
             keyed=command.keyed,
+            link=command.link,
         )
     ]

@@ -227,6 +227,7 @@ def _submit(execution: Execution | None, command: Submit, given: Circumstances) 
             body_digest=command.body_digest,
             keyed=command.keyed,
             expires_at=after(given.now_ms, command.policy.queue_ttl_ms),
+            link=command.link,
         )
     ]
 

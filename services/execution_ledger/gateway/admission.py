@@ -5,6 +5,7 @@ What does not make new executions never comes here: reports, aborts, registratio
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -12,11 +13,25 @@ from execution_ledger.settings import GatewaySettings
 
 from .problems import Problem, away
 
-SUBMITS = frozenset({("POST", "/v1/executions"), ("POST", "/v1/batches")})
+SUBMITS = (
+    "/v1/executions",
+    "/v1/batches",
+    "/v1/executions/{reference}/retry",
+    "/v1/executions/{reference}/rerun",
+    "/v1/batches/{batch_id}/retry",
+)
+_PATTERNS = [(route, re.compile(re.sub(r"\{\w+\}", "[^/]+", route))) for route in SUBMITS]
 BODIES_BYTES_MAX = 200_000_000  # held at once; by batches a third of it at most
 SMALL_BYTES = 16_000
 SOON_S = 1  # in which some hundreds of commands are decided
 LATER_S = 5  # for what a machine or a person has to mend
+
+
+def submit_route(method: str, path: str) -> str | None:
+    """The route of a request that makes new executions; None for all others."""
+    if method != "POST":
+        return None
+    return next((route for route, pattern in _PATTERNS if pattern.fullmatch(path)), None)
 
 
 class Admission:

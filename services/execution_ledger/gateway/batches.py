@@ -10,18 +10,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import zip_longest
 from typing import Literal
 
 from execution_ledger.clock import Clock
 from execution_ledger.errors import Transient
 from execution_ledger.messages.commands import OpenBatch, Submit
-from execution_ledger.messages.ids import CATALOG_SHARD, child_id, command_id_of_key, shard_of_child
-from execution_ledger.messages.parts import Origin, PipelineRef, Refusal, Status
+from execution_ledger.messages.ids import child_id, command_id_of_key, shard_of, shard_of_child
+from execution_ledger.messages.parts import Link, Origin, PipelineRef, Refusal, Status
 from execution_ledger.messages.position import Position, joined
 
+from .again import Retry
 from .catalog import Registered
-from .checking import Checked, Stamp, check
+from .checking import Checked, Stamp, Submittable, check
 from .firsts import FirstAnswers
 from .problems import Away, FieldError, Refused, away, invalid
 from .requests import ExecutionRequest, digest_of_body
@@ -80,15 +80,28 @@ class BatchSender:
         else:
             opening = replace(opening, body_digest=digest_of_body(*requests))
             opened = await self._sender.send(shard, self._open(opening, checked))
+        if opened.trace is not None and opened.repeated:
+            checked = await self._check(requests, await self._of_first(opened.trace.outcome.versions or {}))
+        shards = self._sender.shards()
+        places = [shard_of_child(index, shards) for index in range(len(checked))]
+        return await self._complete(opened, checked, places, opening)
+
+    async def retry(self, retries: Sequence[Retry], opening: Stamp, link: Link) -> BatchAnswer:
+        """Each on the shard of the one that it retries, so that a shard's log alone shows what came of what."""
+        opened = await self._sender.send(shard_of(link.to), self._open(opening, retries, link))
+        return await self._complete(opened, retries, [retry.ended.shard for retry in retries], opening)
+
+    async def _complete(
+        self, opened: Answer, children: Sequence[Submittable], places: Sequence[int], opening: Stamp
+    ) -> BatchAnswer:
+        """`places` are the children's shards."""
         if opened.trace is None and not opening.keyed:
             raise _never_completed(opened)
         if opened.trace is None:
             return BatchAnswer(opened, (), {})
-        if opened.repeated:
-            checked = await self._check(requests, await self._of_first(opened.trace.outcome.versions or {}))
-        return await self._send_children(opened, checked, replace(opening, execution_id=_batch_id(opened)))
+        return await self._send_children(opened, children, places, replace(opening, execution_id=_batch_id(opened)))
 
-    def _open(self, opening: Stamp, checked: Sequence[Checked]) -> OpenBatch:
+    def _open(self, opening: Stamp, checked: Sequence[Submittable], link: Link | None = None) -> OpenBatch:
         return OpenBatch(
             command_id=opening.command_id,
             actor=opening.actor,
@@ -99,6 +112,7 @@ class BatchSender:
             count=len(checked),
             opened=self._clock.now_ms(),
             versions={one.pipeline.name: one.pipeline for one in checked},
+            link=link,
         )
 
     async def _newest(self, requests: Sequence[ExecutionRequest]) -> dict[str, Registered]:
@@ -116,12 +130,7 @@ class BatchSender:
 
     async def _of_first(self, versions: Mapping[str, PipelineRef]) -> dict[str, Registered]:
         """What the batch's first request resolved: the children must come out the same."""
-        await self._tail.read_to_end(CATALOG_SHARD, self._wait_s)
-        found = {name: self._tail.catalog.version(name, ref.version) for name, ref in versions.items()}
-        return {name: registered or self._missing(name) for name, registered in found.items()}
-
-    def _missing(self, name: str) -> Registered:
-        raise self._tail.catalog.unknown(name)
+        return {name: await self._tail.resolve(name, self._wait_s, ref.version) for name, ref in versions.items()}
 
     async def _check(
         self, requests: Sequence[ExecutionRequest], versions: Mapping[str, Registered]
@@ -140,34 +149,39 @@ class BatchSender:
             raise invalid(*errors[:ERRORS_MAX])
         return checked
 
-    async def _send_children(self, opened: Answer, checked: Sequence[Checked], batch: Stamp) -> BatchAnswer:
-        shards = range(1, self._sender.shards())
+    async def _send_children(
+        self, opened: Answer, children: Sequence[Submittable], places: Sequence[int], batch: Stamp
+    ) -> BatchAnswer:
+        shards = sorted(set(places))
         sent = await asyncio.gather(
-            *(self._sender.send_in_order(shard, self._children(shard, checked, batch)) for shard in shards),
+            *(self._sender.send_in_order(shard, submits(shard, children, places, batch)) for shard in shards),
             return_exceptions=True,
         )
-        lanes = [lane for lane in sent if isinstance(lane, list)]
-        waiters = [waiter for row in zip_longest(*lanes) for waiter in row if waiter is not None]  # by ordinal
+        lanes = {shard: lane for shard, lane in zip(shards, sent, strict=True) if isinstance(lane, list)}
         try:
             for failure in sent:
                 if isinstance(failure, BaseException):
                     raise _incomplete(failure, batch)
+            left = {shard: iter(lane) for shard, lane in lanes.items()}
+            waiters = [next(left[place]) for place in places]  # by ordinal
             await self._sender.wait_decided(waiters)
             return _answered(opened, waiters)
         finally:
-            self._sender.forget(waiters)
-
-    def _children(self, shard: int, checked: Sequence[Checked], batch: Stamp) -> Iterator[Submit]:
-        shards = self._sender.shards()
-        for index in range(shard - 1, len(checked), shards - 1):
-            yield checked[index].submit(_child_stamp(batch, index, shards))
+            for lane in lanes.values():
+                self._sender.forget(lane)
 
 
-def _child_stamp(batch: Stamp, index: int, shards: int) -> Stamp:
+def submits(shard: int, children: Sequence[Submittable], places: Sequence[int], batch: Stamp) -> Iterator[Submit]:
+    for index, (child, place) in enumerate(zip(children, places, strict=True)):
+        if place == shard:
+            yield child.submit(_child_stamp(batch, index, shard))
+
+
+def _child_stamp(batch: Stamp, index: int, shard: int) -> Stamp:
     return Stamp(
         command_id=command_id_of_key("batch", batch.execution_id, str(index)),
         actor=batch.actor,
-        execution_id=child_id(batch.execution_id, shard_of_child(index, shards), index),
+        execution_id=child_id(batch.execution_id, shard, index),
         traceparent=batch.traceparent,
         origin=Origin(source=f"batch/{batch.execution_id}", ordinal=index),
     )

@@ -44,6 +44,10 @@ class Catalog:
     def version(self, name: str, version: int) -> Registered | None:
         return next((known for known in self._versions.get(name, ()) if known.ref.version == version), None)
 
+    def find(self, name: str, version: int | None) -> Registered | None:
+        """None stands for the newest version."""
+        return self.newest(name) if version is None else self.version(name, version)
+
     def page(self, after: str, limit: int) -> list[Registered]:
         """The newest version of each pipeline whose name comes after `after`, by name."""
         names = sorted(name for name in self._versions if name > after)[:limit]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from execution_ledger.messages.commands import Submit
 from execution_ledger.messages.definition import check_inputs
-from execution_ledger.messages.parts import Origin, PipelineRef, Policy
+from execution_ledger.messages.parts import Link, Origin, PipelineRef, Policy
 from execution_ledger.messages.payload import DEPTH_MAX, PAYLOAD_BYTES_MAX, Payload, json_payload, too_deep
 
 from .catalog import Registered
@@ -27,6 +27,27 @@ class Stamp:
     traceparent: str | None = None
     origin: Origin | None = None
 
+    def submit(self, **parts: Any) -> Submit:
+        return Submit(
+            command_id=self.command_id,
+            actor=self.actor,
+            keyed=self.keyed,
+            body_digest=self.body_digest,
+            traceparent=self.traceparent,
+            execution_id=self.execution_id,
+            origin=self.origin,
+            **parts,
+        )
+
+
+class Submittable(Protocol):
+    """What may run: a request that was checked, or a retry of what has run before."""
+
+    @property
+    def pipeline(self) -> PipelineRef: ...
+
+    def submit(self, stamp: Stamp) -> Submit: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Checked:
@@ -37,15 +58,10 @@ class Checked:
     inputs: Payload
     properties: Payload | None
     policy: Policy
+    link: Link | None = None
 
     def submit(self, stamp: Stamp) -> Submit:
-        return Submit(
-            command_id=stamp.command_id,
-            actor=stamp.actor,
-            keyed=stamp.keyed,
-            body_digest=stamp.body_digest,
-            traceparent=stamp.traceparent,
-            execution_id=stamp.execution_id,
+        return stamp.submit(
             pipeline=self.pipeline,
             inputs=self.inputs,
             properties=self.properties,
@@ -55,7 +71,7 @@ class Checked:
             labels=self.request.labels,
             priority=self.request.priority,
             policy=self.policy,
-            origin=stamp.origin,
+            link=self.link,
         )
 
 
@@ -65,7 +81,7 @@ def check(request: ExecutionRequest, registered: Registered) -> Checked | list[F
     errors = [*not_yet(request.options), *(FieldError(f"inputs.{name}", detail) for name, detail in wrong.items())]
     inputs = _payload("inputs", values, errors)
     properties = None if request.properties is None else _payload("properties", request.properties, errors)
-    policy = policy_of(request, registered.definition.policy)
+    policy = policy_of(request.policy, registered.definition.policy)
     if contradiction := policy.contradiction():
         errors.append(FieldError("policy.retries", contradiction))
     if errors or inputs is None:

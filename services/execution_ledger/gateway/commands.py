@@ -5,20 +5,24 @@ Nothing here knows HTTP: the routes call it, and so does the simulator.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 from execution_ledger.clock import World
 from execution_ledger.log.protocol import Log
+from execution_ledger.messages.base import Message
 from execution_ledger.messages.commands import RegisterPipeline, RequestAbort
 from execution_ledger.messages.definition import Definition, check_defaults
 from execution_ledger.messages.ids import CATALOG_SHARD, shard_of
+from execution_ledger.messages.parts import Link
 from execution_ledger.messages.payload import Payload, json_payload
 
+from .again import Ended, rerun_request, retry_of
 from .batches import BatchAnswer, BatchSender
-from .checking import Checked, Stamp, check
+from .checking import Checked, Stamp, Submittable, check
 from .firsts import FirstAnswers, LookUp, without_views
 from .problems import FieldError, Refused, invalid, refused
-from .requests import AbortRequest, ExecutionRequest, digest_of_body
+from .requests import AbortRequest, BatchRetryRequest, ExecutionRequest, RerunRequest, RetryRequest, digest_of_body
 from .sending import Answer, Sender, accepted
 from .tail import Tail
 
@@ -48,22 +52,38 @@ class CommandSender:
         self, request: ExecutionRequest, actor: str, key: str | None = None, traceparent: str | None = None
     ) -> Answer:
         command_id, shard = self._sender.address(actor, SUBMIT_ROUTE, key)
+        stamp = Stamp(command_id, actor, keyed=key is not None, traceparent=traceparent)
+        return await self._submit(shard, request, self._check(request, None), stamp)
+
+    async def retry(
+        self, ended: Ended, request: RetryRequest, actor: str, key: str | None = None, traceparent: str | None = None
+    ) -> Answer:
+        """All as it was, the version too."""
+        command_id, _ = self._sender.address(actor, f"POST /v1/executions/{ended.id}/retry", key)
+        stamp = Stamp(command_id, actor, keyed=key is not None, traceparent=traceparent)
+        return await self._send(ended.shard, request, retry_of(ended), stamp)
+
+    async def rerun(
+        self, ended: Ended, request: RerunRequest, actor: str, key: str | None = None, traceparent: str | None = None
+    ) -> Answer:
+        command_id, _ = self._sender.address(actor, f"POST /v1/executions/{ended.id}/rerun", key)
+        stamp = Stamp(command_id, actor, keyed=key is not None, traceparent=traceparent)
+        return await self._submit(ended.shard, request, self._changed(ended, request), stamp)
+
+    async def _submit(self, shard: int, body: Message, found: Awaitable[Submittable], stamp: Stamp) -> Answer:
+        """`found` is what to run, or raises Refused for what is wrong with the body."""
         try:
-            checked = await self._check(request)
+            runnable = await found
         except Refused as refusal:
-            if key is None:
+            if not stamp.keyed:
                 raise
-            return accepted(await self._first_answers.instead_of(refusal, command_id, shard, [request]))
+            return accepted(await self._first_answers.instead_of(refusal, stamp.command_id, shard, [body]))
+        return await self._send(shard, body, runnable, stamp)
+
+    async def _send(self, shard: int, body: Message, runnable: Submittable, stamp: Stamp) -> Answer:
         self._sender.admit([shard])
-        stamp = Stamp(
-            command_id=command_id,
-            actor=actor,
-            execution_id=self._sender.fresh_id(shard),
-            keyed=key is not None,
-            body_digest=digest_of_body(request),
-            traceparent=traceparent,
-        )
-        return await self._sender.send(shard, checked.submit(stamp))
+        stamp = replace(stamp, execution_id=self._sender.fresh_id(shard), body_digest=digest_of_body(body))
+        return await self._sender.send(shard, runnable.submit(stamp))
 
     async def abort(
         self,
@@ -128,8 +148,36 @@ class CommandSender:
         )
         return await self._batches.send(requests, opening, shard)
 
-    async def _check(self, request: ExecutionRequest) -> Checked:
-        checked = check(request, await self._tail.resolve(request.pipeline, self._wait_s))
+    async def retry_batch(
+        self,
+        batch_id: str,
+        ended: Sequence[Ended],
+        request: BatchRetryRequest,
+        actor: str,
+        key: str | None = None,
+        traceparent: str | None = None,
+    ) -> BatchAnswer:
+        """A new batch of these executions of a batch, in this order, which must be the same for each repeat."""
+        command_id, _ = self._sender.address(actor, f"POST /v1/batches/{batch_id}/retry", key)
+        shard = shard_of(batch_id)
+        self._sender.admit(range(1, self._sender.shards()))
+        opening = Stamp(
+            command_id=command_id,
+            actor=actor,
+            execution_id=self._sender.fresh_id(shard),
+            keyed=key is not None,
+            body_digest=digest_of_body(request),
+            traceparent=traceparent,
+        )
+        return await self._batches.retry([retry_of(each) for each in ended], opening, Link(how="retry", to=batch_id))
+
+    async def _changed(self, ended: Ended, changes: RerunRequest) -> Submittable:
+        version = None if changes.newest else ended.asked.pipeline.version
+        checked = await self._check(rerun_request(ended, changes), version)
+        return replace(checked, link=Link(how="rerun", to=ended.id))
+
+    async def _check(self, request: ExecutionRequest, version: int | None) -> Checked:
+        checked = check(request, await self._tail.resolve(request.pipeline, self._wait_s, version))
         if isinstance(checked, Checked):
             return checked
         raise invalid(*checked)

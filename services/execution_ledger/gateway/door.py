@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from execution_ledger.errors import LedgerError
 
-from .admission import SUBMITS
+from .admission import submit_route
 from .auth import OPEN_PATHS
 from .gateway import Gateway
 from .http import counted_problem
@@ -51,7 +51,7 @@ class Door:
                 await self._refuse(problem_of(error), scope, receive, send)
                 return
             scope.setdefault("state", {})["caller"] = caller
-        if (scope["method"], scope["path"]) in SUBMITS:
+        if submit_route(scope["method"], scope["path"]):
             await self._admit_submit(scope, receive, send)
         else:
             await self._app(scope, receive, send)
@@ -81,8 +81,8 @@ class Door:
         await counted_problem(self._gateway, problem)(scope, receive, send)
 
     def _count(self, scope: Scope, status: int, seconds: float) -> None:
-        refused_here = scope["path"] if (scope["method"], scope["path"]) in SUBMITS else "none"
-        route = getattr(scope.get("route"), "path", refused_here)
+        refused_here = submit_route(scope["method"], scope["path"])
+        route = getattr(scope.get("route"), "path", refused_here or "none")
         metrics = self._gateway.metrics
         metrics.requests.labels(scope["method"], route, status).inc()
         if route not in STREAMS:

@@ -43,6 +43,7 @@ class Filters:
     label: Annotated[list[Label] | None, Query(max_length=20, description="key=value; all must hold")] = None
     created_by: Text | None = None
     batch: UUID | None = None
+    linked_to: Annotated[UUID | None, Query(description="retries and reruns of this one")] = None
     runner: Annotated[Text | None, Query(description="of the newest attempt")] = None
     pool: Text | None = None
     failure: Annotated[Text | None, Query(description="the kind of the failure that ended it")] = None

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
+from execution_ledger.messages.base import Message
 from execution_ledger.messages.events import decode_event
 from execution_ledger.messages.position import Position
 
 from .problems import Refused, away
-from .requests import ExecutionRequest, digest_of_body
+from .requests import digest_of_body
 from .sending import Answer
 from .tail import Tail
 from .traces import Trace, trace_of
@@ -31,9 +32,7 @@ class FirstAnswers:
         self._wait_s = wait_s
         self._look_up = look_up
 
-    async def instead_of(
-        self, refusal: Refused, command_id: str, shard: int, requests: Sequence[ExecutionRequest]
-    ) -> Answer:
+    async def instead_of(self, refusal: Refused, command_id: str, shard: int, requests: Sequence[Message]) -> Answer:
         """What the key's first request was told; "received" while that is undecided.
 
         Raises the refusal where the key is new, and Away where nobody can tell.

@@ -25,6 +25,7 @@ KINDS: Mapping[str, Kind] = {
     "unauthorized": Kind(401, "A valid token is needed"),
     "not-found": Kind(404, "Nothing is here"),
     "unknown-execution": Kind(404, "No such execution"),
+    "unknown-batch": Kind(404, "No such batch"),
     "unknown-pipeline": Kind(404, "No such pipeline"),
     "unknown-command": Kind(404, "No decision on such a command"),
     "method-not-allowed": Kind(405, "Not possible on this address"),

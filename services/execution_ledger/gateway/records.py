@@ -53,8 +53,21 @@ class AbortRecord(Message):
     outcome: str | None
 
 
+class LinkedRecord(Message):
+    """One that was made from this one: `link` is retry or rerun."""
+
+    id: str
+    name: str
+    link: str
+    status: Status
+    created_at: Time
+
+
 class ExecutionSummary(Message):
-    """One line of a list: everything but payloads. Times are the ledger's."""
+    """One line of a list: everything but payloads. Times are the ledger's.
+
+    `link` says what it is of `linked_to`, the execution that it was made from: retry, or rerun. Else both are null.
+    """
 
     id: str
     number: int
@@ -81,6 +94,8 @@ class ExecutionSummary(Message):
     waiting_ms: int | None
     execution_ms: int | None
     total_ms: int | None
+    link: str | None
+    linked_to: str | None
 
 
 class ExecutionRecord(ExecutionSummary):
@@ -98,6 +113,7 @@ class ExecutionRecord(ExecutionSummary):
     warnings: list[Any]
     abort: AbortRecord | None
     attempts: list[AttemptRecord]
+    linked: list[LinkedRecord]
     version: int
     digest: str
     position: str
@@ -166,7 +182,7 @@ def record_json(row: Mapping[str, Any], attempts: Sequence[Mapping[str, Any]], p
 
 def record(row: Mapping[str, Any], attempts: Sequence[Mapping[str, Any]], position: str) -> ExecutionRecord:
     """Without its payloads."""
-    json_columns = ("options", "policy", "failure", "warnings")
+    json_columns = ("options", "policy", "failure", "warnings", "linked")
     return ExecutionRecord(
         **_plain(row, ExecutionSummary.model_fields),
         **{name: json.loads(row[name]) if row[name] else None for name in json_columns},
@@ -205,7 +221,9 @@ def _plain(row: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
     values = {name: _value(row[name]) for name in names}
     if "labels" in values:
         values["labels"] = dict(label.split("=", 1) for label in values["labels"])
-    return values | {name: str(values[name]) for name in ("id", "batch_id") if values.get(name) is not None}
+    return values | {
+        name: str(values[name]) for name in ("id", "batch_id", "linked_to") if values.get(name) is not None
+    }
 
 
 def _value(value: Any) -> Any:

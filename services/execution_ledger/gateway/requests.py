@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, FailFast, Field
 
@@ -59,6 +59,40 @@ class BatchRequest(Asked):
     executions: Annotated[list[ExecutionRequest], Field(min_length=1, max_length=EXECUTIONS_MAX), FailFast()]
 
 
+class RetryRequest(Asked):
+    """Nothing to say: all is as it was."""
+
+
+class RerunRequest(Asked):
+    """What to change; `inputs` and `labels` go over the old ones by name, and what is left out stays as it was.
+
+    It runs the version that ran before, or with `newest` the newest one, whose declaration all inputs then have to fit.
+    """
+
+    inputs: dict[str, Any] = Field(default_factory=dict)
+    newest: bool = False
+    twin: Text | None = None
+    mode: Mode | None = None
+    options: OptionsRequest = OptionsRequest()
+    policy: PolicyChoice = PolicyChoice()
+    properties: dict[str, Any] | None = None
+    labels: Labels = Field(default_factory=dict)
+    priority: Annotated[int, Field(ge=-100, le=100)] | None = None
+
+
+BadEnd = Literal["failed", "aborted"]
+
+
+def _the_failed() -> list[BadEnd]:
+    return ["failed"]
+
+
+class BatchRetryRequest(Asked):
+    """Which of a batch's executions to retry: those that ended like this."""
+
+    statuses: Annotated[list[BadEnd], Field(min_length=1, max_length=2)] = Field(default_factory=_the_failed)
+
+
 class AbortRequest(Asked):
     """Why, for those who read the record later; of control characters only line breaks and tabs."""
 
@@ -70,12 +104,11 @@ def options_of(request: ExecutionRequest) -> Options:
     return _MODE_OPTIONS[request.mode].model_copy(update=asked)
 
 
-def policy_of(request: ExecutionRequest, pipelines: PolicyChoice | None) -> PolicyChoice:
+def policy_of(said: PolicyChoice, otherwise: PolicyChoice | None) -> PolicyChoice:
     """The request's word, then its pipeline's. Who asks for at most once alone has asked for no retries."""
-    said = request.policy
     if said.delivery == "at_most_once" and said.retries is None:
         said = said.model_copy(update={"retries": 0})
-    return said.over(pipelines)
+    return said.over(otherwise)
 
 
 def not_yet(options: OptionsRequest) -> list[FieldError]:

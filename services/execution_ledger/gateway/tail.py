@@ -66,12 +66,12 @@ class Tail:
             self.reading = False
             await asyncio.sleep(REOPEN_PAUSE_S)
 
-    async def resolve(self, name: str, wait_s: float) -> Registered:
-        """The newest version of a pipeline; an unknown name is refused only after reading shard 0 to its end."""
-        known = self.catalog.newest(name)
+    async def resolve(self, name: str, wait_s: float, version: int | None = None) -> Registered:
+        """One version of a pipeline, by default the newest; refused only after reading shard 0 to its end."""
+        known = self.catalog.find(name, version)
         if known is None:
             await self.read_to_end(CATALOG_SHARD, wait_s)
-            known = self.catalog.newest(name)
+            known = self.catalog.find(name, version)
         if known is None:
             raise self.catalog.unknown(name)
         return known

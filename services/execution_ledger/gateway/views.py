@@ -62,6 +62,19 @@ class Views:
     async def of_batch(self, batch_id: str) -> Sequence[Row]:
         return await self._fetch(_SQL["of_batch"], batch_id)
 
+    async def first_event(self, execution_id: str) -> Row | None:
+        """How it stands, with the event that queued it."""
+        rows = await self._fetch(_SQL["first_event"], execution_id)
+        return rows[0] if rows else None
+
+    async def batch(self, batch_id: str) -> Row | None:
+        """How many it has, and how many of them there are and are not at their end."""
+        rows = await self._fetch(_SQL["batch"], batch_id)
+        return rows[0] if rows else None
+
+    async def first_events_of_batch(self, batch_id: str, statuses: Sequence[str]) -> Sequence[Row]:
+        return await self._fetch(_SQL["first_events_of_batch"], batch_id, statuses)
+
     async def page(self, listing: Listing, behind: Cursor | None, limit: int) -> Sequence[Row]:
         """Each row has its `sort_key`, too."""
         return await self._look(page_of(listing, behind, limit))

@@ -11,7 +11,7 @@ from pydantic import Field, TypeAdapter
 
 from .base import Message, Time
 from .ids import ExecutionId, PipelineName
-from .parts import Count, ExpiryCause, Labels, Mode, Options, Origin, PipelineRef, Policy, Reason, Text
+from .parts import Count, ExpiryCause, Labels, Link, Mode, Options, Origin, PipelineRef, Policy, Reason, Text
 from .payload import Payload
 
 
@@ -49,6 +49,7 @@ class Submit(ExecutionCommand):
     pool: Text = "default"
     policy: Policy = Policy()
     origin: Origin | None = None
+    link: Link | None = None
 
 
 class RequestAbort(ExecutionCommand):
@@ -115,6 +116,7 @@ class OpenBatch(CommandBase):
     count: Count
     opened: Time
     versions: dict[PipelineName, PipelineRef]
+    link: Link | None = None
 
     @property
     def subject(self) -> str:

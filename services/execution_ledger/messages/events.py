@@ -32,6 +32,7 @@ from .parts import (
     Count,
     Failure,
     Labels,
+    Link,
     Mode,
     Options,
     Origin,
@@ -137,6 +138,7 @@ class Queued(Fact):
     body_digest: Text | None = None
     keyed: bool = False
     expires_at: Time | None = None  # unless it has been dispatched by then
+    link: Link | None = None
 
 
 class Dispatched(Fact):
@@ -238,6 +240,7 @@ class BatchOpened(Fact):
     versions: dict[PipelineName, PipelineRef]
     body_digest: Text | None = None
     keyed: bool = False
+    link: Link | None = None
 
 
 FACTS: tuple[type[Fact], ...] = (

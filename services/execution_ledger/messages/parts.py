@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, StringConstraints
 
 from .base import Message
-from .ids import PipelineName
+from .ids import ExecutionId, PipelineName
 
 # One line without control characters: it ends up in table columns, headers and terminals.
 Text = Annotated[str, StringConstraints(max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
@@ -137,6 +137,13 @@ class Origin(Message):
 
     source: Text
     ordinal: Annotated[int, Field(ge=0)]
+
+
+class Link(Message):
+    """What a new execution, or batch, was made from: the same again, or with changes. It had ended before."""
+
+    how: Literal["retry", "rerun"]
+    to: ExecutionId
 
 
 class Failure(Message):

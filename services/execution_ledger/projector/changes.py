@@ -63,6 +63,8 @@ class Identity(NamedTuple):
     body_digest: str | None
     created_at: datetime
     policy: str
+    linked_to: str | None
+    link: str | None
 
 
 @dataclass(slots=True)
@@ -149,6 +151,8 @@ class BatchRow:  # no tuple, because `count` is a method of those
     opened_at: datetime
     actor: str | None
     body_digest: str | None
+    linked_to: str | None
+    link: str | None
 
 
 class CommandRow(NamedTuple):

@@ -66,6 +66,8 @@ def _identity(event: Event, fact: Queued) -> Identity:
         body_digest=fact.body_digest,
         created_at=moment(event.recordedtime),
         policy=fact.policy.model_dump_json(exclude_none=True),
+        linked_to=fact.link.to if fact.link else None,
+        link=fact.link.how if fact.link else None,
     )
 
 

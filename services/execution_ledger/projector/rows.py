@@ -134,8 +134,9 @@ def _pipeline(fact: PipelineRegistered, event: Event, changes: Changes) -> None:
 @_record.register
 def _batch(fact: BatchOpened, event: Event, changes: Changes) -> None:
     at = moment(event.recordedtime)
+    link = (fact.link.to, fact.link.how) if fact.link else (None, None)
     changes.batches.append(
-        BatchRow(fact.batch_id, event.shard, event.sequence, fact.count, at, event.actor, fact.body_digest)
+        BatchRow(fact.batch_id, event.shard, event.sequence, fact.count, at, event.actor, fact.body_digest, *link)
     )
 
 

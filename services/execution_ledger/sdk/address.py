@@ -48,6 +48,10 @@ def execution_path(which: str | int) -> str:
     return f"/v1/executions/{quote(str(which), safe='')}"
 
 
+def batch_path(batch_id: str) -> str:
+    return f"/v1/batches/{quote(batch_id, safe='')}"
+
+
 def pipeline_path(name: str) -> str:
     return f"/v1/pipelines/{quote(name, safe='')}"
 

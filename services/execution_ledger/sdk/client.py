@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from ..errors import BadRequest, OutcomeUnknown
 from ..messages.parts import Mode
-from .address import DEFAULT_FOLDER, Address, execution_path, find_ledger, pipeline_path
+from .address import DEFAULT_FOLDER, Address, batch_path, execution_path, find_ledger, pipeline_path
 from .ending import ended
 from .explanations import Explanation, Queue, Runners
 from .finding import By, Found, query_of
@@ -53,6 +53,15 @@ class Asked(TypedDict, total=False):
     properties: Mapping[str, Any]
     labels: Mapping[str, str]
     priority: int
+
+
+class Changes(Asked, total=False):
+    """What a rerun changes: `inputs` and `labels` go over the old ones by name, and all else stays as it was.
+
+    With `newest` it runs the pipeline's newest version, else the one that ran before.
+    """
+
+    newest: bool
 
 
 class Request(Asked, total=False):
@@ -119,6 +128,24 @@ class Client:
     def batch(self, requests: Iterable[Request], *, key: str | None = None) -> MultiRun:
         """Many executions at once, checked together before any of them exists; else as `run` says."""
         return MultiRun(self, self._write("/v1/batches", {"executions": [_body(request) for request in requests]}, key))
+
+    def retry(self, which: str | int, *, key: str | None = None) -> Run:
+        """Runs what has failed or was aborted once more, with all that it was asked for, the version too.
+
+        Raises BadRequest for what has not ended, or has completed. A `key` is as `run` says.
+        """
+        return Run(self, self._write(f"{execution_path(which)}/retry", {}, key))
+
+    def rerun(self, which: str | int, *, key: str | None = None, **changes: Unpack[Changes]) -> Run:
+        """Runs what has ended, however it did, once more with changes, see Changes. Else as `retry` says."""
+        return Run(self, self._write(f"{execution_path(which)}/rerun", _body(changes), key))
+
+    def retry_batch(self, batch: str, statuses: Sequence[str] = ("failed",), *, key: str | None = None) -> MultiRun:
+        """A new batch of those that ended with one of `statuses` ("failed", "aborted"), in their order.
+
+        Raises BadRequest where there are none, or while some have not ended. A `key` is as `run` says.
+        """
+        return MultiRun(self, self._write(f"{batch_path(batch)}/retry", {"statuses": list(statuses)}, key))
 
     def abort(self, which: str | int, reason: str | None = None, *, key: str | None = None) -> str:
         """Asks an execution to end; returns its status: `aborted` if it was waiting, else `abort_requested`.
@@ -211,7 +238,7 @@ class Client:
         return answer
 
 
-def _body(request: Request) -> dict[str, Any]:
+def _body(request: Request | Changes) -> dict[str, Any]:
     """As the gateway takes it. Raises BadRequest for a policy that cannot be."""
     try:
         choice = choice_of(request.get("policy", {}))

@@ -15,7 +15,8 @@ class Found(TypedDict, total=False):
     """Everything that is given must hold; of several pipelines or statuses any, of several labels ("key=value") all.
 
     `search` is a part of the name, the twin, a label or the failure's message, in any case. `failure` is its kind,
-    `abort` how an abort ended, `attempts_min` at least so many attempts, `runner` that of the newest one. Times are
+    `abort` how an abort ended, `attempts_min` at least so many attempts, `runner` that of the newest one, `linked_to`
+    the id of the one that retries and reruns were made from. Times are
     aware; `…_after` includes the moment itself. `min_position` waits for views that include it: what this client was
     answered is there without it, as long as one gateway answers.
     """
@@ -29,6 +30,7 @@ class Found(TypedDict, total=False):
     label: str | Sequence[str] | None
     created_by: str | None
     batch: str | None
+    linked_to: str | None
     runner: str | None
     pool: str | None
     failure: str | None

@@ -71,6 +71,10 @@ class MultiRun:
         """Asks all that have not ended to end; returns their names, without those that ended just before."""
         return [each.name for each in self._list(status=LIVE) if self._was_asked(each, reason)]
 
+    def retry_failed(self, *, key: str | None = None) -> MultiRun:
+        """Runs those that failed once more, as a batch of their own, as `Client.retry_batch` says."""
+        return self._client.retry_batch(self.id, key=key)
+
     def _was_asked(self, live: ExecutionSummary, reason: str | None) -> bool:
         try:
             self._client.abort(live.id, reason)

@@ -30,7 +30,10 @@ class Record(BaseModel):
 
 
 class ExecutionSummary(Record):
-    """One line of a list: everything but payloads. `losses` are attempts whose runner went away."""
+    """One line of a list: everything but payloads. `losses` are attempts whose runner went away.
+
+    `link` is `retry` or `rerun` where it was made from another one, which `linked_to` names.
+    """
 
     id: str
     number: int
@@ -57,6 +60,8 @@ class ExecutionSummary(Record):
     waiting_ms: int | None
     execution_ms: int | None
     total_ms: int | None
+    link: str | None = None
+    linked_to: str | None = None
 
 
 class Percentiles(Record):
@@ -155,8 +160,21 @@ class Attempt(Record):
     ended_at: datetime | None
 
 
+class Linked(Record):
+    """One that was made from this one: `link` is `retry` or `rerun`."""
+
+    id: str
+    name: str
+    link: str
+    status: str
+    created_at: datetime
+
+
 class Execution(ExecutionSummary):
-    """The whole record. `version` counts its events, and `digest` is the newest one's: the head of its chain."""
+    """The whole record. `version` counts its events, and `digest` is the newest one's: the head of its chain.
+
+    `linked` are the retries and reruns that were made from it, oldest first.
+    """
 
     pipeline_digest: str
     options: Options
@@ -170,6 +188,7 @@ class Execution(ExecutionSummary):
     warnings: list[Warned]
     abort: Abort | None
     attempts: list[Attempt]
+    linked: list[Linked] = []
     version: int
     digest: str
     position: str

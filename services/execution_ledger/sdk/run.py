@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from .explanations import Explanation
 from .records import Event, Execution
 from .waiting import ENDED, WAIT_S
 
 if TYPE_CHECKING:
-    from .client import Client
+    from .client import Changes, Client
 
 
 class Run:
@@ -40,6 +40,14 @@ class Run:
     def abort(self, reason: str | None = None, *, key: str | None = None) -> str:
         """Asks it to end, as `Client.abort` says."""
         return self._client.abort(self.id, reason, key=key)
+
+    def retry(self, *, key: str | None = None) -> Run:
+        """Runs it once more with all that it was asked for, as `Client.retry` says."""
+        return self._client.retry(self.id, key=key)
+
+    def rerun(self, *, key: str | None = None, **changes: Unpack[Changes]) -> Run:
+        """Runs it once more with changes, as `Client.rerun` says."""
+        return self._client.rerun(self.id, key=key, **changes)
 
     def history(self) -> Iterator[Event]:
         """Its events up to now, oldest first."""

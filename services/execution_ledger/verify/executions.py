@@ -186,6 +186,8 @@ class Executions:
 
     def _queued(self, life: Life, fact: Queued) -> None:
         self._check_payload("inputs", fact.inputs)
+        if fact.link and fact.link.to not in self._ended and not self.forgiven:
+            self._say(3, f"it is a {fact.link.how} of {fact.link.to}, which had not ended on this shard before it")
 
     def _dispatched(self, life: Life, fact: Dispatched) -> None:
         if fact.attempt != life.attempt + 1:

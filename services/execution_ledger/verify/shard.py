@@ -15,6 +15,7 @@ from pydantic_core import from_json
 
 from execution_ledger.errors import Permanent
 from execution_ledger.messages.events import (
+    BatchOpened,
     DispatcherClaimed,
     PipelineRegistered,
     ShardClaimed,
@@ -74,6 +75,7 @@ class ShardCheck:
         self._wanted = wanted
         self._executions = Executions(shard, limited, self._say)
         self._commands = Commands(settings, self._say)
+        self._batches: set[str] = set()
         self._next: tuple[int, ...] = (1,)  # sequences that may come now; more than one after a breach
         self._epochs: tuple[int, ...] = (0,)
         self._recorded_ms = 0
@@ -202,6 +204,8 @@ class ShardCheck:
             self.found.shards = fact.shards
         elif isinstance(fact, DispatcherClaimed):
             self._claimed(fact, document["sequence"])
+        elif isinstance(fact, BatchOpened):
+            self._opened(fact)
         elif isinstance(fact, PipelineRegistered):
             self.found.limits.append(Limit(now_ms, fact.pipeline, limit_in(fact.definition)))
         return None
@@ -212,6 +216,11 @@ class ShardCheck:
             self._say(6, f"dispatcher claim {fact.claim} follows claim {newest}")
         self._executions.claim = fact.claim
         self.found.claims.append(Claim(fact.claim, fact.dispatcher, self._shard, sequence))
+
+    def _opened(self, fact: BatchOpened) -> None:
+        if fact.link and fact.link.to not in self._batches and not self._executions.forgiven:
+            self._say(3, f"it is a {fact.link.how} of batch {fact.link.to}, which was not opened here before it")
+        self._batches.add(fact.batch_id)
 
     def _remember(self, document: Document) -> None:
         if document["subject"] in self._wanted or document.get("commandid") in self._wanted:

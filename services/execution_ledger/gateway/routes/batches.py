@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request, Response
 
 from ..answering import received, written
 from ..answers import BatchAnswerBody, ChildAnswer, ReceivedAnswer
+from ..auth import Caller
 from ..batches import ID_TOO_OLD, BatchAnswer, Child
 from ..gateway import Gateway
 from ..http import IdempotencyKey, StrictRoute, TheCaller, TheGateway, Traceparent, gateway_of
@@ -37,14 +38,13 @@ class BatchRoute(StrictRoute):
 router = APIRouter(prefix="/v1/batches", tags=["batches"], route_class=BatchRoute)
 
 
-@router.post(
-    "",
-    status_code=201,
-    responses={
-        200: {"model": BatchAnswerBody, "description": "A repeat of its key: the first batch, completed"},
-        202: {"model": BatchAnswerBody | ReceivedAnswer, "description": "Some or all are not decided yet"},
-    },
-)
+BATCH_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"model": BatchAnswerBody, "description": "A repeat of its key: the first batch, completed"},
+    202: {"model": BatchAnswerBody | ReceivedAnswer, "description": "Some or all are not decided yet"},
+}
+
+
+@router.post("", status_code=201, responses=BATCH_ANSWERS)
 async def open_batch(
     body: BatchRequest,
     request: Request,
@@ -56,6 +56,13 @@ async def open_batch(
 ) -> BatchAnswerBody | ReceivedAnswer:
     """Checked whole before anything exists. Not atomic after that: the same key completes an interrupted batch."""
     answer = await gateway.commands.open_batch(body.executions, caller.actor, key, traceparent)
+    return await opened(answer, request, response, gateway, caller)
+
+
+async def opened(
+    answer: BatchAnswer, request: Request, response: Response, gateway: Gateway, caller: Caller
+) -> BatchAnswerBody | ReceivedAnswer:
+    """What everyone hears who asks for a new batch."""
     if answer.opened.trace is None:
         return received(answer.opened, response)
     position = written(request, gateway, caller, answer.position)

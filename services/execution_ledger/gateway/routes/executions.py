@@ -9,9 +9,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from execution_ledger.messages.ids import shard_of
-from execution_ledger.messages.parts import TERMINAL, Status
+from execution_ledger.messages.parts import TERMINAL
 
-from ..answering import received, tell_position, written
+from ..answering import SUBMITTED, submitted, tell_position
 from ..answers import ExecutionAnswer, ReceivedAnswer
 from ..commands import unknown_execution
 from ..gateway import Gateway
@@ -26,14 +26,7 @@ router = APIRouter(prefix="/v1/executions", tags=["executions"], route_class=Str
 EndWait = Annotated[float, Query(ge=0, le=60, description="Seconds to wait for its end")]
 
 
-@router.post(
-    "",
-    status_code=201,
-    responses={
-        200: {"model": ExecutionAnswer, "description": "A repeat of its key: the first answer"},
-        202: {"model": ReceivedAnswer, "description": "Safe in the log; the ledger has not decided yet"},
-    },
-)
+@router.post("", status_code=201, responses=SUBMITTED)
 async def submit(
     body: ExecutionRequest,
     request: Request,
@@ -45,19 +38,7 @@ async def submit(
 ) -> ExecutionAnswer | ReceivedAnswer:
     """Asks for one run of a pipeline; answers when the ledger has decided."""
     answer = await gateway.commands.submit(body, caller.actor, key, traceparent)
-    if answer.trace is None:
-        return received(answer, response, None if key else answer.subject)
-    first = answer.trace.outcome
-    response.status_code = 200 if answer.repeated else 201
-    response.headers["Location"] = f"/v1/executions/{first.subject}"
-    return ExecutionAnswer(
-        id=first.subject,
-        number=first.number or 0,
-        name=first.name or "",
-        status=Status.QUEUED,
-        position=written(request, gateway, caller, answer.position),
-        command_id=answer.command_id,
-    )
+    return submitted(answer, key is not None, request, response, gateway, caller)
 
 
 @router.get("/{reference}", response_model=ExecutionRecord)

@@ -84,7 +84,7 @@ async def get_pipeline(
     """One version of a pipeline, with everything that it declares."""
     await _read_catalog(gateway)
     catalog = gateway.tail.catalog
-    found = catalog.newest(name) if version is None else catalog.version(name, version)
+    found = catalog.find(name, version)
     if found is None and catalog.newest(name) is not None:
         raise refused("unknown-pipeline", f"Pipeline {name!r} has no version {version}. Leave it out for the newest.")
     if found is None:

@@ -1,8 +1,18 @@
 -- What the gateway asks of executions. Only `ledger_v1` is named: everything else is the projector's own.
 
 -- name: whole
--- One execution with everything, by its primary key.
-SELECT * FROM ledger_v1.executions WHERE id = $1
+-- One execution with everything, by its primary key; what was made from it lives on its shard, so this position has
+-- that, too. The first 100 of those, oldest first.
+SELECT
+    e.*,
+    (
+        SELECT coalesce(json_agg(made), '[]')
+        FROM (
+            SELECT id, name, link, status, created_at FROM ledger_v1.executions
+            WHERE linked_to = e.id ORDER BY created_at, id LIMIT 100
+        ) AS made
+    ) AS linked
+FROM ledger_v1.executions AS e WHERE e.id = $1
 
 -- name: id_of_number
 -- Numbers are unique; a name is checked by the caller, because its prefix could be anything.
@@ -15,3 +25,28 @@ FROM ledger_v1.attempts WHERE execution_id = $1 ORDER BY attempt
 -- name: of_batch
 -- What the ledger no longer remembers of a batch that is repeated.
 SELECT id, number, name, status FROM ledger_v1.executions WHERE batch_id = $1
+
+-- name: first_event
+-- Everything that it was asked for, as it was written down. Of a long life only the beginning is read.
+SELECT e.id, e.name, e.status, e.ended_at, j.event
+FROM ledger_v1.executions AS e
+CROSS JOIN LATERAL (
+    SELECT event FROM ledger_v1.journal WHERE subject = e.id::text AND version = 1 ORDER BY sequence LIMIT 1
+) AS j
+WHERE e.id = $1
+
+-- name: batch
+SELECT b.count, count(l.id) AS live
+FROM ledger_v1.batches AS b
+LEFT JOIN ledger_v1.executions AS e ON e.batch_id = b.id
+LEFT JOIN ledger_v1.live_executions AS l ON l.id = e.id
+WHERE b.id = $1 GROUP BY b.count
+
+-- name: first_events_of_batch
+-- As many as a batch may have.
+SELECT e.id, e.name, e.status, e.ended_at, j.event
+FROM ledger_v1.executions AS e
+CROSS JOIN LATERAL (
+    SELECT event FROM ledger_v1.journal WHERE subject = e.id::text AND version = 1 ORDER BY sequence LIMIT 1
+) AS j
+WHERE e.batch_id = $1 AND e.status = ANY($2::text[])

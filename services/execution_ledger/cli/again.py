@@ -1,0 +1,81 @@
+"""`exledger retry` and `exledger rerun`: once more what has ended, all the same or with changes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ..sdk.address import DEFAULT_FOLDER, execution_path
+from ..sdk.waiting import WAIT_S
+from .connection import DataDir, connect
+from .executions import Which
+from .inputs import parse_inputs, parse_labels
+from .output import AsJson
+from .run import (
+    AtMostOnce,
+    Backoff,
+    Inputs,
+    Key,
+    Label,
+    Mode,
+    Priority,
+    QueueTtl,
+    Retries,
+    Timeout,
+    Twin,
+    Wait,
+    WaitFor,
+    ask,
+    input_types,
+    policy_of,
+)
+
+
+def retry(
+    which: Which,
+    key: Key = None,
+    wait: Wait = False,
+    wait_for: WaitFor = WAIT_S,
+    data_dir: DataDir = DEFAULT_FOLDER,
+    as_json: AsJson = False,
+) -> None:
+    """Run once more what has failed or was aborted, with all that it was asked for."""
+    with connect(data_dir) as ledger:
+        ask(ledger, f"{execution_path(which)}/retry", {}, key, wait_for if wait else None, as_json)
+
+
+def rerun(
+    which: Which,
+    inputs: Inputs = None,
+    newest: Annotated[bool, typer.Option("--newest", help="Of its pipeline's newest version.")] = False,
+    twin: Twin = None,
+    mode: Annotated[Mode | None, typer.Option(help="By default: as it was.")] = None,
+    label: Label = None,
+    priority: Priority = None,
+    key: Key = None,
+    wait: Wait = False,
+    wait_for: WaitFor = WAIT_S,
+    timeout: Timeout = None,
+    retries: Retries = None,
+    backoff: Backoff = None,
+    queue_ttl: QueueTtl = None,
+    at_most_once: AtMostOnce = False,
+    data_dir: DataDir = DEFAULT_FOLDER,
+    as_json: AsJson = False,
+) -> None:
+    """Run once more what has ended, with changes; all that is left out stays as it was."""
+    policy = policy_of(timeout, retries, backoff, queue_ttl, at_most_once)
+    with connect(data_dir) as ledger:
+        before = ledger.get(execution_path(which))
+        types = input_types(ledger, before["pipeline"], None if newest else before["pipeline_version"])
+        changes = {
+            "inputs": parse_inputs(inputs or (), types),
+            "newest": newest,
+            "labels": parse_labels(label or ()),
+            "twin": twin,
+            "mode": mode,
+            "priority": priority,
+            "policy": policy or None,
+        }
+        ask(ledger, f"{execution_path(before['id'])}/rerun", changes, key, wait_for if wait else None, as_json)

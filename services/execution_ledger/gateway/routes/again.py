@@ -1,0 +1,139 @@
+"""Retry and rerun: new executions made from those that have ended, each linked to its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response
+
+from execution_ledger.messages.ids import shard_of
+
+from ..again import Ended, ended_of
+from ..answering import SUBMITTED, submitted
+from ..answers import BatchAnswerBody, ExecutionAnswer, ReceivedAnswer
+from ..batches import BREATH
+from ..commands import unknown_execution
+from ..gateway import Gateway
+from ..http import IdempotencyKey, StrictRoute, TheCaller, TheGateway, Traceparent
+from ..problems import refused
+from ..references import execution_id
+from ..requests import BatchRetryRequest, RerunRequest, RetryRequest
+from ..views import Row
+from .batches import BATCH_ANSWERS, BatchRoute, opened
+
+router = APIRouter(prefix="/v1/executions", tags=["executions"], route_class=StrictRoute)
+batches = APIRouter(prefix="/v1/batches", tags=["batches"], route_class=BatchRoute)
+
+_ALL_THE_SAME = RetryRequest()
+_NO_CHANGES = RerunRequest()
+_THE_FAILED = BatchRetryRequest()
+
+
+@router.post("/{reference}/retry", status_code=201, responses=SUBMITTED)
+async def retry(
+    reference: str,
+    request: Request,
+    response: Response,
+    gateway: TheGateway,
+    caller: TheCaller,
+    traceparent: Traceparent,
+    body: RetryRequest = _ALL_THE_SAME,
+    key: IdempotencyKey = None,
+) -> ExecutionAnswer | ReceivedAnswer:
+    """Runs what has failed or was aborted once more, with all that it was asked for, the version too."""
+    ended = await _ended(gateway, caller.token, reference)
+    answer = await gateway.commands.retry(ended, body, caller.actor, key, traceparent)
+    return submitted(answer, key is not None, request, response, gateway, caller)
+
+
+@router.post("/{reference}/rerun", status_code=201, responses=SUBMITTED)
+async def rerun(
+    reference: str,
+    request: Request,
+    response: Response,
+    gateway: TheGateway,
+    caller: TheCaller,
+    traceparent: Traceparent,
+    body: RerunRequest = _NO_CHANGES,
+    key: IdempotencyKey = None,
+) -> ExecutionAnswer | ReceivedAnswer:
+    """Runs what has ended, however it did, with changes; what they leave out stays as it was."""
+    ended = await _ended(gateway, caller.token, reference)
+    answer = await gateway.commands.rerun(ended, body, caller.actor, key, traceparent)
+    return submitted(answer, key is not None, request, response, gateway, caller)
+
+
+@batches.post("/{batch_id}/retry", status_code=201, responses=BATCH_ANSWERS)
+async def retry_batch(
+    batch_id: UUID,
+    request: Request,
+    response: Response,
+    gateway: TheGateway,
+    caller: TheCaller,
+    traceparent: Traceparent,
+    body: BatchRetryRequest = _THE_FAILED,
+    key: IdempotencyKey = None,
+) -> BatchAnswerBody | ReceivedAnswer:
+    """A new batch of those that failed, in their order. Only once all have ended: so a repeat finds the same ones."""
+    known = str(batch_id)
+    await _check_ended(gateway, caller.token, known)
+    rows = await gateway.views.first_events_of_batch(known, body.statuses)
+    if not rows:
+        ends = " or ".join(body.statuses)
+        raise refused("refused", f"No execution of batch {known} has ended as {ends}.", code="none_to_retry")
+    ended = await _in_order(rows)
+    answer = await gateway.commands.retry_batch(known, ended, body, caller.actor, key, traceparent)
+    return await opened(answer, request, response, gateway, caller)
+
+
+async def _in_order(rows: Sequence[Row]) -> list[Ended]:
+    """As their batch has them. Reading ten thousand events takes a while, in which others get their turns."""
+    ended = []
+    for count, row in enumerate(rows, 1):
+        ended.append(ended_of(row))
+        if count % BREATH == 0:
+            await asyncio.sleep(0)
+    return sorted(ended, key=lambda each: each.place)
+
+
+async def _ended(gateway: Gateway, token: str, reference: str) -> Ended:
+    """Raises Refused for what is unknown or has not ended, at the end of the log."""
+    known = await execution_id(gateway, token, reference, None)
+    shard = shard_of(known)
+    await gateway.reading.reach(token, None, shard)
+    row = await _settled(gateway, [shard], lambda: gateway.views.first_event(known), lambda row: bool(row["ended_at"]))
+    if row is None:
+        raise unknown_execution(reference)
+    return ended_of(row)
+
+
+async def _check_ended(gateway: Gateway, token: str, batch_id: str) -> None:
+    """Raises Refused for a batch that is unknown, or of which some have not ended, at the end of the log."""
+    shards = range(1, gateway.tail.shards)
+    await gateway.reading.reach(token, None)
+    row = await _settled(gateway, shards, lambda: gateway.views.batch(batch_id), lambda row: not row["live"])
+    if row is None:
+        raise refused("unknown-batch", f"No batch {batch_id} is known.")
+    if row["live"]:
+        raise refused(
+            "refused",
+            f"{row['live']} of {row['count']} executions of batch {batch_id} have not ended. Wait for them, or abort "
+            "them, and ask again; single ones can be retried meanwhile.",
+            code="not_ended",
+        )
+
+
+async def _settled(
+    gateway: Gateway, shards: Sequence[int], read: Callable[[], Awaitable[Row | None]], enough: Callable[[Row], bool]
+) -> Row | None:
+    """What is not as it must be may have become so a moment ago: it is read again at the end of the log."""
+    row = await read()
+    if row is not None and enough(row):
+        return row
+    for shard in shards:
+        await gateway.tail.read_to_end(shard, gateway.settings.read_wait_s)
+    position = gateway.tail.position
+    await gateway.reading.include({shard: position.get(shard, 0) for shard in shards})
+    return await read()
