@@ -213,16 +213,19 @@ async def _check_marks(log: Log, marks: Sequence[Mark]) -> None:
 
 
 async def _first_records(log: Log, positions: Mapping[Lane, int]) -> dict[Lane, Record]:
-    """What lies at these positions, without the lanes that end before. Raises Stalled."""
-    wanted = {lane: at for lane, at in positions.items() if await log.begin(lane) <= at < await log.end(lane)}
+    """What comes first from these positions on; nothing of lanes that hold none, as after an abort. Raises Stalled."""
+    ends = {lane: await log.end(lane) for lane in positions}
+    missing = {lane: at for lane, at in positions.items() if await log.begin(lane) <= at < ends[lane]}
     found: dict[Lane, Record] = {}
-    if not wanted:
+    if not missing:
         return found
-    async with log.reader(wanted) as reader:
-        while len(found) < len(wanted):
+    async with log.reader(missing) as reader:
+        while missing:
             if not (chunks := await reader.read(READ_WAIT_S)):
-                raise Stalled(f"Nothing came of {wanted} in {READ_WAIT_S:.0f} s. It is tried again.")
+                raise Stalled(f"Nothing came of {missing} in {READ_WAIT_S:.0f} s. It is tried again.")
             for lane, chunk in chunks.items():
                 if chunk.records:
                     found.setdefault(lane, chunk.records[0])
+                if chunk.records or chunk.position >= ends[lane]:
+                    missing.pop(lane, None)
     return found
