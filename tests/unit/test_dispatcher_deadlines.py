@@ -121,6 +121,22 @@ def test_code_that_takes_too_long_is_stopped_and_its_slot_is_held_until_it_has_s
     assert attempts(dispatcher) == [token, (token.execution_id, 2)]
 
 
+def test_what_a_runner_gives_back_holds_its_place_until_its_code_is_over() -> None:
+    """Code that is deaf goes on until its process is gone, and a limit counts it until then."""
+    cluster, dispatcher, runner = on_stage()
+    cluster.register("train", limit=1)
+    token = Token(cluster.submit(limit=1), 1)
+    dispatcher.work()
+    runner.start(token)
+    runner.release(token)
+    runner.listed[token] = "running"
+    pass_time(dispatcher, runner, 3)
+    assert attempts(dispatcher) == [token]
+    runner.listed.clear()
+    pass_time(dispatcher, runner, 1)
+    assert attempts(dispatcher) == [token, (token.execution_id, 2)]
+
+
 def test_what_never_starts_on_its_runner_times_out() -> None:
     cluster, dispatcher, runner = on_stage()
     token = Token(cluster.submit(policy=TIMED), 1)

@@ -15,6 +15,7 @@ from execution_ledger.clock import World
 from execution_ledger.ledger import keeping as ledger_keeping
 from execution_ledger.ledger.service import LedgerService
 from execution_ledger.ledger.shard import initial
+from execution_ledger.log.protocol import Lane, Topic
 from execution_ledger.objects import MemoryObjects
 from execution_ledger.settings import LedgerSettings, SnapshotSettings
 from execution_ledger.snapshots.form import Mark, Snapshot
@@ -189,6 +190,17 @@ def test_what_is_remembered_for_another_time_is_another_fold() -> None:
         for settings in (LedgerSettings(), LedgerSettings(), LedgerSettings(keyed_ms=5))
     }
     assert len(prints) == 2
+
+
+def test_a_shard_whose_first_writer_came_to_nothing_has_no_snapshot_and_no_need_to_wait_for_one() -> None:
+    async def scenario(world: World) -> None:
+        stage = Stage(world)
+        partition = stage.log.partition(Lane(Topic.EVENTS, 1))
+        partition.end = partition.stable = 3  # what was aborted takes its offsets, and nobody ever sees it
+        keeper = ledger_keeping.keeper(stage.objects, world, OFTEN, LedgerSettings(), SHARDS)
+        assert await keeper.newest(stage.log, "ledger-1", 1) is None
+
+    in_virtual_time(scenario)
 
 
 class Silent(MemoryObjects):

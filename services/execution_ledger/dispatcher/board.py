@@ -23,6 +23,7 @@ from execution_ledger.messages.events import (
     Requeued,
     Started,
 )
+from execution_ledger.messages.parts import Failure
 
 CAUSE_CHARS_MAX = 200
 LOSSES_SHARED_MAX = 2  # what was lost so often may have killed its runners, so it gets one for itself
@@ -211,8 +212,13 @@ def _cause(fact: Requeued) -> str:
 
 
 def _reported(event: Event) -> bool:
-    """Only what a command asked for has a command id; what the ledger ended by itself says nothing of the code."""
-    by_ledger = isinstance(event.data, Quarantined) or (
-        isinstance(event.data, Failed) and event.data.failure.kind == "internal"
-    )
-    return event.commandid is None and not by_ledger
+    """Whether the runner said that the code is over. Only what a command asked for has a command id.
+
+    What the ledger ended by itself says nothing of the code, and an attempt that was given back may still run: a runner
+    that goes does not wait for code that is deaf.
+    """
+    match event.data:
+        case Quarantined() | Failed(failure=Failure(kind="internal" | "released")) | Requeued(cause="released"):
+            return False
+        case _:
+            return event.commandid is None
