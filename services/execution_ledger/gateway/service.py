@@ -64,7 +64,11 @@ class GatewayService:
         with _listen(self._host, self.port) as listener:
             self.port = listener.getsockname()[1]
             LOG.info("the gateway listens", host=self._host, port=self.port)
-            await self._server.serve(sockets=[listener])
+            try:
+                await self._server.serve(sockets=[listener])
+            finally:  # uvicorn leaves them open when it is cancelled: the loop would watch a socket that is closed
+                for server in getattr(self._server, "servers", ()):
+                    server.close()
 
     async def _tell_ready(self) -> None:
         """Its end would be taken for the service's: so it waits on, for nothing."""
