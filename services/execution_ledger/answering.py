@@ -99,7 +99,7 @@ class Answering:
     ) -> None:
         try:
             async with asyncio.timeout(REQUEST_S):
-                writer.write(_response(await self._reply(reader, answer_path)))
+                writer.write(raw_response(await self._reply(reader, answer_path)))
                 await writer.drain()
                 writer.close()
                 await writer.wait_closed()
@@ -141,12 +141,13 @@ def _is_token(authorization: bytes, token_sha256: str) -> bool:
     return scheme.lower() == b"bearer" and hmac.compare_digest(digest, token_sha256)
 
 
-def _response(reply: Reply) -> bytes:
+def raw_response(reply: Reply) -> bytes:
+    """The whole answer, after which the connection is closed."""
     head = (
         f"HTTP/1.1 {reply.status.value} {reply.status.phrase}",
-        f"Content-Type: {reply.content_type}",
-        f"Content-Length: {len(reply.body)}",
-        "Connection: close",
+        f"content-type: {reply.content_type}",
+        f"content-length: {len(reply.body)}",
+        "connection: close",
     )
     return "\r\n".join([*head, "", ""]).encode() + reply.body
 

@@ -18,7 +18,7 @@ from execution_ledger.messages.ids import shard_of
 from execution_ledger.messages.parts import Link, PipelineRef, PolicyChoice, Status
 
 from .checking import Stamp
-from .problems import FieldError, Refused, invalid, refused
+from .problems import field_errors, invalid, refused
 from .requests import ExecutionRequest, OptionsRequest, RerunRequest, policy_of
 
 # What a new execution does not share with the one that it was made from.
@@ -102,7 +102,7 @@ def rerun_request(ended: Ended, changes: RerunRequest) -> ExecutionRequest:
             priority=asked.priority if changes.priority is None else changes.priority,
         )
     except ValidationError as error:
-        raise _too_much(error) from error
+        raise invalid(*field_errors(error.errors(include_input=False, include_url=False))) from error
 
 
 def _options(asked: Queued, changes: RerunRequest) -> OptionsRequest:
@@ -122,8 +122,3 @@ def _properties(asked: Queued, changes: RerunRequest) -> dict[str, Any] | None:
         return changes.properties
     kept: dict[str, Any] | None = asked.properties.value()
     return kept
-
-
-def _too_much(error: ValidationError) -> Refused:
-    found = error.errors(include_input=False, include_url=False)
-    return invalid(*(FieldError(".".join(map(str, each["loc"])), each["msg"]) for each in found))

@@ -14,6 +14,8 @@ import structlog
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from execution_ledger.answering import Reply, raw_response
+
 from .http import PROBLEM_JSON, problem_response
 from .problems import Problem
 
@@ -75,13 +77,7 @@ class Connection(HttpToolsProtocol):
 
     def _refuse(self, problem: Problem) -> None:
         body = json.dumps(problem.document()).encode()
-        head = (
-            f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}",
-            f"content-type: {PROBLEM_JSON}",
-            f"content-length: {len(body)}",
-            "connection: close",
-        )
-        self.transport.write("\r\n".join([*head, "", ""]).encode() + body)
+        self.transport.write(raw_response(Reply(HTTPStatus(problem.status), body, PROBLEM_JSON)))
         self.transport.close()
 
     def _drop_reader(self) -> None:

@@ -21,7 +21,7 @@ from execution_ledger.errors import LedgerError
 from .auth import Caller
 from .gateway import Gateway
 from .parameters import declared
-from .problems import FieldError, Problem, invalid, problem_of, refused
+from .problems import Problem, field_errors, invalid, problem_of, refused
 from .strict_json import parse
 
 PROBLEM_JSON = "application/problem+json"
@@ -172,8 +172,7 @@ async def on_ledger_error(request: Request, error: Exception) -> Response:
 
 async def on_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    found = [FieldError(_path(each["loc"]), each["msg"]) for each in error.errors()[:ERRORS_MAX]]
-    return counted_problem(gateway_of(request), invalid(*found).problem)
+    return counted_problem(gateway_of(request), invalid(*field_errors(error.errors()[:ERRORS_MAX])).problem)
 
 
 async def on_http_error(request: Request, error: Exception) -> Response:
@@ -201,11 +200,3 @@ async def on_crash(request: Request, error: Exception) -> Response:
     """The server logs the traceback; a caller learns only that it is not their fault."""
     told = "An unexpected error occurred here and was logged. What was asked may have happened."
     return counted_problem(gateway_of(request), Problem("internal", told))
-
-
-def _path(loc: tuple[int | str, ...]) -> str:
-    """`("body", "executions", 3, "inputs")` is `executions[3].inputs` to the caller."""
-    path = ""
-    for part in loc[1:] if loc[:1] in (("body",), ("query",), ("header",), ("path",)) else loc:
-        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
-    return path or "body"

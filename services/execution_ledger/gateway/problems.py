@@ -6,7 +6,7 @@ code without HTTP can raise them and the routes need no translation.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -84,6 +84,19 @@ class Problem:
         document = {"type": TYPE_PREFIX + self.kind, "title": kind.title, "status": kind.status, "detail": self.detail}
         errors = [{"field": error.field, "detail": error.detail} for error in self.errors]
         return document | ({"errors": errors} if errors else {}) | dict(self.more)
+
+
+def field_errors(found: Iterable[Mapping[str, Any]]) -> list[FieldError]:
+    """What pydantic found, under the names that the caller knows."""
+    return [FieldError(_path(each["loc"]), each["msg"]) for each in found]
+
+
+def _path(loc: tuple[int | str, ...]) -> str:
+    """`("body", "executions", 3, "inputs")` is `executions[3].inputs` to the caller."""
+    path = ""
+    for part in loc[1:] if loc[:1] in (("body",), ("query",), ("header",), ("path",)) else loc:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
+    return path or "body"
 
 
 class Refused(BadRequest):
