@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from execution_ledger.messages.commands import Dispatch, ExpireAttempt, ExpireQueued
 from execution_ledger.messages.events import (
@@ -24,6 +24,8 @@ from .asked import Ask, Asked, AskedCommand
 from .board import Execution, Token
 from .limits import Taken
 from .picture import Picture
+
+C = TypeVar("C", bound=AskedCommand)
 
 Due = ExpiryCause | Literal["queue_ttl"]
 
@@ -69,49 +71,36 @@ class Asking:
         """Takes the attempt's place until the ledger has answered."""
         token = Token(execution.id, execution.attempt + 1)
         self._picture.slots.take(token, Taken(runner, execution.pipeline, execution.alone))
-        command = Dispatch(
-            command_id=self._fresh_id(),
-            actor=self._process,
-            claim=claim,
-            execution_id=token.execution_id,
-            attempt=token.attempt,
-            runner=runner,
-        )
-        self._asked.add(command, token, self._picture.now_ms)
-        self.tally["dispatch"] += 1
-        return command
+        return self._ask(token, Dispatch(**self._stamp(token, claim), attempt=token.attempt, runner=runner))
 
     def expire_queued(self, token: Token, claim: int) -> ExpireQueued | None:
         """`token` would have been its next attempt. None as for `expire`."""
-        if not self._picture.awaiting(token) or not self._may_ask(token, "queue_ttl"):
+        if not self._picture.awaiting(token) or not self._may_expire(token, "queue_ttl"):
             return None
-        command = ExpireQueued(
-            command_id=self._fresh_id(), actor=self._process, claim=claim, execution_id=token.execution_id
-        )
-        self._asked.add(command, token, self._picture.now_ms)
-        self.tally["expire"] += 1
-        self.expiries["queue_ttl"] += 1
-        return command
+        return self._ask(token, ExpireQueued(**self._stamp(token, claim)))
 
     def expire(self, token: Token, cause: ExpiryCause, claim: int) -> ExpireAttempt | None:
         """None where there is nothing to ask for: it is over, asked for already, or was just refused."""
-        if not self._picture.board.live(token) or not self._may_ask(token, cause):
+        if not self._picture.board.live(token) or not self._may_expire(token, cause):
             return None
-        command = ExpireAttempt(
-            command_id=self._fresh_id(),
-            actor=self._process,
-            claim=claim,
-            execution_id=token.execution_id,
-            attempt=token.attempt,
-            cause=cause,
-        )
-        self._asked.add(command, token, self._picture.now_ms)
-        self.tally["expire"] += 1
-        self.expiries[cause] += 1
-        return command
+        return self._ask(token, ExpireAttempt(**self._stamp(token, claim), attempt=token.attempt, cause=cause))
 
-    def _may_ask(self, token: Token, cause: Due) -> bool:
+    def _may_expire(self, token: Token, cause: Due) -> bool:
         return token not in self._asked and Refused(token, cause) not in self._resting
+
+    def _stamp(self, token: Token, claim: int) -> dict[str, Any]:
+        """What each of our commands bears."""
+        ours = {"command_id": self._fresh_id(), "actor": self._process, "claim": claim}
+        return ours | {"execution_id": token.execution_id}
+
+    def _ask(self, token: Token, command: C) -> C:
+        self._asked.add(command, token, self._picture.now_ms)
+        if (what := _what(command)) == "dispatch":
+            self.tally["dispatch"] += 1
+        else:
+            self.tally["expire"] += 1
+            self.expiries[what] += 1
+        return command
 
     def sent(self, command_id: str, offset: int) -> None:
         if ask := self._asked.sent(command_id, offset):
