@@ -90,8 +90,12 @@ class Asking:
 
     def _stamp(self, token: Token, claim: int) -> dict[str, Any]:
         """What each of our commands bears."""
-        ours = {"command_id": self._fresh_id(), "actor": self._process, "claim": claim}
-        return ours | {"execution_id": token.execution_id}
+        return {
+            "command_id": self._fresh_id(),
+            "actor": self._process,
+            "claim": claim,
+            "execution_id": token.execution_id,
+        }
 
     def _ask(self, token: Token, command: C) -> C:
         self._asked.add(command, token, self._picture.now_ms)

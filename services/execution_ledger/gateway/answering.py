@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
-from fastapi import Request, Response
+from fastapi import Depends, Request, Response
 
 from execution_ledger.messages.parts import Status
 from execution_ledger.messages.position import Position, position_text
@@ -12,6 +13,7 @@ from execution_ledger.messages.position import Position, position_text
 from .answers import ExecutionAnswer, ReceivedAnswer
 from .auth import Caller
 from .gateway import Gateway
+from .http import IdempotencyKey, TheCaller, TheGateway, Traceparent
 from .sending import Answer
 
 SUBMITTED: dict[int | str, dict[str, Any]] = {
@@ -20,29 +22,58 @@ SUBMITTED: dict[int | str, dict[str, Any]] = {
 }
 
 
-def submitted(
-    answer: Answer, keyed: bool, request: Request, response: Response, gateway: Gateway, caller: Caller
-) -> ExecutionAnswer | ReceivedAnswer:
-    """What everyone hears who asks for a new execution."""
-    if answer.trace is None:
-        return received(answer, response, None if keyed else answer.subject)
-    first = answer.trace.outcome
-    response.status_code = 200 if answer.repeated else 201
-    response.headers["Location"] = f"/v1/executions/{first.subject}"
-    return ExecutionAnswer(
-        id=first.subject,
-        number=first.number or 0,
-        name=first.name or "",
-        status=Status.QUEUED,
-        position=written(request, gateway, caller, answer.position),
-        command_id=answer.command_id,
-    )
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """A write that has come in: who asks, by which key, and the answer that it gets."""
+
+    gateway: Gateway
+    caller: Caller
+    key: str | None
+    traceparent: str | None
+    request: Request
+    response: Response
+
+    @property
+    def actor(self) -> str:
+        return self.caller.actor
+
+    def submitted(self, answer: Answer) -> ExecutionAnswer | ReceivedAnswer:
+        """What everyone hears who asks for a new execution."""
+        if answer.trace is None:
+            return self.received(answer, None if self.key is not None else answer.subject)
+        first = answer.trace.outcome
+        self.response.status_code = 200 if answer.repeated else 201
+        self.response.headers["Location"] = f"/v1/executions/{first.subject}"
+        return ExecutionAnswer(
+            id=first.subject,
+            number=first.number or 0,
+            name=first.name or "",
+            status=Status.QUEUED,
+            position=self.written(answer.position),
+            command_id=answer.command_id,
+        )
+
+    def received(self, answer: Answer, execution_id: str | None = None) -> ReceivedAnswer:
+        self.response.status_code = 202
+        self.response.headers["Location"] = f"/v1/commands/{answer.command_id}"
+        return ReceivedAnswer(command_id=answer.command_id, id=execution_id)
+
+    def written(self, position: Position) -> str:
+        return written(self.request, self.gateway, self.caller, position)
 
 
-def received(answer: Answer, response: Response, execution_id: str | None = None) -> ReceivedAnswer:
-    response.status_code = 202
-    response.headers["Location"] = f"/v1/commands/{answer.command_id}"
-    return ReceivedAnswer(command_id=answer.command_id, id=execution_id)
+def writing(
+    request: Request,
+    response: Response,
+    gateway: TheGateway,
+    caller: TheCaller,
+    traceparent: Traceparent,
+    key: IdempotencyKey = None,
+) -> Writing:
+    return Writing(gateway, caller, key, traceparent, request, response)
+
+
+TheWrite = Annotated[Writing, Depends(writing)]
 
 
 def written(request: Request, gateway: Gateway, caller: Caller, position: Position) -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter
 
 from execution_ledger.messages.parts import Status
 from execution_ledger.messages.position import parse_position
 
-from ..answering import received, written
+from ..answering import TheWrite
 from ..answers import AbortAnswer, ReceivedAnswer
 from ..gateway import Gateway
-from ..http import IdempotencyKey, StrictRoute, TheCaller, TheGateway, Traceparent
+from ..http import StrictRoute
 from ..problems import Away, Refused, refused
 from ..references import execution_id
 from ..requests import AbortRequest
@@ -25,29 +25,21 @@ _NO_REASON = AbortRequest()
     "/{reference}/abort",
     responses={202: {"model": ReceivedAnswer, "description": "Safe in the log; the ledger has not decided yet"}},
 )
-async def abort(
-    reference: str,
-    request: Request,
-    response: Response,
-    gateway: TheGateway,
-    caller: TheCaller,
-    traceparent: Traceparent,
-    body: AbortRequest = _NO_REASON,
-    key: IdempotencyKey = None,
-) -> AbortAnswer | ReceivedAnswer:
+async def abort(reference: str, write: TheWrite, body: AbortRequest = _NO_REASON) -> AbortAnswer | ReceivedAnswer:
     """Asks an execution to stop; one that was never dispatched is aborted at once."""
-    known = await execution_id(gateway, caller.token, reference, None)
+    gateway = write.gateway
+    known = await execution_id(gateway, write.caller.token, reference, None)
     try:
-        answer = await gateway.commands.abort(known, body, caller.actor, key, traceparent)
+        answer = await gateway.commands.abort(known, body, write.actor, write.key, write.traceparent)
     except Refused as refusal:
         await _look_for_forgotten(gateway, known, refusal)
         raise
     if answer.trace is None:
-        return received(answer, response, known)
+        return write.received(answer, known)
     return AbortAnswer(
         id=known,
         status=answer.trace.status or await _status(gateway, known, answer.trace),
-        position=written(request, gateway, caller, answer.position),
+        position=write.written(answer.position),
         command_id=answer.command_id,
     )
 

@@ -6,17 +6,17 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from uuid import UUID
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter
 
 from execution_ledger.messages.ids import shard_of
 
 from ..again import Ended, ended_of
-from ..answering import SUBMITTED, submitted
+from ..answering import SUBMITTED, TheWrite
 from ..answers import BatchAnswerBody, ExecutionAnswer, ReceivedAnswer
 from ..batches import BREATH
 from ..commands import unknown_execution
 from ..gateway import Gateway
-from ..http import IdempotencyKey, StrictRoute, TheCaller, TheGateway, Traceparent
+from ..http import StrictRoute
 from ..problems import refused
 from ..references import execution_id
 from ..requests import BatchRetryRequest, RerunRequest, RetryRequest
@@ -33,59 +33,34 @@ _THE_FAILED = BatchRetryRequest()
 
 @router.post("/{reference}/retry", status_code=201, responses=SUBMITTED)
 async def retry(
-    reference: str,
-    request: Request,
-    response: Response,
-    gateway: TheGateway,
-    caller: TheCaller,
-    traceparent: Traceparent,
-    body: RetryRequest = _ALL_THE_SAME,
-    key: IdempotencyKey = None,
+    reference: str, write: TheWrite, body: RetryRequest = _ALL_THE_SAME
 ) -> ExecutionAnswer | ReceivedAnswer:
     """Runs what has failed or was aborted once more, with all that it was asked for, the version too."""
-    ended = await _ended(gateway, caller.token, reference)
-    answer = await gateway.commands.retry(ended, body, caller.actor, key, traceparent)
-    return submitted(answer, key is not None, request, response, gateway, caller)
+    ended = await _ended(write.gateway, write.caller.token, reference)
+    return write.submitted(await write.gateway.commands.retry(ended, body, write.actor, write.key, write.traceparent))
 
 
 @router.post("/{reference}/rerun", status_code=201, responses=SUBMITTED)
-async def rerun(
-    reference: str,
-    request: Request,
-    response: Response,
-    gateway: TheGateway,
-    caller: TheCaller,
-    traceparent: Traceparent,
-    body: RerunRequest = _NO_CHANGES,
-    key: IdempotencyKey = None,
-) -> ExecutionAnswer | ReceivedAnswer:
+async def rerun(reference: str, write: TheWrite, body: RerunRequest = _NO_CHANGES) -> ExecutionAnswer | ReceivedAnswer:
     """Runs what has ended, however it did, with changes; what they leave out stays as it was."""
-    ended = await _ended(gateway, caller.token, reference)
-    answer = await gateway.commands.rerun(ended, body, caller.actor, key, traceparent)
-    return submitted(answer, key is not None, request, response, gateway, caller)
+    ended = await _ended(write.gateway, write.caller.token, reference)
+    return write.submitted(await write.gateway.commands.rerun(ended, body, write.actor, write.key, write.traceparent))
 
 
 @batches.post("/{batch_id}/retry", status_code=201, responses=BATCH_ANSWERS)
 async def retry_batch(
-    batch_id: UUID,
-    request: Request,
-    response: Response,
-    gateway: TheGateway,
-    caller: TheCaller,
-    traceparent: Traceparent,
-    body: BatchRetryRequest = _THE_FAILED,
-    key: IdempotencyKey = None,
+    batch_id: UUID, write: TheWrite, body: BatchRetryRequest = _THE_FAILED
 ) -> BatchAnswerBody | ReceivedAnswer:
     """A new batch of those that failed, in their order. Only once all have ended: so a repeat finds the same ones."""
     known = str(batch_id)
-    await _check_ended(gateway, caller.token, known)
-    rows = await gateway.views.first_events_of_batch(known, body.statuses)
+    await _check_ended(write.gateway, write.caller.token, known)
+    rows = await write.gateway.views.first_events_of_batch(known, body.statuses)
     if not rows:
         ends = " or ".join(body.statuses)
         raise refused("refused", f"No execution of batch {known} has ended as {ends}.", code="none_to_retry")
     ended = await _in_order(rows)
-    answer = await gateway.commands.retry_batch(known, ended, body, caller.actor, key, traceparent)
-    return await opened(answer, request, response, gateway, caller)
+    answer = await write.gateway.commands.retry_batch(known, ended, body, write.actor, write.key, write.traceparent)
+    return await opened(answer, write)
 
 
 async def _in_order(rows: Sequence[Row]) -> list[Ended]:

@@ -8,12 +8,11 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from ..answering import received, written
+from ..answering import TheWrite, Writing
 from ..answers import BatchAnswerBody, ChildAnswer, ReceivedAnswer
-from ..auth import Caller
 from ..batches import ID_TOO_OLD, BatchAnswer, Child
 from ..gateway import Gateway
-from ..http import IdempotencyKey, StrictRoute, TheCaller, TheGateway, Traceparent, gateway_of
+from ..http import StrictRoute, gateway_of
 from ..problems import Away, away
 from ..requests import BatchRequest
 from ..views import Row
@@ -45,29 +44,19 @@ BATCH_ANSWERS: dict[int | str, dict[str, Any]] = {
 
 
 @router.post("", status_code=201, responses=BATCH_ANSWERS)
-async def open_batch(
-    body: BatchRequest,
-    request: Request,
-    response: Response,
-    gateway: TheGateway,
-    caller: TheCaller,
-    traceparent: Traceparent,
-    key: IdempotencyKey = None,
-) -> BatchAnswerBody | ReceivedAnswer:
+async def open_batch(body: BatchRequest, write: TheWrite) -> BatchAnswerBody | ReceivedAnswer:
     """Checked whole before anything exists. Not atomic after that: the same key completes an interrupted batch."""
-    answer = await gateway.commands.open_batch(body.executions, caller.actor, key, traceparent)
-    return await opened(answer, request, response, gateway, caller)
+    answer = await write.gateway.commands.open_batch(body.executions, write.actor, write.key, write.traceparent)
+    return await opened(answer, write)
 
 
-async def opened(
-    answer: BatchAnswer, request: Request, response: Response, gateway: Gateway, caller: Caller
-) -> BatchAnswerBody | ReceivedAnswer:
+async def opened(answer: BatchAnswer, write: Writing) -> BatchAnswerBody | ReceivedAnswer:
     """What everyone hears who asks for a new batch."""
     if answer.opened.trace is None:
-        return received(answer.opened, response)
-    position = written(request, gateway, caller, answer.position)
-    children = await with_names(gateway, answer)
-    response.status_code = _status_code(answer)
+        return write.received(answer.opened)
+    position = write.written(answer.position)
+    children = await with_names(write.gateway, answer)
+    write.response.status_code = _status_code(answer)
     return BatchAnswerBody(
         id=answer.batch_id,
         executions=[_child(child) for child in children],

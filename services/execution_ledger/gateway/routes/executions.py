@@ -11,11 +11,11 @@ from fastapi import APIRouter, Query, Request, Response
 from execution_ledger.messages.ids import shard_of
 from execution_ledger.messages.parts import TERMINAL
 
-from ..answering import SUBMITTED, submitted, tell_position
+from ..answering import SUBMITTED, TheWrite, tell_position
 from ..answers import ExecutionAnswer, ReceivedAnswer
 from ..commands import unknown_execution
 from ..gateway import Gateway
-from ..http import IdempotencyKey, MinPosition, StrictRoute, TheCaller, TheGateway, Traceparent
+from ..http import MinPosition, StrictRoute, TheCaller, TheGateway
 from ..pages import Limit
 from ..records import EventPage, ExecutionRecord, record_json
 from ..references import execution_id, found_or_caught_up
@@ -27,18 +27,9 @@ EndWait = Annotated[float, Query(ge=0, le=60, description="Seconds to wait for i
 
 
 @router.post("", status_code=201, responses=SUBMITTED)
-async def submit(
-    body: ExecutionRequest,
-    request: Request,
-    response: Response,
-    gateway: TheGateway,
-    caller: TheCaller,
-    traceparent: Traceparent,
-    key: IdempotencyKey = None,
-) -> ExecutionAnswer | ReceivedAnswer:
+async def submit(body: ExecutionRequest, write: TheWrite) -> ExecutionAnswer | ReceivedAnswer:
     """Asks for one run of a pipeline; answers when the ledger has decided."""
-    answer = await gateway.commands.submit(body, caller.actor, key, traceparent)
-    return submitted(answer, key is not None, request, response, gateway, caller)
+    return write.submitted(await write.gateway.commands.submit(body, write.actor, write.key, write.traceparent))
 
 
 @router.get("/{reference}", response_model=ExecutionRecord)

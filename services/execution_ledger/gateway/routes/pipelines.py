@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Request
 
 from execution_ledger.messages.definition import Definition
 from execution_ledger.messages.ids import CATALOG_SHARD, PipelineName
 from execution_ledger.messages.position import Position
 
-from ..answering import received, tell_position, written
+from ..answering import TheWrite, tell_position
 from ..answers import PipelineAnswer, ReceivedAnswer
 from ..commands import definition_payload
 from ..gateway import Gateway
-from ..http import IdempotencyKey, StrictRoute, TheCaller, TheGateway, Traceparent
+from ..http import StrictRoute, TheGateway
 from ..pages import Limit
 from ..problems import FieldError, invalid, refused
 from ..records import PipelineAt, PipelinePage, pipeline_record
@@ -30,29 +30,20 @@ router = APIRouter(prefix="/v1/pipelines", tags=["pipelines"], route_class=Stric
         202: {"model": ReceivedAnswer, "description": "Safe in the log; the ledger has not decided yet"},
     },
 )
-async def register(
-    name: PipelineName,
-    body: Definition,
-    request: Request,
-    response: Response,
-    gateway: TheGateway,
-    caller: TheCaller,
-    traceparent: Traceparent,
-    key: IdempotencyKey = None,
-) -> PipelineAnswer | ReceivedAnswer:
+async def register(name: PipelineName, body: Definition, write: TheWrite) -> PipelineAnswer | ReceivedAnswer:
     """Makes this definition the newest version; what is already queued keeps the version it was queued with."""
     if body.name != name:
         raise invalid(FieldError("name", f"is {body.name!r}, but the address says {name!r}"))
-    answer = await gateway.commands.register(body, caller.actor, key, traceparent)
+    answer = await write.gateway.commands.register(body, write.actor, write.key, write.traceparent)
     if answer.trace is None:
-        return received(answer, response)
-    response.status_code = 200 if answer.repeated else 201
-    response.headers["Location"] = f"/v1/pipelines/{name}"
+        return write.received(answer)
+    write.response.status_code = 200 if answer.repeated else 201
+    write.response.headers["Location"] = f"/v1/pipelines/{name}"
     return PipelineAnswer(
         name=name,
         version=answer.trace.outcome.version or 1,
         digest=definition_payload(body).sha256,
-        position=written(request, gateway, caller, answer.position),
+        position=write.written(answer.position),
         command_id=answer.command_id,
     )
 
