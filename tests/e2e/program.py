@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -19,6 +20,8 @@ import httpx
 START_S = 90.0  # a machine that is busy with other things
 COMMAND_S = 60.0
 END_S = 60.0
+
+STARTING = "urn:execution-ledger:problem:starting"
 
 SERVICES = {"ledger", "dispatcher", "runner", "projector", "gateway"}
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("EXLEDGER")}
@@ -78,6 +81,21 @@ class Program:
         return bool(got)
 
 
+class AsksAgain(httpx.HTTPTransport):
+    """A gateway that is starting names the seconds after which to ask again."""
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        deadline = time.monotonic() + START_S
+        while True:
+            answer = super().handle_request(request)
+            if answer.status_code != 503 or time.monotonic() > deadline:
+                return answer
+            problem = json.loads(answer.read())
+            if problem["type"] != STARTING:
+                return answer
+            threading.Event().wait(int(answer.headers["Retry-After"]))
+
+
 class Dev(Program):
     def __init__(self, *options: str, cwd: Path | None = None, settings: Mapping[str, str] | None = None) -> None:
         super().__init__("dev", *options, cwd=cwd, settings=settings)
@@ -91,9 +109,10 @@ class Dev(Program):
         return next(line for line in self.printed.splitlines() if line.startswith(f"  {name} ")).split(maxsplit=1)[1]
 
     def client(self, retries: int = 20) -> httpx.Client:
-        """Connects again while a killed gateway starts anew, with pauses that double from half a second on."""
+        """Connects again while a killed gateway starts anew, with pauses that double from half a second on, and asks
+        again while it says so."""
         headers = {"Authorization": f"Bearer {(self.folder / 'token').read_text().strip()}"}
-        transport = httpx.HTTPTransport(retries=retries)
+        transport = AsksAgain(retries=retries)
         return httpx.Client(base_url=self.field("URL"), headers=headers, timeout=60, transport=transport)
 
 

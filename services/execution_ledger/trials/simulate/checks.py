@@ -146,8 +146,9 @@ def _check_expiries(cluster: Cluster, witness: Witness, history: Mapping[int, Se
         entry = entries.get((event.subject, getattr(event.data, "attempt", None) or 0))
         if entry is None or not _is_loss(event) or (entry.left_s or at_s) < at_s or entry.at_s > at_s:
             continue
-        heard = [heard_s for heard_s in cluster.log.heard.get(entry.life, ()) if at_s - WINDOW_S < heard_s < at_s]
-        if heard and all(later - earlier < witness.fence_s for earlier, later in pairwise([*heard, at_s])):
+        heard = [heard_s for heard_s in cluster.log.heard.get(entry.life, ()) if heard_s < at_s]
+        gaps = [later - earlier for earlier, later in pairwise([*heard, at_s]) if later > at_s - WINDOW_S]
+        if gaps and max(gaps) < witness.fence_s:
             what = f"Attempt {entry.attempt} was held for lost at {at_s:.3f} s, and {entry.life.name} was alive."
             yield Breach(10, event.shard, event.sequence, event.subject, what)
 
