@@ -24,7 +24,7 @@ def about(twin: str, warned: list[str] | None = None) -> Context:
         attempt=1,
         mode="production",
         options=options,
-        warned=warnings.append,
+        said=lambda said: warnings.append(said.fields["message"]),
         twin=twin,
     )
 

@@ -15,6 +15,7 @@ from execution_ledger.messages.reports import (
     ReportReleased,
     ReportStarted,
     ReportWarning,
+    Said,
 )
 from execution_ledger.runner import attempts as module
 from execution_ledger.runner.attempts import Action, Attempts, Enter, Send, Stop
@@ -24,6 +25,7 @@ from unit.runner_stage import a_start, a_token
 
 NOW = 1_700_000_000_000
 HELD_MAX = 100
+HM = Said(ReportWarning, {"message": "hm"})
 DONE = Completed(json_payload({"n": 1}))
 
 
@@ -65,7 +67,7 @@ def test_a_start_reports_and_enters_at_once() -> None:
 def test_ordinals_grow_from_one_within_a_token() -> None:
     attempts, token = Attempts("r", 10, HELD_MAX), a_token()
     reports = sent(attempts.receive(a_start(token), NOW))
-    reports += sent(attempts.warned(token, "hm", NOW))
+    reports += sent(attempts.recorded(token, HM, NOW))
     reports += sent(attempts.stopped(token, DONE, NOW))
     assert [type(report) for report in reports] == [ReportStarted, ReportWarning, ReportCompleted]
     assert [report.ordinal for report in reports] == [1, 2, 3]
@@ -149,7 +151,7 @@ def test_closed_stops_running_code_and_lists_it_until_it_has_stopped() -> None:
     assert attempts.receive(closed(token), NOW) == [Stop(token)]
     assert attempts.receive(closed(token), NOW) == []
     attempts.receive(a_start(second), NOW)
-    assert attempts.warned(token, "still here", NOW) == []
+    assert attempts.recorded(token, HM, NOW) == []
     assert phases(attempts) == {token: "running", second: "waiting"}
     assert entered(attempts.stopped(token, DONE, NOW)) == [second]
     assert phases(attempts) == {second: "running"}

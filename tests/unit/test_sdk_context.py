@@ -17,7 +17,7 @@ def a_context(warnings: list[str]) -> Context:
         attempt=1,
         mode="production",
         options=Options(train=True, plot=False, write=True),
-        warned=warnings.append,
+        said=lambda said: warnings.append(said.fields["message"]),
         properties={"site": "north"},
     )
 

@@ -29,6 +29,7 @@ from execution_ledger.messages.reports import (
     ReportAborted,
     ReportCompleted,
     ReportFailed,
+    ReportRecorded,
     ReportReleased,
     ReportStarted,
     ReportWarning,
@@ -134,7 +135,7 @@ def _evolve_known(execution: Execution, fact: Fact) -> Execution:
             return replace(execution, state=Dispatched(fact.runner, fact.timeout_at), attempt=fact.attempt, ordinal=0)
         case events.Started():
             return replace(execution, state=_entered(execution.state, fact), ordinal=fact.ordinal, entered=True)
-        case events.Warned():
+        case events.Recorded():
             return replace(execution, ordinal=fact.ordinal)
         case events.Requeued():
             return replace(
@@ -354,8 +355,8 @@ def _report_on_dispatched(execution: Execution, report: AnyReport, now_ms: int) 
 
 def _report_on_started(execution: Execution, report: AnyReport, now_ms: int) -> list[Fact]:
     match report:
-        case ReportWarning():
-            return [_warned(report)]
+        case ReportRecorded():
+            return [_recorded(report)]
         case ReportCompleted():
             return [events.Completed(attempt=report.attempt, outputs=report.outputs)]
         case ReportFailed():
@@ -372,8 +373,8 @@ def _report_on_abort(state: AbortRequested, report: AnyReport) -> list[Fact]:
     match report:
         case ReportStarted() if not state.entered:
             return [_started(report, None)]  # the grace of the abort is its deadline now
-        case ReportWarning():
-            return [_warned(report)]
+        case ReportRecorded():
+            return [_recorded(report)]
         case ReportCompleted():
             return [events.Completed(attempt=report.attempt, outputs=report.outputs, abort="too_late")]
         case ReportFailed():
@@ -389,5 +390,9 @@ def _started(report: AnyReport, timeout_at: int | None) -> Fact:
     return events.Started(attempt=report.attempt, runner=report.runner, ordinal=report.ordinal, timeout_at=timeout_at)
 
 
-def _warned(report: ReportWarning) -> Fact:
-    return events.Warned(attempt=report.attempt, ordinal=report.ordinal, message=report.message)
+_RECORDED: dict[type[ReportRecorded], type[events.Recorded]] = {ReportWarning: events.Warned}
+
+
+def _recorded(report: ReportRecorded) -> Fact:
+    kind = _RECORDED[type(report)]
+    return kind(**{name: getattr(report, name) for name in kind.model_fields})

@@ -157,10 +157,18 @@ class Started(Fact):
     timeout_at: Time | None = None
 
 
-class Warned(Fact):
-    TYPE = "execution.warned.v1"
+class Recorded(Fact):
+    """What the code of an attempt said while it ran: it is kept, and moves nothing but the attempt's last report.
+
+    Its fields are those of the report that said it.
+    """
+
     attempt: Count
     ordinal: int
+
+
+class Warned(Recorded):
+    TYPE = "execution.warned.v1"
     message: Reason
 
 

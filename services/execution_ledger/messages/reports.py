@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, TypeAdapter
 
@@ -27,7 +28,11 @@ class ReportStarted(ReportBase):
     type: Literal["started.v1"] = "started.v1"
 
 
-class ReportWarning(ReportBase):
+class ReportRecorded(ReportBase):
+    """What the code of an attempt says while it runs; `events.Recorded` keeps it."""
+
+
+class ReportWarning(ReportRecorded):
     type: Literal["warning.v1"] = "warning.v1"
     message: Reason
 
@@ -56,5 +61,15 @@ class ReportReleased(ReportBase):
     type: Literal["released.v1"] = "released.v1"
 
 
-AnyReport = ReportStarted | ReportWarning | ReportCompleted | ReportFailed | ReportAborted | ReportReleased
+AnyRecorded = ReportWarning
+AnyReport = ReportStarted | AnyRecorded | ReportCompleted | ReportFailed | ReportAborted | ReportReleased
+
+
+class Said(NamedTuple):
+    """What code has said: a report without what its runner adds. Whoever makes it sees to the caps of its fields."""
+
+    kind: type[AnyRecorded]
+    fields: Mapping[str, Any]
+
+
 REPORTS: TypeAdapter[AnyReport] = TypeAdapter(Annotated[AnyReport, Field(discriminator="type")])

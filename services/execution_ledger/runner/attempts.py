@@ -22,15 +22,14 @@ from execution_ledger.messages.reports import (
     ReportFailed,
     ReportReleased,
     ReportStarted,
-    ReportWarning,
+    Said,
 )
 
 from .last_reports import LastReports
-from .outcomes import Completed, Failed, Outcome, cap
+from .outcomes import Completed, Failed, Outcome
 
 FENCED_MAX = 1_000
 CLOSED_MAX = 10_000  # tokens: of a send without an answer a copy may come, moments after all is over
-WARNING_CHARS_MAX = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,11 +175,11 @@ class Attempts:
         ended = self._report_outcome(token, running, outcome, now_ms)
         return [*ended, *self._fill_slots(now_ms)]
 
-    def warned(self, token: Token, message: str, now_ms: int) -> list[Action]:
+    def recorded(self, token: Token, said: Said, now_ms: int) -> list[Action]:
         running = self._running.get(token)
         if running is None or running.given_up:
             return []
-        return [Send(self._report(token, ReportWarning, now_ms, message=cap(message, WARNING_CHARS_MAX)))]
+        return [Send(self._report(token, said.kind, now_ms, **said.fields))]
 
     def _report_outcome(self, token: Token, running: _Held, outcome: Outcome, now_ms: int) -> list[Action]:
         if running.given_up == "closed":

@@ -10,6 +10,7 @@ from typing import Any
 from execution_ledger.messages.definition import Definition, check_outputs
 from execution_ledger.messages.parts import Failure
 from execution_ledger.messages.payload import DEPTH_MAX, PAYLOAD_BYTES_MAX, Payload, json_payload, too_deep
+from execution_ledger.sdk.capped import cap, cap_start
 from execution_ledger.sdk.context import NoRetry
 
 MESSAGE_CHARS_MAX = 4_000  # the caps of Failure
@@ -82,18 +83,6 @@ def refused(kind: str, message: str) -> Failed:
     return Failed(Failure(kind=kind, message=cap(message, MESSAGE_CHARS_MAX)))
 
 
-def cap(text: str, chars_max: int) -> str:
-    """Its beginning; what UTF-8 cannot hold is replaced."""
-    text = _writable(text[: chars_max + 1])
-    return text if len(text) <= chars_max else text[: chars_max - 1] + "…"
-
-
-def cap_start(text: str, chars_max: int) -> str:
-    """Its end, where a traceback says what happened; what UTF-8 cannot hold is replaced."""
-    text = _writable(text[-chars_max - 1 :])
-    return text if len(text) <= chars_max else "…" + text[1 - chars_max :]
-
-
 def _listed(wrong: dict[str, str]) -> str:
     listed = [f"{name} {complaint}" for name, complaint in wrong.items()]
     return "; ".join(listed[:COMPLAINTS_MAX]) + ("; …" if len(listed) > COMPLAINTS_MAX else "")
@@ -107,7 +96,3 @@ def _theirs(trace: TracebackType | None, ours: str) -> TracebackType | None:
 
 def _text(error: BaseException) -> str:
     return of_error(error, ours="").failure.message
-
-
-def _writable(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()

@@ -21,6 +21,7 @@ from execution_ledger.log.protocol import Lane, Log, Record, Topic
 from execution_ledger.messages.heartbeats import RunnerBeat
 from execution_ledger.messages.inbox import INBOX, AnyInboxMessage, Start, Token
 from execution_ledger.messages.payload import unreadable
+from execution_ledger.messages.reports import Said
 from execution_ledger.sdk.pipeline import Pipeline
 from execution_ledger.settings import RunnerSettings
 
@@ -84,7 +85,7 @@ class RunnerService:
         self._metrics = RunnerMetrics(registry, settings.slots, self._attempts, self._outbox, self._heart.silent_s)
         self._entered_s: dict[Token, float] = {}  # by the steady clock, while the code runs
         self._executor = FunctionExecutor(
-            pipelines, world.spawn, call_plain, self._code_stopped, self._code_warned, self._fault
+            pipelines, world.spawn, call_plain, self._code_stopped, self._code_said, self._fault
         )
 
     def stop(self) -> None:
@@ -167,8 +168,8 @@ class RunnerService:
         self._metrics.attempt_seconds.observe(self._world.clock.monotonic_s() - self._entered_s.pop(token))
         self._perform(self._attempts.stopped(token, outcome, self._world.clock.now_ms()))
 
-    def _code_warned(self, token: Token, message: str) -> None:
-        self._perform(self._attempts.warned(token, message, self._world.clock.now_ms()))
+    def _code_said(self, token: Token, said: Said) -> None:
+        self._perform(self._attempts.recorded(token, said, self._world.clock.now_ms()))
 
     # --- heart ----------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,11 @@ from typing import Any, NoReturn
 import structlog
 
 from execution_ledger.messages.parts import Mode, Options
+from execution_ledger.messages.reports import ReportWarning, Said
 
+from .capped import cap
+
+WARNING_CHARS_MAX = 2_000  # the cap of ReportWarning
 WARNINGS_MAX = 1_000  # per attempt; each one is an event that is kept for ever
 
 
@@ -29,7 +33,7 @@ class NoRetry(Exception):  # it says what is wanted, as Aborted does
 
 
 class Context:
-    """Handed to a pipeline as its first argument. `warned` takes its warnings, from whichever thread."""
+    """Handed to a pipeline as its first argument. `said` takes what it records, from whichever thread."""
 
     def __init__(
         self,
@@ -39,7 +43,7 @@ class Context:
         attempt: int,
         mode: Mode,
         options: Options,
-        warned: Callable[[str], None],
+        said: Callable[[Said], None],
         twin: str | None = None,
         properties: Mapping[str, Any] | None = None,
     ) -> None:
@@ -50,7 +54,7 @@ class Context:
         self.options = options
         self.twin = twin
         self.properties = dict(properties or {})
-        self._warned = warned
+        self._said = said
         self._warnings = itertools.count(1)  # counting with it is atomic
         self._abort = threading.Event()
         self._abort_reason: str | None = None
@@ -78,9 +82,12 @@ class Context:
         """Records a warning in the execution's history; at most WARNINGS_MAX of them per attempt."""
         count = next(self._warnings)
         if count < WARNINGS_MAX:
-            self._warned(str(message))
+            self._warn(str(message))
         elif count == WARNINGS_MAX:
-            self._warned(f"This is warning {WARNINGS_MAX} of this attempt; the next ones are not recorded.")
+            self._warn(f"This is warning {WARNINGS_MAX} of this attempt; the next ones are not recorded.")
+
+    def _warn(self, message: str) -> None:
+        self._said(Said(ReportWarning, {"message": cap(message, WARNING_CHARS_MAX)}))
 
     def request_abort(self, reason: str | None) -> None:
         """For the runner: tells the code to stop."""

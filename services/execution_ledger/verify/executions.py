@@ -17,9 +17,9 @@ from execution_ledger.messages.events import (
     Fact,
     Failed,
     Queued,
+    Recorded,
     Requeued,
     Started,
-    Warned,
 )
 from execution_ledger.messages.ids import CATALOG_SHARD, SHARDS_MAX, name_of, number_of, shard_of
 from execution_ledger.messages.parts import Policy
@@ -37,6 +37,7 @@ from .life import (
     OUT_OF_SIGHT,
     OUTCOMES,
     QUEUED,
+    RECORDED,
     STARTED,
     UNKNOWN,
     WITHDRAWN,
@@ -204,7 +205,7 @@ class Executions:
         if life.entered > 1 and life.policy.delivery == "at_most_once":
             self._say(6, f"its code begins a {life.entered}. time, although it may run at most once")
 
-    def _check_report(self, life: Life, fact: Started | Warned) -> None:
+    def _check_report(self, life: Life, fact: Started | Recorded) -> None:
         self._check_attempt(life, fact)
         if fact.ordinal <= life.ordinal:
             self._say(6, f"report {fact.ordinal} of attempt {fact.attempt} was taken after report {life.ordinal}")
@@ -245,7 +246,7 @@ _CHECKS: dict[type[Fact], Callable[[Executions, Life, Any], None]] = {
     Queued: Executions._queued,
     Dispatched: Executions._dispatched,
     Started: Executions._started,
-    Warned: Executions._check_report,
+    **dict.fromkeys(RECORDED, Executions._check_report),
     Requeued: Executions._requeued,
     AbortRequested: Executions._abort_requested,
     Aborted: Executions._aborted,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from execution_ledger.messages.events import (
+    FACTS,
     Aborted,
     AbortRequested,
     Completed,
@@ -17,9 +18,9 @@ from execution_ledger.messages.events import (
     Failed,
     Quarantined,
     Queued,
+    Recorded,
     Requeued,
     Started,
-    Warned,
 )
 
 # Two states have no word of their own outside: `withdrawn` lies between an abort's request in the queue and the end
@@ -35,6 +36,8 @@ ENTERED: Final = "abort_requested after its start"
 QUARANTINED: Final = "quarantined"
 ENDED: Final = "ended"
 
+RECORDED: Final[tuple[type[Fact], ...]] = tuple(fact for fact in FACTS if issubclass(fact, Recorded))
+
 NEXT: dict[tuple[str, type[Fact]], str] = {
     (UNKNOWN, Queued): QUEUED,
     (QUEUED, Dispatched): DISPATCHED,
@@ -47,18 +50,15 @@ NEXT: dict[tuple[str, type[Fact]], str] = {
     (DISPATCHED, AbortRequested): ABORTING,
     (DISPATCHED, Aborted): ENDED,
     (DISPATCHED, Failed): ENDED,
-    (STARTED, Warned): STARTED,
     (STARTED, Requeued): QUEUED,
     (STARTED, AbortRequested): ENTERED,
     (STARTED, Aborted): ENDED,
     (STARTED, Completed): ENDED,
     (STARTED, Failed): ENDED,
     (ABORTING, Started): ENTERED,
-    (ABORTING, Warned): ABORTING,
     (ABORTING, Aborted): ENDED,
     (ABORTING, Completed): ENDED,
     (ABORTING, Failed): ENDED,
-    (ENTERED, Warned): ENTERED,
     (ENTERED, Aborted): ENDED,
     (ENTERED, Completed): ENDED,
     (ENTERED, Failed): ENDED,
@@ -66,13 +66,14 @@ NEXT: dict[tuple[str, type[Fact]], str] = {
     (QUARANTINED, Aborted): ENDED,
 }
 NEXT.update({(state, Quarantined): QUARANTINED for state in (QUEUED, DISPATCHED, STARTED, ABORTING, ENTERED)})
+NEXT.update({(state, fact): state for state in (STARTED, ABORTING, ENTERED) for fact in RECORDED})
 
 # Where a life goes on after a fact that should not have come.
 AFTERWARDS: dict[type[Fact], str] = {
     Queued: QUEUED,
     Dispatched: DISPATCHED,
     Started: STARTED,
-    Warned: STARTED,
+    **dict.fromkeys(RECORDED, STARTED),
     Requeued: QUEUED,
     AbortRequested: ABORTING,
     Aborted: ENDED,

@@ -14,11 +14,13 @@ from typing import Any
 
 from execution_ledger.clock import Spawn
 from execution_ledger.messages.inbox import Start, Token
+from execution_ledger.messages.reports import Said
+from execution_ledger.sdk.capped import cap
 from execution_ledger.sdk.context import Aborted, Context
 from execution_ledger.sdk.pipeline import Pipeline
 
 from ..fault import Fault
-from ..outcomes import Outcome, Stopped, cap, of_error, of_value, refused
+from ..outcomes import Outcome, Stopped, of_error, of_value, refused
 from .threads import PlainCall
 
 CLOSE_S = 1.0
@@ -33,7 +35,7 @@ class _Run:
 
 
 class FunctionExecutor:
-    """Tells `stopped` how each run ended, and `warned` its warnings, both on the loop."""
+    """Tells `stopped` how each run ended, and `said` what its code says, both on the loop."""
 
     def __init__(
         self,
@@ -41,14 +43,14 @@ class FunctionExecutor:
         spawn: Spawn,
         call_plain: PlainCall,
         stopped: Callable[[Token, Outcome], None],
-        warned: Callable[[Token, str], None],
+        said: Callable[[Token, Said], None],
         fault: Fault,
     ) -> None:
         self._pipelines = pipelines
         self._spawn = spawn
         self._call_plain = call_plain
         self._stopped = stopped
-        self._warned = warned
+        self._said = said
         self._fault = fault
         self._runs: dict[Token, _Run] = {}
 
@@ -101,22 +103,22 @@ class FunctionExecutor:
             attempt=start.token.attempt,
             mode=start.mode,
             options=start.options,
-            warned=self._warner(start.token),
+            said=self._hearer(start.token),
             twin=start.twin,
             properties=start.properties.value() if start.properties else None,
         )
 
-    def _warner(self, token: Token) -> Callable[[str], None]:
+    def _hearer(self, token: Token) -> Callable[[Said], None]:
         loop, home = asyncio.get_running_loop(), threading.get_ident()
 
-        def warned(message: str) -> None:
+        def heard(said: Said) -> None:
             if threading.get_ident() == home:
-                self._warned(token, message)
+                self._said(token, said)
                 return
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens any longer
-                loop.call_soon_threadsafe(self._warned, token, message)
+                loop.call_soon_threadsafe(self._said, token, said)
 
-        return warned
+        return heard
 
 
 async def _call_async(pipeline: Pipeline, context: Context, inputs: dict[str, Any]) -> Outcome:
