@@ -83,8 +83,16 @@ async def open_pool(dsn: str, application_name: str, size_max: int, **server_set
         )
 
 
-def queries(package: str, file: str) -> dict[str, str]:
-    """The named queries of an SQL file inside a package: each begins with a line `-- name: its_name`."""
-    text = files(package).joinpath(file).read_text()
+def queries(package: str, file: str, suffix: str = "") -> dict[str, str]:
+    """The named queries of an SQL file inside a package: each begins with a line `-- name: its_name`.
+
+    `suffix` as of `beside`.
+    """
+    text = beside(files(package).joinpath(file).read_text(), suffix)
     parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)
     return {name: query.strip() for name, query in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+def beside(sql: str, suffix: str) -> str:
+    """The same SQL for schemas beside those in use, whose names end with this, and a channel of notifications too."""
+    return re.sub(r"\bledger(_v1|_positions)?\b", rf"\g<0>{suffix}", sql) if suffix else sql

@@ -31,6 +31,7 @@ from . import (
     simulate,
     tail,
     verify,
+    views,
 )
 from .examples import examples
 from .output import BROKEN, CANNOT_BE_DONE, OUT_OF_REACH, show_error
@@ -99,4 +100,5 @@ app.command(epilog=verify.EPILOG)(verify.verify)
 app.command(epilog=simulate.EPILOG)(simulate.simulate)
 app.add_typer(config.config, name="config")
 app.add_typer(schemas.schemas, name="schemas")
+app.add_typer(views.views, name="views")
 app.add_typer(bench.bench, name="bench")

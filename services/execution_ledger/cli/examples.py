@@ -28,6 +28,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "config show": ("exledger config show", "EXLEDGER__KAFKA__SHARDS=8 exledger config show --json"),
     "schemas write": ("exledger schemas write --dir contract",),
     "schemas check": ("exledger schemas check", "exledger schemas check --dir contract"),
+    "views rebuild": ("exledger views rebuild",),
+    "views restore": ("exledger views restore",),
     "bench latency": ("exledger bench latency", "exledger bench latency --count 1000 --json"),
     "bench restart": ("exledger bench restart", "exledger bench restart --events 10000 --events 2000000 --json"),
     "init": ("EXLEDGER__KAFKA__BOOTSTRAP_SERVERS=kafka-1:9092 exledger init",),

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..embedded.folder import DataFolder, FolderInUse
-from ..errors import BadRequest, Unavailable
+from ..errors import BadRequest
 from ..sdk.address import DEFAULT_FOLDER
 from .connection import DataDir
 from .output import BROKEN, OUT_OF_REACH, AsJson, bars, console, duration, show_json, show_note, show_table
-from .serve import read_settings
+from .place import place_of
 
 if TYPE_CHECKING:
     from ..verify.answers import Answer
-    from ..verify.verification import Place, Report
+    from ..verify.verification import Report
 
-NAMED_KAFKA = "EXLEDGER__KAFKA__BOOTSTRAP_SERVERS"
-NAMED_POSTGRES = "EXLEDGER__POSTGRES__DSN"
 EPILOG = """\b
 Examples:
   exledger verify
@@ -81,61 +75,9 @@ def _read_answers(path: Path | None) -> list[Answer]:
 async def _verify(folder: Path, answers: list[Answer], snapshots: bool | None, *, quiet: bool) -> Report:
     from ..verify.verification import verify
 
-    async with _place(folder) as place:
+    async with place_of(folder, "exledger verify") as place:
         with bars(quiet) as on_progress:
             return await verify(replace(place, snapshots=snapshots), answers, on_progress)
-
-
-@asynccontextmanager
-async def _place(folder: Path) -> AsyncIterator[Place]:
-    """Raises Unavailable where nothing is named, nothing runs, and there is nothing to start."""
-    if NAMED_KAFKA in os.environ:
-        dsn = read_settings().postgres.dsn.get_secret_value() if NAMED_POSTGRES in os.environ else None
-        yield _place_at(None, dsn)
-        return
-    data = DataFolder(folder)
-    if running := data.describe():
-        yield _place_at(running.kafka, running.postgres or None, data.objects)
-    elif (data.path / "kafka").is_dir():
-        async with _started(data) as place:
-            yield place
-    else:
-        raise Unavailable(
-            f"There is no ledger in {folder}. Name its folder by --data-dir, or a cluster by {NAMED_KAFKA} and "
-            f"{NAMED_POSTGRES}."
-        )
-
-
-@asynccontextmanager
-async def _started(data: DataFolder) -> AsyncIterator[Place]:
-    """Kafka and Postgres without any service: nothing is written meanwhile, and no `dev` can begin."""
-    from ..embedded.stack import Stack
-    from .screen import Download
-
-    with _held(data), Download() as download:
-        show_note(f"No ledger runs in {data.path}: starting its Kafka and Postgres for this check …")
-        async with Stack(data.path, progress=download.tell) as stack:
-            download.close()
-            yield _place_at(stack.bootstrap_servers, stack.dsn, data.objects)
-
-
-def _held(data: DataFolder) -> DataFolder:
-    """Raises Unavailable while another process holds the folder: a `dev` that starts, or another check."""
-    try:
-        return data.hold("exledger verify")
-    except FolderInUse as error:
-        raise Unavailable(str(error)) from None
-
-
-def _place_at(kafka: str | None, dsn: str | None, objects_in: Path | None = None) -> Place:
-    from ..verify.verification import Place
-
-    settings = read_settings()
-    named = {"bootstrap_servers": kafka} if kafka else {}
-    objects = settings.objects
-    if objects_in is not None:  # a look at it must not make it
-        objects = objects.model_copy(update={"url": str(objects_in) if objects_in.is_dir() else ""})
-    return Place(settings.kafka.model_copy(update=named), settings.ledger, dsn, objects)
 
 
 # --- what it shows ----------------------------------------------------------------------------------------------

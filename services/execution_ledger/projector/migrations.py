@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from execution_ledger.errors import BrokenHistory, Unavailable
-from execution_ledger.postgres import REFUSALS, connect, queries, reachable
+from execution_ledger.postgres import REFUSALS, beside, connect, queries, reachable
 
 if TYPE_CHECKING:
     from execution_ledger.postgres import Connection
 
 FOLDER: Traversable = files("execution_ledger.projector").joinpath("sql/migrations")
-_SQL = queries("execution_ledger.projector", "sql/migrations.sql")
 LOCK = 4_158_720_011  # any number, as long as nothing else in the database locks it
 
 
@@ -47,20 +46,21 @@ def migrations_in(folder: Traversable) -> list[Migration]:
     return [Migration(name, sql) for name, sql in found]
 
 
-async def migrate(dsn: str, folder: Traversable = FOLDER, wait_s: float = 30.0) -> list[str]:
+async def migrate(dsn: str, folder: Traversable = FOLDER, wait_s: float = 30.0, suffix: str = "") -> list[str]:
     """Applies what is missing and answers with its names; `wait_s` bounds the wait for another process that does.
+    `suffix` as of `postgres.beside`.
 
     Raises BrokenHistory where what was applied is not what `folder` holds, Unavailable where Postgres is away or the
     other process is not done.
     """
-    wanted = migrations_in(folder)
+    wanted, sql = migrations_in(folder), queries("execution_ledger.projector", "sql/migrations.sql", suffix)
     async with _exclusive(dsn, wait_s) as connection:
-        await connection.execute(_SQL["prepare"])
-        applied: dict[str, str] = dict(await connection.fetch(_SQL["applied"]))  # type: ignore[arg-type]
+        await connection.execute(sql["prepare"])
+        applied: dict[str, str] = dict(await connection.fetch(sql["applied"]))  # type: ignore[arg-type]
         check_applied(wanted, applied)
         missing = [migration for migration in wanted if migration.name not in applied]
         for migration in missing:
-            await _apply(connection, migration)
+            await _apply(connection, migration, beside(migration.sql, suffix), sql["remember"])
     return [migration.name for migration in missing]
 
 
@@ -97,17 +97,18 @@ async def _exclusive(dsn: str, wait_s: float) -> AsyncIterator[Connection]:
 
 
 async def _lock(connection: Connection, wait_s: float) -> None:
+    """Held by the session, so that it spans all transactions and ends with the connection, however that ends."""
     try:
-        await connection.execute(_SQL["lock"], LOCK, timeout=wait_s + 5)
+        await connection.execute("SELECT pg_advisory_lock($1)", LOCK, timeout=wait_s + 5)
     except asyncpg.LockNotAvailableError as error:
         raise Unavailable(f"Another process has been migrating this database for {wait_s:g} s. Waiting on.") from error
 
 
-async def _apply(connection: Connection, migration: Migration) -> None:
+async def _apply(connection: Connection, migration: Migration, sql: str, remember: str) -> None:
     try:
         async with connection.transaction():
-            await connection.execute(migration.sql, timeout=600)
-            await connection.execute(_SQL["remember"], migration.name, migration.sha256)
+            await connection.execute(sql, timeout=600)
+            await connection.execute(remember, migration.name, migration.sha256)
     except REFUSALS as error:
         raise BrokenHistory(
             f"The migration {migration.name} cannot be applied to this database ({error}). Nothing of it was kept."

@@ -7,7 +7,7 @@ are never in conflict with old ones and go in by COPY; only what changes later i
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import fields
 from operator import attrgetter
@@ -37,8 +37,6 @@ from .migrations import migrate
 if TYPE_CHECKING:
     from execution_ledger.postgres import Connection
 
-_SQL = queries("execution_ledger.projector", "sql/apply.sql")
-
 _ATTEMPT = tuple(it.name for it in fields(AttemptRow))
 _BATCH = tuple(it.name for it in fields(BatchRow))
 
@@ -51,12 +49,16 @@ _live_hot_values = attrgetter(*LIVE_HOT)
 
 
 class PostgresStore:
-    def __init__(self, dsn: str) -> None:
+    """`suffix` as of `postgres.beside`: for views that are made anew beside those in use."""
+
+    def __init__(self, dsn: str, suffix: str = "") -> None:
         self._dsn = dsn
+        self._suffix = suffix
+        self._sql = queries("execution_ledger.projector", "sql/apply.sql", suffix)
         self._connections: dict[int, Connection] = {}
 
     async def prepare(self) -> None:
-        await migrate(self._dsn)
+        await migrate(self._dsn, suffix=self._suffix)
 
     async def close(self) -> None:
         while self._connections:
@@ -66,7 +68,7 @@ class PostgresStore:
     async def position(self, shard: int) -> StoredPosition | None:
         with reachable("say how far the views have come"):
             async with self._connection(shard) as connection:
-                row = await connection.fetchrow(_SQL["position"], shard)
+                row = await connection.fetchrow(self._sql["position"], shard)
         if row is None:
             return None
         *position, agrees = row
@@ -81,9 +83,9 @@ class PostgresStore:
         shard = changes.shard
         try:
             async with self._connection(shard) as connection, connection.transaction():
-                await _move(connection, expected, changes)
-                await _insert(connection, changes)
-                await _merge(connection, changes)
+                await _move(connection, self._sql, expected, changes)
+                await _insert(connection, f"ledger{self._suffix}", changes)
+                await _merge(connection, self._sql, changes)
         except REFUSALS as error:
             raise BrokenHistory(
                 f"Postgres refuses the rows of shard {shard} up to sequence {changes.position.sequence}: {error}. "
@@ -110,47 +112,53 @@ class PostgresStore:
         self._connections[shard] = connection
 
 
-async def _move(connection: Connection, expected: StoredPosition | None, changes: Changes) -> None:
+async def _move(
+    connection: Connection, sql: Mapping[str, str], expected: StoredPosition | None, changes: Changes
+) -> None:
     position = (changes.shard, *changes.position)
     if expected is None:
-        moved = await connection.fetch(_SQL["first_position"], *position)
+        moved = await connection.fetch(sql["first_position"], *position)
     else:
         known = (expected.next_offset, expected.sequence, expected.digest)
-        moved = await connection.fetch(_SQL["move_position"], *position, *known)
+        moved = await connection.fetch(sql["move_position"], *position, *known)
     if not moved:
         raise OutcomeUnknown(f"The views of shard {changes.shard} are not where this projector left them.")
 
 
-async def _insert(connection: Connection, changes: Changes) -> None:
+async def _insert(connection: Connection, schema: str, changes: Changes) -> None:
     both = [(identity, changes.progress[identity.id]) for identity in changes.created.values()]
     live = [(identity, progress) for identity, progress in both if not progress.ended]
-    await _copy(connection, "journal", JournalRow._fields, changes.journal)
+    await _copy(connection, schema, "journal", JournalRow._fields, changes.journal)
     await _copy(
         connection,
+        schema,
         "executions",
         Identity._fields + HOT,
         [(*identity, *_hot_values(progress)) for identity, progress in both],
     )
     await _copy(
         connection,
+        schema,
         "live_executions",
         LIVE_IDENTITY + LIVE_HOT,
         [(*_live_identity_values(identity), *_live_hot_values(progress)) for identity, progress in live],
     )
-    await _copy(connection, "warnings", WarningRow._fields, changes.warnings)
-    await _copy(connection, "pipelines", PipelineRow._fields, changes.pipelines)
-    await _copy(connection, "batches", _BATCH, [_batch_values(it) for it in changes.batches])
+    await _copy(connection, schema, "warnings", WarningRow._fields, changes.warnings)
+    await _copy(connection, schema, "pipelines", PipelineRow._fields, changes.pipelines)
+    await _copy(connection, schema, "batches", _BATCH, [_batch_values(it) for it in changes.batches])
 
 
-async def _copy(connection: Connection, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+async def _copy(
+    connection: Connection, schema: str, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
+) -> None:
     if rows:
-        await connection.copy_records_to_table(table, schema_name="ledger", columns=columns, records=rows)
+        await connection.copy_records_to_table(table, schema_name=schema, columns=columns, records=rows)
 
 
-async def _merge(connection: Connection, changes: Changes) -> None:
+async def _merge(connection: Connection, sql: Mapping[str, str], changes: Changes) -> None:
     patches = changes.patches()
     if patches:
-        found = await connection.fetchval(_SQL["patch_executions"], *_columns(_patch_values(it) for it in patches))
+        found = await connection.fetchval(sql["patch_executions"], *_columns(_patch_values(it) for it in patches))
         if found != len(patches):
             raise BrokenHistory(
                 f"{len(patches) - found} of {len(patches)} executions in shard {changes.shard}, up to sequence "
@@ -159,9 +167,9 @@ async def _merge(connection: Connection, changes: Changes) -> None:
             )
     if changes.attempts:
         attempts = changes.attempts.values()
-        await connection.execute(_SQL["put_attempts"], *_columns(_attempt_values(it) for it in attempts))
+        await connection.execute(sql["put_attempts"], *_columns(_attempt_values(it) for it in attempts))
     if changes.commands:
-        await connection.execute(_SQL["put_commands"], *_columns(changes.commands.values()))
+        await connection.execute(sql["put_commands"], *_columns(changes.commands.values()))
 
 
 def _columns(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:

@@ -1,9 +1,5 @@
 -- What the runner of migrations says to Postgres.
 
--- name: lock
--- Held by the session, so that it spans all transactions and ends with the connection, however that ends.
-SELECT pg_advisory_lock($1)
-
 -- name: prepare
 -- The one thing that is not itself a migration.
 CREATE SCHEMA IF NOT EXISTS ledger;
