@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from e2e.program import ENVIRONMENT, Dev, services
+from e2e.program import ENVIRONMENT, Dev, exledger, services
 from execution_ledger.log.kafka import KafkaLog
 from execution_ledger.messages.events import Completed, Event, Requeued, ShardClaimed, Started, decode_event
 from execution_ledger.settings import KafkaSettings
@@ -74,6 +74,17 @@ def test_a_thousand_in_one_batch_and_the_views_are_the_fold_of_the_log(dev: Dev,
     assert [record["outputs"] for record in records] == [{"n": 2 * number} for number in range(1_000)]
     happened = history(dev)
     assert len(mine(happened, ids, Completed)) == 1_000
+    check_all_views(dev)
+
+
+def test_views_are_made_anew_under_those_who_read_them(dev: Dev, api: httpx.Client) -> None:
+    [first] = post_batch(api, "double", [{"n": 1}], key="before")
+    ended(api, [first])
+    made = exledger(dev, "views", "rebuild")
+    assert made.returncode == 0, made.stderr
+    assert "in use now" in made.stderr
+    assert api.get(f"/v1/executions/{first}").json()["status"] == "completed"
+    assert ended(api, post_batch(api, "double", [{"n": 2}], key="after"))[0]["outputs"] == {"n": 4}
     check_all_views(dev)
 
 
