@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from e2e.program import ENVIRONMENT, Dev, exledger, services
+from e2e.program import ENVIRONMENT, Dev, decided, exledger, services
 from execution_ledger.log.kafka import KafkaLog
 from execution_ledger.messages.events import Completed, Event, Requeued, ShardClaimed, Started, decode_event
 from execution_ledger.settings import KafkaSettings
@@ -27,11 +27,8 @@ ENDED_WITHIN_S = 120
 
 
 def post_batch(api: httpx.Client, pipeline: str, inputs: list[dict[str, Any]], key: str) -> list[str]:
-    answer = api.post(
-        "/v1/batches",
-        json={"executions": [{"pipeline": pipeline, "inputs": one} for one in inputs]},
-        headers={"Idempotency-Key": key},
-    )
+    body = {"executions": [{"pipeline": pipeline, "inputs": one} for one in inputs]}
+    answer = decided(lambda: api.post("/v1/batches", json=body, headers={"Idempotency-Key": key}))
     assert answer.status_code in (200, 201), answer.text
     return [execution["id"] for execution in answer.json()["executions"]]
 
@@ -160,7 +157,7 @@ def test_a_second_ledger_takes_over_from_a_stopped_one_whose_writes_never_become
 def test_a_repeat_finds_the_first_at_the_same_moment_and_after_a_restart(dev: Dev, api: httpx.Client) -> None:
     def post(_: int) -> httpx.Response:
         body = {"pipeline": "double", "inputs": {"n": 1}}
-        return api.post("/v1/executions", json=body, headers={"Idempotency-Key": "once"})
+        return decided(lambda: api.post("/v1/executions", json=body, headers={"Idempotency-Key": "once"}))
 
     with ThreadPoolExecutor(8) as callers:
         answers = list(callers.map(post, range(8)))
@@ -168,9 +165,11 @@ def test_a_repeat_finds_the_first_at_the_same_moment_and_after_a_restart(dev: De
     dev.wait_for("ledger restarting")
     answers.append(post(9))
     assert len({answer.json()["id"] for answer in answers}) == 1
-    assert sorted(answer.status_code for answer in answers) == [200] * 8 + [201]
+    codes = [answer.status_code for answer in answers]
+    assert codes.count(200) >= 8  # and 201, unless the first answer was 202
+    assert set(codes) <= {200, 201}
     other = {"pipeline": "double", "inputs": {"n": 2}}
-    refused = api.post("/v1/executions", json=other, headers={"Idempotency-Key": "once"})
+    refused = decided(lambda: api.post("/v1/executions", json=other, headers={"Idempotency-Key": "once"}))
     assert refused.status_code == 422
     assert refused.headers["content-type"] == "application/problem+json"
 
