@@ -75,13 +75,13 @@ def test_a_thousand_in_one_batch_and_the_views_are_the_fold_of_the_log(dev: Dev,
 
 
 def test_views_are_made_anew_under_those_who_read_them(dev: Dev, api: httpx.Client) -> None:
-    [first] = post_batch(api, "double", [{"n": 1}], key="before")
+    [first] = post_batch(api, "double", [{"n": 1}], key="anew-before")
     ended(api, [first])
     made = exledger(dev, "views", "rebuild")
     assert made.returncode == 0, made.stderr
     assert "in use now" in made.stderr
     assert api.get(f"/v1/executions/{first}").json()["status"] == "completed"
-    assert ended(api, post_batch(api, "double", [{"n": 2}], key="after"))[0]["outputs"] == {"n": 4}
+    assert ended(api, post_batch(api, "double", [{"n": 2}], key="anew-after"))[0]["outputs"] == {"n": 4}
     check_all_views(dev)
 
 
