@@ -13,6 +13,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 from pydantic_core import from_json
 
@@ -353,6 +354,14 @@ class SimulatedLog(MemoryLog):
             forgotten = forgotten or before > self.partition(lane).begin
             self.forget(lane, before)
         return forgotten
+
+    def digest(self) -> str:
+        """Of all that lies in all lanes."""
+        digest = sha256()
+        for lane, partition in self._partitions.items():
+            for record in partition.records:
+                digest.update(f"{lane} {record.offset} {record.time_ms} {record.key!r} {record.value!r}".encode())
+        return digest.hexdigest()
 
     def _decided(self, lane: Lane) -> int:
         field = {Topic.COMMANDS: "cmdoffset", Topic.REPORTS: "repoffset"}.get(lane.topic)

@@ -13,10 +13,14 @@ import asyncio
 import heapq
 import random
 from collections import deque
+from collections.abc import Coroutine
 from contextvars import Context, ContextVar, copy_context
-from typing import Any
+from itertools import count
+from typing import Any, TypeVar
 
 from execution_ledger.clock import World
+
+T = TypeVar("T")
 
 
 class Standstill(Exception):
@@ -37,6 +41,17 @@ class Life:
 LIFE: ContextVar[Life | None] = ContextVar("life", default=None)
 
 
+class NumberedTask(asyncio.Task[T]):
+    """asyncio keeps tasks in sets. In these they lie by their number, not by where in memory they happen to be."""
+
+    def __init__(self, work: Coroutine[Any, Any, T], *, number: int, **given: Any) -> None:
+        self._number = number  # before the rest, which puts it into a set already
+        super().__init__(work, **given)
+
+    def __hash__(self) -> int:
+        return self._number
+
+
 class VirtualLoop(asyncio.BaseEventLoop):
     """Leans on names of asyncio's own: `_ready`, `_scheduled`, `_run_once` and a handle's `_context`."""
 
@@ -48,6 +63,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._now_s = 0.0
         self._choice = random.Random(seed)  # noqa: S311 - a seeded choice is the point
         self.steps = 0
+        numbers = count()
+        self.set_task_factory(lambda loop, work, **given: NumberedTask(work, loop=loop, number=next(numbers), **given))
 
     def time(self) -> float:
         return self._now_s

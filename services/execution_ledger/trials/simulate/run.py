@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import random
 import time
@@ -66,6 +67,7 @@ class Result:
     rest_s: float  # virtual seconds from the end of the faults until all was at rest
     story: list[str]
     tally: Tally = field(default_factory=Tally)
+    digest: str = ""  # of all that the log holds in the end: a plan always makes the same
 
     @property
     def promises(self) -> set[int]:
@@ -76,7 +78,7 @@ def run(plan: Plan) -> Result:
     began_s = time.process_time()
     loop = VirtualLoop(plan.seed)
     loop.set_exception_handler(lambda *_: None)
-    with asyncio.Runner(loop_factory=lambda: loop) as runner, quiet():
+    with undisturbed(), asyncio.Runner(loop_factory=lambda: loop) as runner, quiet():
         try:
             return runner.run(_run(loop, plan, began_s))
         except Exception as error:
@@ -106,6 +108,7 @@ async def _run(loop: VirtualLoop, plan: Plan, began_s: float) -> Result:
             rest_s,
             story,
             tally(cluster, client, await read_log(cluster.log)),
+            cluster.log.digest(),
         )
 
 
@@ -175,6 +178,19 @@ def _hanging(cluster: Cluster) -> list[str]:
             or executions[one]["pipeline_digest"] != offered[row["pipeline"]]
         )
     ]
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """No garbage is collected meanwhile: what a killed process left behind would end at moments that no plan knows."""
+    gc.freeze()  # so that only what the run has made is looked through afterwards
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.collect()
+        gc.unfreeze()
 
 
 @contextmanager
