@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import random
 import time
@@ -78,7 +77,7 @@ def run(plan: Plan) -> Result:
     began_s = time.process_time()
     loop = VirtualLoop(plan.seed)
     loop.set_exception_handler(lambda *_: None)
-    with undisturbed(), asyncio.Runner(loop_factory=lambda: loop) as runner, quiet():
+    with asyncio.Runner(loop_factory=lambda: loop) as runner, quiet():
         try:
             return runner.run(_run(loop, plan, began_s))
         except Exception as error:
@@ -178,19 +177,6 @@ def _hanging(cluster: Cluster) -> list[str]:
             or executions[one]["pipeline_digest"] != offered[row["pipeline"]]
         )
     ]
-
-
-@contextmanager
-def undisturbed() -> Iterator[None]:
-    """No garbage is collected meanwhile: what a killed process left behind would end at moments that no plan knows."""
-    gc.freeze()  # so that only what the run has made is looked through afterwards
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-        gc.collect()
-        gc.unfreeze()
 
 
 @contextmanager

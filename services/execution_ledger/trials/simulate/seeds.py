@@ -6,6 +6,7 @@ is killed.
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -94,6 +95,7 @@ def _deaf_to_ctrl_c() -> Iterator[None]:
 
 
 def _work(pipe: Connection) -> None:
+    gc.freeze()
     with suppress(EOFError, BrokenPipeError):  # whoever feeds it is gone
         while True:
             pipe.send(_play(pipe.recv()))
