@@ -299,7 +299,9 @@ class SimulatedLog(MemoryLog):
         return self.sight.cut() or self.sight.away() or self.sight.leaderless(lane)
 
     def _hits(self, kind: str, lane: Lane) -> bool:
-        return self.troubles.hits(kind, lane.topic)
+        """A fault may be aimed at the topic, or at what one process writes to it."""
+        life = LIFE.get()
+        return self.troubles.hits(kind, lane.topic, f"{life.name if life else ''} {lane.topic}")
 
     def _append_ms(self, partition: Partition) -> int:
         """A broker's clock may step back, and append times with it."""

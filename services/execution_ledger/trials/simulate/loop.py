@@ -110,15 +110,18 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Sockets would be served here; there are none."""
 
 
+START_MS = 1_700_000_000_000  # what every clock shows when the loop begins
+
+
 class VirtualClock:
     """A machine's clock: `ahead_ms` is how far it is wrong just now. Its steady clock never jumps."""
 
-    def __init__(self, loop: VirtualLoop, start_ms: int = 1_700_000_000_000) -> None:
-        self._loop, self._start_ms = loop, start_ms
+    def __init__(self, loop: VirtualLoop) -> None:
+        self._loop = loop
         self.ahead_ms = 0
 
     def now_ms(self) -> int:
-        return self._start_ms + round(self._loop.time() * 1000) + self.ahead_ms
+        return START_MS + round(self._loop.time() * 1000) + self.ahead_ms
 
     def monotonic_s(self) -> float:
         return self._loop.time()
