@@ -10,22 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from removal import of_the_dispatcher as dispatcher
 from removal import of_the_ledger as ledger
 from removal import of_the_log as log
 from removal import of_the_runner as runner
+from removal import of_the_snapshots as snapshots
 from removal import of_the_views as views
-from unit import (
-    test_dispatcher_failover,
-    test_dispatcher_repair,
-    test_execution,
-    test_ledger_service,
-    test_runner_attempts,
-    test_runner_service,
-)
 
 
 @dataclass(frozen=True)
@@ -78,6 +70,13 @@ DEFENCES: list[Simulated | Tested] = [
         "lose_answer prepared late_request lose_request",
     ),
     Simulated(
+        "end sent once",
+        "a transaction is ended by one request, so that no copy of it ends a later one",
+        log.end_sent_once,
+        {9},
+        "late_request lose_answer",
+    ),
+    Simulated(
         "log append time",
         "one clock for all, the brokers': no sender's clock moves the ledger's time",
         log.log_append_time,
@@ -91,11 +90,12 @@ DEFENCES: list[Simulated | Tested] = [
         {1},
         "lose_answer lose_request part_fails late_request",
     ),
-    Tested(
+    Simulated(
         "release when fenced",
         "two ledgers do not fence each other for ever",
         ledger.release_when_fenced,
-        test_ledger_service.test_a_fenced_ledger_lets_the_shard_go_and_comes_back_only_while_placement_names_it,
+        {9},
+        "miss kill",
     ),
     Simulated(
         "dedupe by command id",
@@ -118,11 +118,12 @@ DEFENCES: list[Simulated | Tested] = [
         {6},
         "double late_request lose_answer",
     ),
-    Tested(
+    Simulated(
         "next attempt only",
         "a Dispatch that comes late begins no attempt for a second time",
         ledger.next_attempt_only,
-        partial(test_execution.test_only_the_next_attempt_can_be_dispatched, 1),
+        {6},
+        "late_request lose_answer",
     ),
     Simulated(
         "backoff enforced",
@@ -132,17 +133,32 @@ DEFENCES: list[Simulated | Tested] = [
         "clock away leader late_request lose_answer",
     ),
     Simulated(
-        "deadlines enforced",
-        "nothing times out, and no grace ends, before its time",
-        ledger.deadlines_enforced,
+        "timeouts enforced",
+        "nothing times out before its time",
+        ledger.timeouts_enforced,
         {3},
         "clock pause late_request away",
     ),
-    Tested(
+    Simulated(
+        "graces enforced",
+        "nothing is ended by force before the grace of its abort is over",
+        ledger.graces_enforced,
+        {3},
+        "clock pause late_request away",
+    ),
+    Simulated(
+        "queue time enforced",
+        "nothing expires in the queue before its time",
+        ledger.queue_time_enforced,
+        {3},
+        "clock pause late_request away",
+    ),
+    Simulated(
         "stale claim refusal",
         "a dispatcher that was followed by another has no say",
         ledger.stale_claim_refusal,
-        partial(test_execution.test_a_dispatcher_whose_claim_is_not_the_newest_is_refused, 1),
+        {6},
+        "late_request drain kill lose_answer",
     ),
     Simulated(
         "claims only grow",
@@ -158,11 +174,12 @@ DEFENCES: list[Simulated | Tested] = [
         {3},
         "double late_request",
     ),
-    Tested(
+    Simulated(
         "claim on every shard",
         "a dispatcher acts only when it has read all that those before it brought about",
         dispatcher.claim_on_every_shard,
-        test_dispatcher_failover.test_with_nobody_active_it_claims_with_its_first_tick_and_acts_when_all_shards_have_recorded_it,
+        {6},
+        "miss drain kill",
     ),
     Simulated(
         "gap starts anew",
@@ -186,29 +203,53 @@ DEFENCES: list[Simulated | Tested] = [
         "pause cut stall kill away slow clock",
     ),
     Simulated(
+        "unknown keeps its place",
+        "the place of an attempt that may yet be dispatched is not given away",
+        dispatcher.unknown_keeps_its_place,
+        {6},
+        "late_request lose_request",
+    ),
+    Simulated(
+        "missed deadlines named again",
+        "what was asked for in vain, when a deadline was missed, is asked for again",
+        dispatcher.missed_named_again,
+        {9},
+        "lose_request late_request",
+    ),
+    Simulated(
+        "held places in snapshots",
+        "a dispatcher that begins with a snapshot gives away no place of code that may still run",
+        dispatcher.held_places_kept,
+        {6},
+        "kill drain pause",
+    ),
+    Simulated(
         "start after dispatched",
         "no code begins of which the log says nothing",
         dispatcher.start_after_dispatched,
         {6},
         "late_request leader lose_request slow kill",
     ),
-    Tested(
+    Simulated(
         "known before lost",
         "who has not read its start has not lost it",
         dispatcher.known_before_lost,
-        test_dispatcher_repair.test_started_and_unlisted_is_lost_once_the_runner_had_read_the_start,
+        {10},
+        "double late_request",
     ),
-    Tested(
+    Simulated(
         "not sent again while under way",
         "inboxes do not fill with what is on its way already",
         dispatcher.not_sent_again_while_under_way,
-        test_dispatcher_repair.test_a_start_is_sent_again_only_when_the_runner_has_read_past_it_and_lists_nothing,
+        {9},
+        "miss stall",
     ),
-    Tested(
+    Simulated(
         "lower claim dropped",
         "a runner does not obey a dispatcher that was followed by another",
         runner.lower_claim_dropped,
-        test_runner_attempts.test_a_message_of_an_older_claim_is_dropped,
+        {6},
+        "late_request drain kill",
     ),
     Simulated(
         "confirmed under at_most_once",
@@ -224,11 +265,12 @@ DEFENCES: list[Simulated | Tested] = [
         {6},
         "cut away leader lose_request",
     ),
-    Tested(
+    Simulated(
         "starts before revival void",
         "a start from before a silence, which may run elsewhere by now, begins nothing",
         runner.starts_before_revival_void,
-        test_runner_service.test_starts_from_before_a_runner_was_revived_are_void,
+        {6},
+        "miss cut",
     ),
     Simulated(
         "closed remembered",
@@ -264,6 +306,13 @@ DEFENCES: list[Simulated | Tested] = [
         views.batch_opened_first,
         {4},
         "kill leader lose_request",
+    ),
+    Simulated(
+        "digest of a snapshot",
+        "one that was damaged is believed by nobody",
+        snapshots.digest_of_a_snapshot,
+        {7},
+        "objects_damaged",
     ),
 ]
 SIMULATED = {defence.name: defence for defence in DEFENCES if isinstance(defence, Simulated)}

@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from copy import copy
+from dataclasses import replace
 from unittest.mock import patch
 
 from execution_ledger.dispatcher import leases, starts
-from execution_ledger.dispatcher.board import Token
+from execution_ledger.dispatcher.asking import Asking
+from execution_ledger.dispatcher.board import Execution, Token
 from execution_ledger.dispatcher.claims import Claims
 from execution_ledger.dispatcher.desk import Desk, Orders
+from execution_ledger.dispatcher.folded import Folded
 from execution_ledger.dispatcher.limits import Slots
+from execution_ledger.dispatcher.picture import Picture
 from execution_ledger.dispatcher.post import Post
 from execution_ledger.dispatcher.service import DispatcherService
 from execution_ledger.dispatcher.starts import start_message
 from execution_ledger.dispatcher.told import Kind, Telling, Told
 from execution_ledger.messages.commands import Dispatch
 from execution_ledger.messages.heartbeats import DispatcherTick
+from removal.instead import instead
 
 NEVER_MS = 10**9
 
@@ -25,7 +30,48 @@ NEVER_MS = 10**9
 @contextmanager
 def claim_on_every_shard() -> Iterator[None]:
     """It acts as soon as its claim is numbered."""
-    with patch.object(Claims, "acting", property(lambda self: self.own)):
+    with instead(Claims, "acting", lambda self: self.own):
+        yield
+
+
+@contextmanager
+def unknown_keeps_its_place() -> Iterator[None]:
+    """What got no answer counts as never sent: its place is free, and it waits in the queue again."""
+
+    def unknown(self: Asking, command_id: str) -> None:
+        if ask := self._asked.find(command_id):
+            self.forget(ask.token)
+            self._give_place_back(ask)
+            self._picture.requeue(ask.token)
+
+    with instead(Asking, "unknown", unknown):
+        yield
+
+
+@contextmanager
+def missed_named_again() -> Iterator[None]:
+    """A deadline that was missed is named once."""
+    real = Picture.take_due
+
+    def take_due(self: Picture, count_max: int) -> list[Execution]:
+        missed = real(self, count_max)
+        for execution in missed:
+            self.deadlines.set(execution.id, None)
+        return missed
+
+    with instead(Picture, "take_due", take_due):
+        yield
+
+
+@contextmanager
+def held_places_kept() -> Iterator[None]:
+    """A dispatcher that starts from a snapshot knows of no places that are held."""
+    real = Picture.restore
+
+    def restore(self: Picture, folded: Folded) -> None:
+        real(self, replace(folded, held={}))
+
+    with instead(Picture, "restore", restore):
         yield
 
 
@@ -45,13 +91,13 @@ def expiry_after_own_tick() -> Iterator[None]:
         hear(self._desk, own, self._world.clock.now_ms())
         return await send_tick(self, leaving=leaving)
 
-    def only_others(self: Desk, heard: DispatcherTick, time_ms: int) -> None:
-        if heard.process != self._settings.process:
-            hear(self, heard, time_ms)
+    def only_others(self: Desk, tick: DispatcherTick, time_ms: int) -> None:
+        if tick.process != self._settings.process:
+            hear(self, tick, time_ms)
 
     with ExitStack() as stack:
-        stack.enter_context(patch.object(DispatcherService, "_send_tick", tick))
-        stack.enter_context(patch.object(Desk, "tick", only_others))
+        stack.enter_context(instead(DispatcherService, "_send_tick", tick))
+        stack.enter_context(instead(Desk, "tick", only_others))
         yield
 
 
@@ -60,7 +106,7 @@ def slot_held_while_listed() -> Iterator[None]:
     def free_at_once(self: Slots, token: Token, ended_ms: int) -> None:
         self.free(token)
 
-    with patch.object(Slots, "hold", free_at_once):
+    with instead(Slots, "hold", free_at_once):
         yield
 
 
@@ -75,7 +121,7 @@ def start_after_dispatched() -> Iterator[None]:
             if isinstance(command, Dispatch):
                 _start_early(self, command)
 
-    with patch.object(Post, "send", send), patch.object(starts, "_OBJECT_BYTES", 0):  # so that some are at hand
+    with instead(Post, "send", send), patch.object(starts, "_OBJECT_BYTES", 0):  # so that some are at hand
         yield
 
 
@@ -85,7 +131,9 @@ def _start_early(post: Post, command: Dispatch) -> None:
     if execution and queued:
         execution.runner, execution.attempt = command.runner, command.attempt
         telling = Telling(command.runner, "start", [execution.token])
-        post._put(telling, start_message(execution, queued, command.claim))
+        post._put(
+            telling, start_message(execution, queued, command.claim, post._desk.picture.fleet.fenced(command.runner))
+        )
 
 
 @contextmanager
@@ -95,7 +143,7 @@ def known_before_lost() -> Iterator[None]:
     def knew_of(self: Told, runner: str, token: Token, inbox_offset: int) -> bool:
         return True
 
-    with patch.object(Told, "knew_of", knew_of):
+    with instead(Told, "knew_of", knew_of):
         yield
 
 
@@ -106,5 +154,5 @@ def not_sent_again_while_under_way() -> Iterator[None]:
     def may_tell(self: Told, runner: str, kind: Kind, token: Token, inbox_offset: int) -> bool:
         return True
 
-    with patch.object(Told, "may_tell", may_tell):
+    with instead(Told, "may_tell", may_tell):
         yield

@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from unittest.mock import patch
 
 from execution_ledger.domain import execution as domain
 from execution_ledger.domain.execution import (
@@ -30,6 +29,7 @@ from execution_ledger.messages.events import DispatcherClaimed, Fact
 from execution_ledger.messages.parts import Refusal
 from execution_ledger.messages.reports import AnyReport
 from execution_ledger.trials.simulate.log import SimulatedLog
+from removal.instead import instead
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def overlay_until_commit() -> Iterator[None]:
             writer._epoch = await self._log.fence(Lane(Topic.EVENTS, writer.shard))
             writer._ended = None
 
-    with patch.object(ShardServer, "_append", append):
+    with instead(ShardServer, "_append", append):
         yield
 
 
@@ -60,7 +60,7 @@ def release_when_fenced() -> Iterator[None]:
         except Fenced as error:
             raise OutcomeUnknown("as if it had been no more than that") from error
 
-    with patch.object(ShardServer, "serve", serve):
+    with instead(ShardServer, "serve", serve):
         yield
 
 
@@ -69,7 +69,7 @@ def dedupe_by_command_id() -> Iterator[None]:
     def none_is_known(self: ShardState, command_id: str) -> Answer | None:
         return None
 
-    with patch.object(ShardState, "answer", none_is_known):
+    with instead(ShardState, "answer", none_is_known):
         yield
 
 
@@ -81,7 +81,7 @@ def _reports(excuse: Callable[[Execution, AnyReport], Execution]) -> Iterator[No
     def decide_report(execution: Execution | None, report: AnyReport, now_ms: int) -> list[Fact]:
         return real(excuse(execution, report) if execution else None, report, now_ms)
 
-    with patch.object(deciding, "decide_report", decide_report):
+    with instead(deciding, "decide_report", decide_report):
         yield
 
 
@@ -105,7 +105,7 @@ def _dispatches(excuse: Callable[[Execution, Dispatch], Execution]) -> Iterator[
     def dispatch(execution: Execution, command: Dispatch, given: Circumstances) -> Decision:
         return real(excuse(execution, command), command, given)
 
-    with patch.object(domain, "_dispatch", dispatch):
+    with instead(domain, "_dispatch", dispatch):
         yield
 
 
@@ -126,7 +126,7 @@ def stale_claim_refusal() -> Iterator[None]:
     def never_stale(claim: int, given: Circumstances) -> Refusal | None:
         return None
 
-    with patch.object(domain, "_stale_claim", never_stale):
+    with instead(domain, "_stale_claim", never_stale):
         yield
 
 
@@ -140,35 +140,54 @@ def claims_only_grow() -> Iterator[None]:
             return [DispatcherClaimed(dispatcher=command.dispatcher, claim=command.claim or 0, address=command.address)]
         return decision
 
-    with patch.object(deciding, "_claim", claim):
+    with instead(deciding, "_claim", claim):
         yield
 
 
 @contextmanager
-def deadlines_enforced() -> Iterator[None]:
+def _expiries(excuse: Callable[[Execution], Execution]) -> Iterator[None]:
     """What is asked for before its time is granted, as if its time had long come."""
-    expire_attempt, expire_queued = domain._expire_attempt, domain._expire_queued
+    real = domain._expire_attempt
 
-    def attempt(execution: Execution, command: ExpireAttempt, given: Circumstances) -> Decision:
-        return expire_attempt(_overdue(execution), command, given)
+    def expire_attempt(execution: Execution, command: ExpireAttempt, given: Circumstances) -> Decision:
+        return real(excuse(execution), command, given)
 
-    def queued(execution: Execution, command: ExpireQueued, given: Circumstances) -> Decision:
-        return expire_queued(_overdue(execution), command, given)
-
-    with patch.object(domain, "_expire_attempt", attempt), patch.object(domain, "_expire_queued", queued):
+    with instead(domain, "_expire_attempt", expire_attempt):
         yield
 
 
-def _overdue(execution: Execution) -> Execution:
-    match execution.state:
-        case Queued(expires_at=int()) as state:
-            return replace(execution, state=replace(state, expires_at=0))
-        case (Dispatched(timeout_at=int()) | Started(timeout_at=int())) as state:
+def timeouts_enforced() -> AbstractContextManager[None]:
+    def overdue(execution: Execution) -> Execution:
+        state = execution.state
+        if isinstance(state, Dispatched | Started) and state.timeout_at is not None:
             return replace(execution, state=replace(state, timeout_at=0))
-        case AbortRequested() as state:
-            return replace(execution, state=replace(state, grace_until=None))
-        case _:
-            return execution
+        return execution
+
+    return _expiries(overdue)
+
+
+def graces_enforced() -> AbstractContextManager[None]:
+    def overdue(execution: Execution) -> Execution:
+        state = execution.state
+        return (
+            replace(execution, state=replace(state, grace_until=0)) if isinstance(state, AbortRequested) else execution
+        )
+
+    return _expiries(overdue)
+
+
+@contextmanager
+def queue_time_enforced() -> Iterator[None]:
+    real = domain._expire_queued
+
+    def expire_queued(execution: Execution, command: ExpireQueued, given: Circumstances) -> Decision:
+        state = execution.state
+        if isinstance(state, Queued) and state.expires_at is not None:
+            execution = replace(execution, state=replace(state, expires_at=0))
+        return real(execution, command, given)
+
+    with instead(domain, "_expire_queued", expire_queued):
+        yield
 
 
 @contextmanager
@@ -179,5 +198,5 @@ def ordinal_per_source() -> Iterator[None]:
         refusal = real(state, command, appended_ms)
         return None if refusal and refusal.code == "not_above_ordinal" else refusal
 
-    with patch.object(deciding, "_unacceptable_id", unacceptable_id):
+    with instead(deciding, "_unacceptable_id", unacceptable_id):
         yield

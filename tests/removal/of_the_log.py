@@ -7,14 +7,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import Any
-from unittest.mock import patch
 
-from execution_ledger.errors import LedgerError, OutcomeUnknown
+from execution_ledger.errors import LedgerError, OutcomeUnknown, Unavailable
 from execution_ledger.log.memory import MemoryWriter, Partition
 from execution_ledger.log.protocol import Lane, Outgoing, Topic
 from execution_ledger.trials.simulate.cluster import Cluster
 from execution_ledger.trials.simulate.log import SimulatedLog
 from execution_ledger.trials.simulate.loop import LIFE
+from removal.instead import instead
 
 TRIES = 3
 
@@ -40,7 +40,7 @@ def takeover_order() -> Iterator[None]:
         finally:
             writer.let_go()
 
-    with patch.object(SimulatedLog, "take_over", take_over):
+    with instead(SimulatedLog, "take_over", take_over):
         yield
 
 
@@ -49,7 +49,7 @@ def fenced_producer() -> Iterator[None]:
     def any_epoch_will_do(self: SimulatedLog, lane: Lane, epoch: int) -> None:
         pass
 
-    with patch.object(SimulatedLog, "_check_epoch", any_epoch_will_do):
+    with instead(SimulatedLog, "_check_epoch", any_epoch_will_do):
         yield
 
 
@@ -58,7 +58,7 @@ def gather_before_commit() -> Iterator[None]:
     def look_at_none(self: SimulatedLog, answers: Iterable[LedgerError | None]) -> None:
         pass
 
-    with patch.object(SimulatedLog, "gather", look_at_none):
+    with instead(SimulatedLog, "gather", look_at_none):
         yield
 
 
@@ -74,25 +74,42 @@ def destroy_on_unknown_outcome() -> Iterator[None]:
                 continue
         return await self._log.transact(self.shard, self._epoch, batch)
 
-    with patch.object(MemoryWriter, "append", append):
+    with instead(MemoryWriter, "append", append):
+        yield
+
+
+@contextmanager
+def end_sent_once() -> Iterator[None]:
+    """A commit that gets no answer is silently asked for again, as aiokafka would over a new connection."""
+    real = SimulatedLog._commit
+
+    async def commit(self: SimulatedLog, lane: Lane, epoch: int) -> None:
+        for _ in range(TRIES):
+            try:
+                return await real(self, lane, epoch)
+            except Unavailable:
+                continue
+        return await real(self, lane, epoch)
+
+    with instead(SimulatedLog, "_commit", commit):
         yield
 
 
 @contextmanager
 def log_append_time() -> Iterator[None]:
     """Each record bears the time of its sender's clock."""
-    ahead_ms: dict[str, int] = {}
+    wrong_ms: dict[str, int] = {}
     set_clock: Callable[..., Any] = Cluster.set_clock
 
-    def noted(self: Cluster, name: str, ahead: int) -> None:
-        ahead_ms[name] = 0 if name == "log" else ahead
-        set_clock(self, name, ahead)
+    def noted(self: Cluster, name: str, ahead_ms: int) -> None:
+        wrong_ms[name] = 0 if name == "log" else ahead_ms
+        set_clock(self, name, ahead_ms)
 
     def append_ms(self: SimulatedLog, partition: Partition) -> int:
         life = LIFE.get()
-        return self._clock.now_ms() + (ahead_ms.get(life.name, 0) if life else 0)
+        return self._clock.now_ms() + (wrong_ms.get(life.name, 0) if life else 0)
 
     with ExitStack() as stack:
-        stack.enter_context(patch.object(Cluster, "set_clock", noted))
-        stack.enter_context(patch.object(SimulatedLog, "_append_ms", append_ms))
+        stack.enter_context(instead(Cluster, "set_clock", noted))
+        stack.enter_context(instead(SimulatedLog, "_append_ms", append_ms))
         yield

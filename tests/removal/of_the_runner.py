@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from unittest.mock import patch
 
-from execution_ledger.log.protocol import Record
 from execution_ledger.messages.inbox import AnyInboxMessage, Start, Token
 from execution_ledger.runner.attempts import Action, Attempts
 from execution_ledger.runner.heart import Heart
 from execution_ledger.runner.service import RunnerService
+from removal.instead import instead
 
 
 @contextmanager
@@ -21,7 +20,7 @@ def lower_claim_dropped() -> Iterator[None]:
         self._claim = min(self._claim, message.claim)
         return real(self, message, now_ms)
 
-    with patch.object(Attempts, "receive", receive):
+    with instead(Attempts, "receive", receive):
         yield
 
 
@@ -33,7 +32,7 @@ def confirmed_under_at_most_once() -> Iterator[None]:
     def begin(self: Attempts, start: Start, now_ms: int) -> list[Action]:
         return real(self, start.model_copy(update={"delivery": None}), now_ms)
 
-    with patch.object(Attempts, "_start", begin):
+    with instead(Attempts, "_start", begin):
         yield
 
 
@@ -43,16 +42,16 @@ def self_fencing() -> Iterator[None]:
         if self._left_s() <= 0:
             self._alive.clear()
 
-    with patch.object(Heart, "fence_if_due", go_on):
+    with instead(Heart, "fence_if_due", go_on):
         yield
 
 
 @contextmanager
 def starts_before_revival_void() -> Iterator[None]:
-    def refuses_start(self: RunnerService, record: Record) -> bool:
+    def refuses_start(self: RunnerService, start: Start) -> bool:
         return self._outbox.full
 
-    with patch.object(RunnerService, "_refuses_start", refuses_start):
+    with instead(RunnerService, "_refuses_start", refuses_start):
         yield
 
 
@@ -61,7 +60,7 @@ def closed_remembered() -> Iterator[None]:
     def remember_nothing(self: Attempts, tokens: Sequence[Token]) -> None:
         pass
 
-    with patch.object(Attempts, "_remember_closed", remember_nothing):
+    with instead(Attempts, "_remember_closed", remember_nothing):
         yield
 
 
@@ -75,5 +74,5 @@ def repeated_start_resends() -> Iterator[None]:
             self._forget(start.token)
         return real(self, start, now_ms)
 
-    with patch.object(Attempts, "_start", begin):
+    with instead(Attempts, "_start", begin):
         yield

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from unittest.mock import patch
 
 from execution_ledger.gateway.batches import BatchAnswer, BatchSender, submits
 from execution_ledger.gateway.checking import Stamp
@@ -14,6 +13,7 @@ from execution_ledger.messages.ids import shard_of_child
 from execution_ledger.projector.changes import Changes, StoredPosition
 from execution_ledger.projector.memory import MemoryStore
 from execution_ledger.projector.service import ProjectorService
+from removal.instead import instead
 
 
 @contextmanager
@@ -23,7 +23,7 @@ def position_compare_and_set() -> Iterator[None]:
     async def apply(self: MemoryStore, expected: StoredPosition | None, changes: Changes) -> None:
         await real(self, self.positions.get(changes.shard), changes)
 
-    with patch.object(MemoryStore, "apply", apply):
+    with instead(MemoryStore, "apply", apply):
         yield
 
 
@@ -32,7 +32,7 @@ def idle_look_at_position() -> Iterator[None]:
     async def trust(self: ProjectorService, shard: int, at: StoredPosition | None) -> None:
         pass
 
-    with patch.object(ProjectorService, "_check_stored", trust):
+    with instead(ProjectorService, "_check_stored", trust):
         yield
 
 
@@ -52,5 +52,5 @@ def batch_opened_first() -> Iterator[None]:
                 self._sender.forget(waiters)
         return await real(self, requests, opening, shard)
 
-    with patch.object(BatchSender, "send", send):
+    with instead(BatchSender, "send", send):
         yield

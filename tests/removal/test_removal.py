@@ -1,8 +1,8 @@
 """Each defence is taken out, and the simulator's checks see that it is gone: on a small kept plan, which breaks nothing
 while the defence is in.
 
-A change of code moves what chance decides, so a kept plan may stop showing anything. Then some fresh seeds are tried,
-and where they show nothing either, `search.py` finds and keeps a new plan.
+A change of code moves what chance decides, so a kept plan may stop showing anything. Then it is tried with other
+chances, and fresh plans are; where they show nothing either, `search.py` finds and keeps a new plan.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import pytest
 from execution_ledger.trials.simulate.run import run
 from execution_ledger.trials.simulate.story import sentence_of
 from removal.defences import DEFENCES, SIMULATED, TESTED
+from removal.instead import asked
 from removal.search import CASES, find, kept, path_of, run_without
 
 FRESH = 40
@@ -27,10 +28,12 @@ DOCUMENT = Path(__file__).parents[2] / "services" / "defences.md"
 @pytest.mark.parametrize("name", SIMULATED)
 def test_a_promise_breaks_without_it(name: str) -> None:
     defence, plan = SIMULATED[name], kept(SIMULATED[name])
+    asked.clear()
     if plan is None or not run_without(defence, plan).breaches:
         first = random.SystemRandom().randrange(2**31)
         found = find(defence, range(first, first + FRESH))
         assert found, f'its kept plan shows nothing any more. In tests/: uv run python -m removal.search "{name}"'
+    assert all(asked.values()), f"nobody asked what stands in for it, so it was not taken out: {asked}"
 
 
 @pytest.mark.parametrize("name", SIMULATED)
@@ -43,8 +46,10 @@ def test_its_plan_breaks_nothing_while_it_is_in(name: str) -> None:
 @pytest.mark.parametrize("name", TESTED)
 def test_its_own_test_fails_without_it(name: str) -> None:
     defence = TESTED[name]
+    asked.clear()
     with defence.without(), pytest.raises(AssertionError):
         run_to_end(defence.test)
+    assert all(asked.values()), f"nobody asked what stands in for it, so it was not taken out: {asked}"
 
 
 def run_to_end(test: Callable[[], Coroutine[Any, Any, None] | None]) -> None:

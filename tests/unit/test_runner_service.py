@@ -243,21 +243,21 @@ async def test_a_runner_that_stood_still_for_its_lease_stops_itself_before_it_ta
         assert entered == []
 
 
-async def test_starts_from_before_a_runner_was_revived_are_void() -> None:
+async def test_starts_from_before_a_runner_stopped_itself_are_void_whenever_they_come() -> None:
     @pipeline
     async def work(context: Context) -> None:
         return None
 
     async with Stage(work, lease_s=1_000, heartbeat_s=1_000).running() as stage:
-        runner, inbox = stage.runner, Lane(Topic.INBOX, 0)
-        await stage.tell(a_start(a_token(), work, "another", 1))
+        runner = stage.runner
+        before = runner._beat().fenced
         runner._fence()
-        await runner._revive()
-        end = await stage.log.end(inbox)
+        runner._revive()
         old, new = a_token(), a_token()
-        for token, offset in ((old, end - 1), (new, end)):
-            start = a_start(token, work, runner.process, 1).model_dump_json().encode()
-            runner._receive(Record(inbox, offset, 0, runner.process.encode(), start))
+        for token, fenced in ((old, before), (new, runner._beat().fenced)):
+            start = a_start(token, work, runner.process, 1).model_copy(update={"fenced": fenced})
+            raw = start.model_dump_json().encode()
+            runner._receive(Record(Lane(Topic.INBOX, 0), 0, 0, runner.process.encode(), raw))
         assert [held.execution_id for held in runner._attempts.tokens()] == [new.execution_id]
 
 

@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from execution_ledger.dispatcher.keeping import Keeping
 from execution_ledger.dispatcher.service import DispatcherService
 from execution_ledger.errors import Fenced, LedgerError, OutcomeUnknown, UnknownVersion
+from execution_ledger.gateway.again import Ended
 from execution_ledger.log.protocol import Lane, Outgoing, Record, Topic
-from execution_ledger.messages.events import Event
+from execution_ledger.messages.events import Event, decode_event
+from execution_ledger.messages.parts import Status
 from execution_ledger.settings import LedgerSettings
+from execution_ledger.trials.simulate import callers
 from execution_ledger.trials.simulate import run as simulated
 from execution_ledger.trials.simulate.believed import check_snapshots
 from execution_ledger.trials.simulate.faults import Troubles
@@ -214,6 +218,33 @@ def test_a_dispatcher_that_skips_what_it_does_not_know_is_found_out(monkeypatch:
     monkeypatch.setattr(DispatcherService, "_event", skipping)
     faults = [Fault(at_s=8, kind="behind", target=f"dispatcher-{which}", for_s=10) for which in "ab"]
     assert simulated.run(Plan(seed=1, snapshots=True, faults=faults, asks=SUBMITS)).promises
+
+
+# --- retries and reruns -------------------------------------------------------------------------------------------
+
+AGAIN = [
+    Ask(at_s=6, number=0, does="submit", manner="never", seconds=2),
+    Ask(at_s=12, number=1, does="retry", of=0),
+    Ask(at_s=13, number=2, does="repeat", of=1),
+    Ask(at_s=18, number=3, does="rerun", of=1, seconds=1),
+    Ask(at_s=18.5, number=4, does="retry", of=3),
+]
+
+
+def test_what_has_ended_is_run_again_once_for_each_key_and_what_has_not_is_refused() -> None:
+    result = simulated.run(Plan(seed=1, faults=[], asks=AGAIN))
+    assert result.breaches == []
+    told = {word: result.tally[word] for word in ("link: retry", "link: rerun", "answer: retry failed")}
+    assert told == {"link: retry": 1, "link: rerun": 1, "answer: retry failed": 1}
+    assert result.tally["answer: repeat ok"] == 1
+
+
+def test_a_retry_of_what_has_not_ended_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hasty(row: Mapping[str, Any]) -> Ended:
+        return Ended(str(row["id"]), row["name"], Status.FAILED, decode_event(row["event"]).data)
+
+    monkeypatch.setattr(callers, "ended_of", hasty)
+    assert simulated.run(Plan(seed=1, faults=[], asks=AGAIN)).promises == {3}
 
 
 # --- plans ------------------------------------------------------------------------------------------------------

@@ -222,7 +222,7 @@ class Desk:
             self._tell(runner, "closed", found.closed[first : first + _CLOSED_MAX])
         for token in found.lost:
             self._is_due(token, "lost")
-        self.told.keep(runner, live.keys() | heard.listed | picture.slots.held_by(runner).keys())
+        self.told.keep(runner, live.keys() | heard.listed.keys() | picture.slots.held_by(runner).keys())
 
     def _tell(self, runner: str, kind: Kind, tokens: Sequence[Token]) -> None:
         """A runner that is not heard of has no known inbox; its next heartbeat, if any, repairs that."""
@@ -237,7 +237,7 @@ class Desk:
         """A runner that was never heard of has a lease from the claim on."""
         picture = self.picture
         if picture.leases.lapsed(self._claim_mark):
-            for runner in picture.board.runners() - picture.fleet.names():
+            for runner in [runner for runner in picture.board.runners() if runner not in picture.fleet]:
                 for token in picture.board.live_on(runner):
                     self._is_due(token, "lost")
 

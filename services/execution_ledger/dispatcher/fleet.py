@@ -63,6 +63,11 @@ class Fleet:
         known = self._runners.get(runner)
         return known.beat.inbox if known else None
 
+    def fenced(self, runner: str) -> int | None:
+        """How often it has stopped its work by itself, as far as is known."""
+        known = self._runners.get(runner)
+        return known.beat.fenced if known else None
+
     def drop_lapsed(self, leases: Leases) -> list[str]:
         """Forgets the runners whose lease is over, and names them."""
         gone = [name for name, runner in self._runners.items() if leases.lapsed(runner.mark)]

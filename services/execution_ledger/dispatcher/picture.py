@@ -65,7 +65,7 @@ class Picture:
         if heard.beat.process not in self.fleet:
             self._hold_unknown(heard)
         self.fleet.beat(heard.beat, heard.time_ms, self.leases.mark)
-        for token in self.slots.held_by(heard.beat.process).keys() - heard.listed:
+        for token in self.slots.held_by(heard.beat.process).keys() - heard.listed.keys():
             if told.knew_of(heard.beat.process, token, heard.beat.inbox_offset):
                 self.slots.free(token)
 

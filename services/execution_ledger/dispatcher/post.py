@@ -81,7 +81,8 @@ class Post:
     def _start(self, telling: Telling, queued: Event) -> None:
         """Sends nothing where the attempt has ended or is to be aborted since its start was ordered."""
         if execution := self._desk.to_start(telling.tokens[0]):
-            self._put(telling, start_message(execution, queued, self._desk.acting or 0))
+            fenced = self._desk.picture.fleet.fenced(execution.runner)
+            self._put(telling, start_message(execution, queued, self._desk.acting or 0, fenced))
         else:
             self._desk.told.unsent(telling)
 

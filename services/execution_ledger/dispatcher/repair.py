@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from execution_ledger.messages.heartbeats import RunnerBeat
+from execution_ledger.messages.heartbeats import RunnerBeat, TokenPhase
 
 from .board import Execution, Phase, Token
 from .told import Told
@@ -20,14 +20,11 @@ class Heard:
 
     beat: RunnerBeat
     time_ms: int
-    listed: frozenset[Token]
-    waiting: frozenset[Token]  # of these: those whose code is not entered
+    listed: Mapping[Token, TokenPhase]  # in the order of the heartbeat, so that what is said to it has an order, too
 
     @classmethod
     def of(cls, beat: RunnerBeat, time_ms: int) -> Heard:
-        phases = {Token(held.execution_id, held.attempt): held.phase for held in beat.tokens}
-        waiting = frozenset(token for token, phase in phases.items() if phase == "waiting")
-        return cls(beat, time_ms, frozenset(phases), waiting)
+        return cls(beat, time_ms, {Token(held.execution_id, held.attempt): held.phase for held in beat.tokens})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +45,8 @@ def repairs(heard: Heard, live: Mapping[Token, Execution], told: Told) -> Repair
             if told.may_tell(runner, "abort", token, inbox_offset):
                 found.aborts.append(token)
         elif token in heard.listed:
-            unconfirmed = execution.at_most_once and execution.phase is Phase.STARTED and token in heard.waiting
+            is_waiting = heard.listed[token] == "waiting"
+            unconfirmed = execution.at_most_once and execution.phase is Phase.STARTED and is_waiting
             if unconfirmed and told.may_tell(runner, "confirmed", token, inbox_offset):
                 found.confirmed.append(token)
         elif execution.phase is Phase.DISPATCHED:
@@ -56,6 +54,6 @@ def repairs(heard: Heard, live: Mapping[Token, Execution], told: Told) -> Repair
                 found.starts.append(token)
         elif told.knew_of(runner, token, inbox_offset):
             found.lost.append(token)
-    over = heard.listed - live.keys()
+    over = [token for token in heard.listed if token not in live]
     found.closed.extend(token for token in over if told.may_tell(runner, "closed", token, inbox_offset))
     return found

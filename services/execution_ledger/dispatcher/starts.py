@@ -52,7 +52,8 @@ class QueuedEvents:
             self._size -= kept.size
 
 
-def start_message(execution: Execution, queued: Event, claim: int) -> inbox.Start:
+def start_message(execution: Execution, queued: Event, claim: int, fenced: int | None) -> inbox.Start:
+    """`fenced` as the runner's newest heartbeat has it."""
     fact: Queued = queued.data
     return inbox.Start(
         runner=execution.runner,
@@ -67,4 +68,5 @@ def start_message(execution: Execution, queued: Event, claim: int) -> inbox.Star
         options=fact.options,
         traceparent=queued.traceparent,
         delivery="at_most_once" if fact.policy.delivery == "at_most_once" else None,
+        fenced=fenced,
     )

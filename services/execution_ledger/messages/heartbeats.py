@@ -33,6 +33,7 @@ class RunnerBeat(Message):
     tokens: list[HeldToken]
     offers: dict[PipelineName, str]  # pipeline -> digest of the version that it holds
     draining: bool = False
+    fenced: Whole | None = None  # how often it has stopped all its work, because nobody could have heard it
 
 
 class LedgerTick(Message):

@@ -38,6 +38,7 @@ class Start(InboxMessage):
     options: Options
     traceparent: Text | None = None
     delivery: Literal["at_most_once"] | None = None  # its code waits for Confirmed
+    fenced: Whole | None = None  # as the runner's heartbeat had it: void where it has stopped its work once more since
 
 
 class Confirmed(InboxMessage):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import structlog
 
@@ -37,7 +37,7 @@ class Heart:
         settings: RunnerSettings,
         beat: Callable[[], RunnerBeat],
         fenced: Callable[[], None],
-        revived: Callable[[], Awaitable[None]],
+        revived: Callable[[], None],
         acknowledged: Callable[[float | None], None],
     ) -> None:
         self._log = log
@@ -85,14 +85,7 @@ class Heart:
         self._acknowledged(self._clock.monotonic_s() - sent_s)
         self._sent_s = max(self._sent_s, sent_s)
         if self._left_s() > 0 and not self._alive.is_set():
-            await self._revive()
-
-    async def _revive(self) -> None:
-        try:
-            await self._revived()
-        except Transient as error:
-            _log.warning("not yet at work again: the next heartbeat tries it", error=str(error))
-        else:
+            self._revived()
             self._alive.set()
 
     def hurry(self) -> None:

@@ -74,7 +74,7 @@ class RunnerService:
         self._offers = {name: pipeline.digest for name, pipeline in pipelines.items()}
         self._inbox = Lane(Topic.INBOX, inbox_of(self.process, inbox_partitions))
         self._offset = 0
-        self._starts_from: int | None = 0  # starts before this offset are void; None: all are
+        self._fenced = 0  # how often it has stopped all its work by itself
         self._stopping = asyncio.Event()
         self._drained = asyncio.Event()
         self._idle = asyncio.Event()
@@ -141,11 +141,12 @@ class RunnerService:
         except ValueError as error:
             _log.error("an inbox message cannot be read", lane=record.lane, offset=record.offset, error=str(error))
             return
-        if not (isinstance(message, Start) and self._refuses_start(record)):  # else the dispatcher sends it again
+        if not (isinstance(message, Start) and self._refuses_start(message)):  # else the dispatcher sends it again
             self._perform(self._attempts.receive(message, self._world.clock.now_ms()))
 
-    def _refuses_start(self, record: Record) -> bool:
-        return self._outbox.full or self._starts_from is None or record.offset < self._starts_from
+    def _refuses_start(self, start: Start) -> bool:
+        """One that was meant for it before it last stopped its work may by now run elsewhere, whenever it comes."""
+        return self._outbox.full or (start.fenced is not None and start.fenced < self._fenced)
 
     # --- what decisions come to -------------------------------------------------------------------------------------
 
@@ -182,19 +183,17 @@ class RunnerService:
             tokens=self._attempts.tokens(),
             offers=self._offers,
             draining=self._stopping.is_set(),
+            fenced=self._fenced,
         )
 
     def _fence(self) -> None:
         _log.error("no heartbeat was acknowledged in time: stopping all work", process=self.process)
         self.ready.clear()
         self._metrics.fenced.inc()
-        self._starts_from = None
+        self._fenced += 1
         self._perform(self._attempts.fence())
 
-    async def _revive(self) -> None:
-        """Starts that were sent to it before it was fenced may by now run elsewhere. Raises Transient."""
-        if self._starts_from is None:
-            self._starts_from = await self._log.end(self._inbox)
+    def _revive(self) -> None:
         self._attempts.unfence()
         if not self._stopping.is_set():
             self.ready.set()

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from execution_ledger.errors import BadRequest, Transient
+from execution_ledger.gateway.again import ended_of
 from execution_ledger.gateway.batches import BatchAnswer
-from execution_ledger.gateway.commands import CommandSender
+from execution_ledger.gateway.commands import CommandSender, unknown_execution
 from execution_ledger.gateway.problems import problem_of
-from execution_ledger.gateway.requests import AbortRequest, ExecutionRequest
+from execution_ledger.gateway.requests import AbortRequest, ExecutionRequest, RerunRequest, RetryRequest
 from execution_ledger.gateway.sending import Answer
 from execution_ledger.log.protocol import Lane, Outgoing, Topic
 from execution_ledger.messages.commands import ForceAbort
@@ -79,8 +80,12 @@ class Client:
         match ask.does:
             case "submit" | "batch":
                 await self._persist(ask, _call(ask, ask))
+            case "retry" | "rerun" if ask.of in self.subjects:
+                await self._persist(ask, self._again(ask, ask))
             case "repeat" if first and first.keyed and first.does in ("submit", "batch"):
                 await self._persist(ask, _call(first, ask))
+            case "repeat" if first and first.keyed and first.does in ("retry", "rerun") and first.of in self.subjects:
+                await self._persist(ask, self._again(first, ask))
             case "abort" if ask.of in self.subjects:
                 subject, key = self.subjects[ask.of], f"abort-{ask.number}" if ask.keyed else None
                 await self._persist(
@@ -90,6 +95,20 @@ class Client:
                 await self._force(ask)
             case "junk":
                 await self._send(Topic.COMMANDS if ask.keyed else Topic.REPORTS, 1, b"junk")
+
+    def _again(self, ask: Ask, asked: Ask) -> Call:
+        """As the routes of the gateway do it. A retry's body has nothing to say, so it cannot be another one."""
+        subject, key = self.subjects[ask.of or 0], _key(ask)
+        changes = RerunRequest(inputs={"seconds": ask.seconds + asked.changed})
+
+        async def again(sender: CommandSender) -> Answer:
+            if not (row := await self.cluster.store.first_event(subject)):
+                raise unknown_execution(subject)
+            if ask.does == "retry":
+                return await sender.retry(ended_of(row), RetryRequest(), "ada", key)
+            return await sender.rerun(ended_of(row), changes, "ada", key)
+
+        return again
 
     async def _force(self, ask: Ask) -> None:
         """An operator's command, which no gateway takes; perhaps for an execution that there never was."""

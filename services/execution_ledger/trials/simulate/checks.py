@@ -28,6 +28,7 @@ from .believed import check_snapshots
 from .callers import Client
 from .cluster import Cluster
 from .decoded import decoded
+from .liveness import check_liveness
 from .pipelines import Witness
 from .plants import PlantedError
 from .states import States
@@ -54,6 +55,7 @@ async def check(cluster: Cluster, client: Client, witness: Witness, states: Stat
     found += _check_graces(cluster, history)
     found += _check_expiries(cluster, witness, history)
     found += _check_crashes(cluster)
+    found += check_liveness(cluster, list(timed(cluster, history)))
     return found
 
 

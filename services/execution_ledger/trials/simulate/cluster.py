@@ -106,6 +106,7 @@ class Cluster:
         self.objects = SimulatedObjects(self.troubles, chance, self.log.moment)
         self.processes: dict[str, Process] = {}
         self.crashes: list[Crash] = []
+        self.healed_s = 0.0  # when faults stopped
         self.releases: dict[str, Mapping[str, Pipeline]] = {}
         self._loop, self._pipelines, self._settings = loop, pipelines, settings
         self._kept_in = self.objects if snapshots else None
@@ -190,6 +191,7 @@ class Cluster:
 
     def heal(self) -> None:
         """Nothing is wrong any more, and everything runs."""
+        self.healed_s = self._loop.time()
         self.troubles.clear()
         self.log.disarm_all()
         for name in ("log", *self.processes):

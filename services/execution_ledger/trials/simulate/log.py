@@ -13,6 +13,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 from pydantic_core import from_json
 
@@ -298,7 +299,9 @@ class SimulatedLog(MemoryLog):
         return self.sight.cut() or self.sight.away() or self.sight.leaderless(lane)
 
     def _hits(self, kind: str, lane: Lane) -> bool:
-        return self.troubles.hits(kind, lane.topic)
+        """A fault may be aimed at the topic, or at what one process writes to it."""
+        life = LIFE.get()
+        return self.troubles.hits(kind, lane.topic, f"{life.name if life else ''} {lane.topic}")
 
     def _append_ms(self, partition: Partition) -> int:
         """A broker's clock may step back, and append times with it."""
@@ -353,6 +356,14 @@ class SimulatedLog(MemoryLog):
             forgotten = forgotten or before > self.partition(lane).begin
             self.forget(lane, before)
         return forgotten
+
+    def digest(self) -> str:
+        """Of all that lies in all lanes."""
+        digest = sha256()
+        for lane, partition in self._partitions.items():
+            for record in partition.records:
+                digest.update(f"{lane} {record.offset} {record.time_ms} {record.key!r} {record.value!r}".encode())
+        return digest.hexdigest()
 
     def _decided(self, lane: Lane) -> int:
         field = {Topic.COMMANDS: "cmdoffset", Topic.REPORTS: "repoffset"}.get(lane.topic)

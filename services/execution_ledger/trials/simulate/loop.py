@@ -13,10 +13,14 @@ import asyncio
 import heapq
 import random
 from collections import deque
+from collections.abc import Coroutine
 from contextvars import Context, ContextVar, copy_context
-from typing import Any
+from itertools import count
+from typing import Any, TypeVar
 
 from execution_ledger.clock import World
+
+T = TypeVar("T")
 
 
 class Standstill(Exception):
@@ -37,6 +41,17 @@ class Life:
 LIFE: ContextVar[Life | None] = ContextVar("life", default=None)
 
 
+class NumberedTask(asyncio.Task[T]):
+    """asyncio keeps tasks in sets. In these they lie by their number, not by where in memory they happen to be."""
+
+    def __init__(self, work: Coroutine[Any, Any, T], *, number: int, **given: Any) -> None:
+        self._number = number  # before the rest, which puts it into a set already
+        super().__init__(work, **given)
+
+    def __hash__(self) -> int:
+        return self._number
+
+
 class VirtualLoop(asyncio.BaseEventLoop):
     """Leans on names of asyncio's own: `_ready`, `_scheduled`, `_run_once` and a handle's `_context`."""
 
@@ -48,6 +63,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._now_s = 0.0
         self._choice = random.Random(seed)  # noqa: S311 - a seeded choice is the point
         self.steps = 0
+        numbers = count()
+        self.set_task_factory(lambda loop, work, **given: NumberedTask(work, loop=loop, number=next(numbers), **given))
 
     def time(self) -> float:
         return self._now_s
@@ -93,15 +110,18 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Sockets would be served here; there are none."""
 
 
+START_MS = 1_700_000_000_000  # what every clock shows when the loop begins
+
+
 class VirtualClock:
     """A machine's clock: `ahead_ms` is how far it is wrong just now. Its steady clock never jumps."""
 
-    def __init__(self, loop: VirtualLoop, start_ms: int = 1_700_000_000_000) -> None:
-        self._loop, self._start_ms = loop, start_ms
+    def __init__(self, loop: VirtualLoop) -> None:
+        self._loop = loop
         self.ahead_ms = 0
 
     def now_ms(self) -> int:
-        return self._start_ms + round(self._loop.time() * 1000) + self.ahead_ms
+        return START_MS + round(self._loop.time() * 1000) + self.ahead_ms
 
     def monotonic_s(self) -> float:
         return self._loop.time()

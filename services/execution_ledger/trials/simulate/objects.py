@@ -66,7 +66,8 @@ class SimulatedObjects(MemoryObjects):
         name = self._chance.choice(sorted(self.held))
         whole = bytearray(self.held[name])
         at = self._chance.choice([at for at, byte in enumerate(whole) if chr(byte).isdigit()])
-        whole[at] = ord(self._chance.choice([digit for digit in "123456789" if digit != chr(whole[at])]))
+        others = [digit for digit in b"123456789" if digit != whole[at]]
+        whole[at] = others[self._chance.randrange(8)]  # as much chance for any digit: maps have no order
         self._show(name, bytes(whole))
         return True
 

@@ -22,6 +22,16 @@ Manner = Literal["done", "warn", "fail", "wrong", "quit", "exit", "deaf", "hang"
 Planted = Literal["decide", "report", "evolve", "encode", "failing", "reports"]
 
 _LANES = ("commands", "reports", "heartbeats", "inbox", "events")
+_WRITES = {
+    "ledger": ("events", "heartbeats"),
+    "dispatcher": ("commands", "inbox", "heartbeats"),
+    "runner": ("reports", "heartbeats"),
+    "gateway": ("commands",),
+}
+_WRITTEN = (
+    *(_LANES * 3),  # as often for all as for one process alone
+    *(f"{process} {topic}" for process in PROCESSES for topic in _WRITES.get(process.split("-")[0], ())),
+)
 _UNOWNED = _LANES[:4]
 _PARTITIONS = tuple(f"{topic}/{number}" for topic in ("commands", "reports", "events") for number in range(SHARDS))
 MOMENTS = ("now", "request", "middle", "answer", "snapshot")
@@ -42,6 +52,7 @@ _ONE_LANE = tuple(
 _READERS_OF_EVENTS = tuple(process for process in PROCESSES if not process.startswith("runner"))
 _RUNNERS = ("runner-a", "runner-b")
 _GATEWAYS = ("gateway-a", "gateway-b")
+_DOES = {"submit": 12, "batch": 1, "repeat": 3, "abort": 4, "force": 2, "retry": 2, "rerun": 1, "junk": 0.5}
 _OFTEN = {"kill": 3, "pause": 2, "drain": 2}  # how much more often than others
 
 
@@ -65,11 +76,11 @@ class Fault(Part):
 
 
 class Ask(Part):
-    """What a client does. `of`: the number of the ask that is repeated or whose execution is aborted."""
+    """What a client does. `of`: the number of the ask that is repeated, or whose execution it is about."""
 
     at_s: float
     number: int
-    does: Literal["submit", "batch", "repeat", "abort", "force", "junk"]
+    does: Literal["submit", "batch", "repeat", "abort", "force", "retry", "rerun", "junk"]
     pipeline: str = "free"
     manner: Manner = "done"
     seconds: float = 0.0
@@ -122,9 +133,9 @@ KINDS: dict[str, Kind] = {
     "stall": Kind(PROCESSES, (1, 20), words="reads nothing for {for_s:.1f} s"),
     "away": Kind(("log",), (1, 20), words="is away for {for_s:.1f} s"),
     "leader": Kind(_PARTITIONS, (0.5, 6), words="has no leader for {for_s:.1f} s"),
-    "lose_request": Kind(_LANES, (2, 15), (0.05, 0.5), "loses {amount:.0%} of the writes for {for_s:.1f} s"),
-    "late_request": Kind(_LANES, (2, 15), (0.05, 0.4), "takes {amount:.0%} of the writes late for {for_s:.1f} s"),
-    "lose_answer": Kind(_LANES, (2, 15), (0.05, 0.5), "loses {amount:.0%} of the answers for {for_s:.1f} s"),
+    "lose_request": Kind(_WRITTEN, (2, 15), (0.05, 0.5), "loses {amount:.0%} of the writes for {for_s:.1f} s"),
+    "late_request": Kind(_WRITTEN, (2, 15), (0.05, 0.4), "takes {amount:.0%} of the writes late for {for_s:.1f} s"),
+    "lose_answer": Kind(_WRITTEN, (2, 15), (0.05, 0.5), "loses {amount:.0%} of the answers for {for_s:.1f} s"),
     "double": Kind(_UNOWNED, (2, 20), (0.1, 0.6), "takes {amount:.0%} of the writes twice for {for_s:.1f} s"),
     "part_fails": Kind(("events",), (2, 15), (0.05, 0.4), "refuses {amount:.0%} of the batches for {for_s:.1f} s"),
     "prepared": Kind(("events",), (2, 15), (0.05, 0.4), "commits {amount:.0%} without an answer for {for_s:.1f} s"),
@@ -183,9 +194,11 @@ def _ask(chance: random.Random, before: Sequence[Ask]) -> Ask:
     """What is about an earlier ask comes at any time or, more often, soon after that one."""
     number, at_s = len(before), chance.uniform(0, SPAN_S)
     of = chance.randrange(number) if number else None
-    does = chance.choices(["submit", "batch", "repeat", "abort", "force", "junk"], [12, 1, 3, 4, 2, 0.5])[0]
+    does = chance.choices(list(_DOES), list(_DOES.values()))[0]
     if of is None:
         does = "submit"
+    elif does in ("retry", "rerun"):  # most have ended by then
+        at_s = min(SPAN_S, before[of].at_s + chance.uniform(1, 20))
     elif does in ("repeat", "abort", "force") and chance.random() < 0.7:
         at_s = min(SPAN_S, before[of].at_s + chance.choice([0.2, 2, 8]) * chance.random())
     planted = [f"planted-{name}" for name in (*get_args(Planted), "reports", "reports")]  # which can end in many ways

@@ -66,6 +66,7 @@ class Result:
     rest_s: float  # virtual seconds from the end of the faults until all was at rest
     story: list[str]
     tally: Tally = field(default_factory=Tally)
+    digest: str = ""  # of all that the log holds in the end: a plan always makes the same
 
     @property
     def promises(self) -> set[int]:
@@ -106,6 +107,7 @@ async def _run(loop: VirtualLoop, plan: Plan, began_s: float) -> Result:
             rest_s,
             story,
             tally(cluster, client, await read_log(cluster.log)),
+            cluster.log.digest(),
         )
 
 

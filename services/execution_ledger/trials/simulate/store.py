@@ -64,6 +64,13 @@ class SimulatedStore(MemoryStore):
         if self._troubles.hits("store_cut", "store"):
             raise OutcomeUnknown("The connection broke after the commit.")
 
+    async def first_event(self, execution_id: str) -> dict[str, Any]:
+        """How an execution stands, with the event that queued it, as a gateway reads it; empty where it is unknown."""
+        await self._travel()
+        firsts = (row for row in self.journal.values() if (row["subject"], row["version"]) == (execution_id, 1))
+        first = next(firsts, None)
+        return self.executions[execution_id] | {"event": first["event"]} if first else {}
+
     async def _travel(self) -> None:
         slow = self._troubles.on("store_slow", "store")
         await self._moment("request", "store")

@@ -17,6 +17,7 @@ from execution_ledger.messages.events import (
     Event,
     Failed,
     Quarantined,
+    Queued,
     Requeued,
     Warned,
 )
@@ -53,6 +54,8 @@ def _of_events(events: Sequence[Event]) -> Iterator[str]:
             yield f"aborted: {fact.outcome}"
         if isinstance(fact, Requeued):
             yield f"requeued: {fact.cause}"
+        if isinstance(fact, Queued) and fact.link:
+            yield f"link: {fact.link.how}"
         if isinstance(fact, Failed):
             yield f"failed: {fact.failure.kind}"
         if event.version is not None:
@@ -80,5 +83,6 @@ EXPECTED = (
     *(f"failed: {kind}" for kind in ("user", "lost", "timeout", "released", "expired", "infrastructure", "internal")),
     *(f"refused: {code}" for code in ("stale_claim", "illegal_state", "abort_already_requested", "already_ended")),
     *(f"refused: {code}" for code in ("id_too_old", "id_from_future", "unknown_execution")),
+    *("link: retry", "link: rerun"),
     *("snapshot: read", "snapshot: would be believed", "ended by itself: UnknownVersion"),
 )
