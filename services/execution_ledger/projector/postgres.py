@@ -27,6 +27,7 @@ from .changes import (
     BatchRow,
     Changes,
     Identity,
+    JobRow,
     JournalRow,
     PipelineRow,
     StoredPosition,
@@ -41,11 +42,13 @@ _SQL = queries("execution_ledger.projector", "sql/apply.sql")
 
 _ATTEMPT = tuple(it.name for it in fields(AttemptRow))
 _BATCH = tuple(it.name for it in fields(BatchRow))
+_JOB = tuple(it.name for it in fields(JobRow))
 
 _patch_values = attrgetter(*PROGRESS)
 _hot_values = attrgetter(*HOT)
 _attempt_values = attrgetter(*_ATTEMPT)
 _batch_values = attrgetter(*_BATCH)
+_job_values = attrgetter(*_JOB)
 _live_identity_values = attrgetter(*LIVE_IDENTITY)
 _live_hot_values = attrgetter(*LIVE_HOT)
 
@@ -140,6 +143,7 @@ async def _insert(connection: Connection, changes: Changes) -> None:
     await _copy(connection, "warnings", WarningRow._fields, changes.warnings)
     await _copy(connection, "pipelines", PipelineRow._fields, changes.pipelines)
     await _copy(connection, "batches", _BATCH, [_batch_values(it) for it in changes.batches])
+    await _copy(connection, "jobs", _JOB, [_job_values(it) for it in changes.jobs])
 
 
 async def _copy(connection: Connection, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
@@ -160,6 +164,8 @@ async def _merge(connection: Connection, changes: Changes) -> None:
     if changes.attempts:
         attempts = changes.attempts.values()
         await connection.execute(_SQL["put_attempts"], *_columns(_attempt_values(it) for it in attempts))
+    if changes.labels:
+        await connection.execute(_SQL["put_labels"], *_columns(changes.labels.values()))
     if changes.commands:
         await connection.execute(_SQL["put_commands"], *_columns(changes.commands.values()))
 

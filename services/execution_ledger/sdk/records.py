@@ -62,6 +62,7 @@ class ExecutionSummary(Record):
     total_ms: int | None
     link: str | None = None
     linked_to: str | None = None
+    held_at: datetime | None = None
 
 
 class Percentiles(Record):
@@ -147,6 +148,14 @@ class Abort(Record):
     outcome: str | None
 
 
+class Hold(Record):
+    """Who keeps it from being dispatched, and why."""
+
+    by: str | None
+    reason: str | None
+    at: datetime
+
+
 class Attempt(Record):
     """`cause` and `message` say why the next one was needed."""
 
@@ -187,6 +196,7 @@ class Execution(ExecutionSummary):
     failure: Failure | None
     warnings: list[Warned]
     abort: Abort | None
+    hold: Hold | None = None
     attempts: list[Attempt]
     linked: list[Linked] = []
     version: int

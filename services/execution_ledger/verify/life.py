@@ -15,10 +15,12 @@ from execution_ledger.messages.events import (
     Dispatched,
     Fact,
     Failed,
+    Held,
     Quarantined,
     Queued,
     Requeued,
     Started,
+    Unheld,
     Warned,
 )
 
@@ -27,6 +29,7 @@ from execution_ledger.messages.events import (
 UNKNOWN: Final = "unknown"
 OUT_OF_SIGHT: Final = "out of sight"  # events of it are known to be missing
 QUEUED: Final = "queued"
+HELD: Final = "held"
 WITHDRAWN: Final = "withdrawn"
 DISPATCHED: Final = "dispatched"
 STARTED: Final = "started"
@@ -41,6 +44,11 @@ NEXT: dict[tuple[str, type[Fact]], str] = {
     (QUEUED, AbortRequested): WITHDRAWN,
     (QUEUED, Aborted): ENDED,
     (QUEUED, Failed): ENDED,
+    (QUEUED, Held): HELD,
+    (HELD, Unheld): QUEUED,
+    (HELD, AbortRequested): WITHDRAWN,
+    (HELD, Aborted): ENDED,
+    (HELD, Failed): ENDED,
     (WITHDRAWN, Aborted): ENDED,
     (DISPATCHED, Started): STARTED,
     (DISPATCHED, Requeued): QUEUED,
@@ -65,7 +73,7 @@ NEXT: dict[tuple[str, type[Fact]], str] = {
     (QUARANTINED, Quarantined): QUARANTINED,
     (QUARANTINED, Aborted): ENDED,
 }
-NEXT.update({(state, Quarantined): QUARANTINED for state in (QUEUED, DISPATCHED, STARTED, ABORTING, ENTERED)})
+NEXT.update({(state, Quarantined): QUARANTINED for state in (QUEUED, HELD, DISPATCHED, STARTED, ABORTING, ENTERED)})
 
 # Where a life goes on after a fact that should not have come.
 AFTERWARDS: dict[type[Fact], str] = {
@@ -74,6 +82,8 @@ AFTERWARDS: dict[type[Fact], str] = {
     Started: STARTED,
     Warned: STARTED,
     Requeued: QUEUED,
+    Held: HELD,
+    Unheld: QUEUED,
     AbortRequested: ABORTING,
     Aborted: ENDED,
     Completed: ENDED,
@@ -83,6 +93,7 @@ AFTERWARDS: dict[type[Fact], str] = {
 
 OUTCOMES: dict[str, frozenset[str]] = {
     QUEUED: frozenset({"never_started"}),
+    HELD: frozenset({"never_started"}),
     WITHDRAWN: frozenset({"never_started"}),
     DISPATCHED: frozenset({"forced"}),
     STARTED: frozenset({"forced", "self"}),

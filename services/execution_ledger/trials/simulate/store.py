@@ -25,6 +25,7 @@ TABLES = (
     "warnings",
     "pipelines",
     "batches",
+    "jobs",
     "commands",
 )
 
