@@ -27,7 +27,7 @@ from ..views import Row
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=StrictRoute)
 
 SAMPLE_MAX = 10
-REFUSALS_MAX = 100  # shown of a job
+REFUSALS_MAX = 1_000  # shown of a job
 READ_AGAIN_S = 0.2  # at most so often, however fast the views move …
 LOOK_S = 1.0  # … and at least so often while somebody waits
 STILL_MS = 5_000  # a job that has made no step for so long may have been left by its gateway
