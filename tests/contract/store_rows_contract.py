@@ -136,11 +136,16 @@ class RowsContract(StoreCase):
         execution = history.queue(labels={"team": "blue", "old": "x", "a": "=1"})
         history.add(execution, DISPATCHED, STARTED, COMPLETED)
         await project(store, history)
-        history.add(execution, LabelsChanged(labels={"team": "red", "B": "ü,{\"}"}, removed=["old", "never"]))
+        history.add(execution, LabelsChanged(labels={"team": "red", "B": 'ü,{"}'}, removed=["old", "never"]))
         history.add(execution, LabelsChanged(labels={"b": "2"}, removed=["team"]))
         await project(store, history)
+        waiting = history.queue()
+        await project(store, history)
+        history.add(waiting, LabelsChanged(labels={"c": "3"}), DISPATCHED)
+        await project(store, history)
+        assert (await self.execution(store, waiting))["labels"] == ["c=3"]
         row = await self.execution(store, execution)
-        assert row["labels"] == ["B=ü,{\"}", "a==1", "b=2"]
+        assert row["labels"] == ['B=ü,{"}', "a==1", "b=2"]
         assert (row["status"], row["version"]) == ("completed", 4)
 
     async def test_a_job_and_what_its_commands_came_to(self, store: ViewStore) -> None:

@@ -149,7 +149,7 @@ async def test_a_gateway_completes_at_its_start_what_another_one_has_left(cluste
             assert (await ended(later, opened["id"]))["done"] == 5
 
 
-BAD = [
+BAD: list[tuple[dict[str, Any], str]] = [
     ({"action": "abort"}, "where"),
     ({"action": "abort", "where": {}, "executions": []}, "where"),
     ({"action": "abort", "where": {"twin": "a"}, "executions": ["double-1"]}, "where"),

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from removal import of_jobs as jobs
 from removal import of_the_dispatcher as dispatcher
 from removal import of_the_ledger as ledger
 from removal import of_the_log as log
@@ -22,6 +23,8 @@ from unit import (
     test_dispatcher_failover,
     test_dispatcher_repair,
     test_execution,
+    test_gateway_jobs,
+    test_holding,
     test_ledger_service,
     test_runner_attempts,
     test_runner_service,
@@ -264,6 +267,18 @@ DEFENCES: list[Simulated | Tested] = [
         views.batch_opened_first,
         {4},
         "kill leader lose_request",
+    ),
+    Tested(
+        "held is not dispatched",
+        "what somebody holds back does not begin, even where its Dispatch was under way",
+        jobs.held_is_not_dispatched,
+        test_holding.test_a_ledger_dispatches_nothing_that_is_held,
+    ),
+    Tested(
+        "job commands by target",
+        "two gateways at one job, or one that does it again, ask each execution once",
+        jobs.job_commands_by_target,
+        test_gateway_jobs.each_target_is_asked_once,
     ),
 ]
 SIMULATED = {defence.name: defence for defence in DEFENCES if isinstance(defence, Simulated)}

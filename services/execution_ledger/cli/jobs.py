@@ -170,10 +170,8 @@ def _show_preview(preview: dict[str, Any], as_json: bool) -> None:
         return
     show_table(("NAME", "STATUS"), [(each["name"], each["status"]) for each in preview["sample"]])
     more = preview["count"] - len(preview["sample"])
-    console().print(
-        f"This would {preview['action']} {preview['count']} executions." + (f" ({more} not shown.)" if more else "")
-    )
-    show_note("Nothing was done.")
+    unshown = f" ({more} are not shown)" if more else ""
+    console().print(f"This would {preview['action']} {preview['count']} executions{unshown}. Nothing was done.")
 
 
 def _show(record: dict[str, Any], as_json: bool) -> None:

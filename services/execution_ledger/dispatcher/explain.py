@@ -159,7 +159,7 @@ def _held(desk: Desk, execution: Execution, hold: Hold) -> Why:
     why = f": {hold.reason.rstrip('.')}" if hold.reason else ""
     return Why(
         code="held",
-        text=f"{hold.by} has held it back {_ago(desk, hold.since_ms)}{why}.",
+        text=f"{hold.by} held it back {_ago(desk, hold.since_ms)}{why}.",
         next=f"When it may run: exledger release {execution.name}",
     )
 

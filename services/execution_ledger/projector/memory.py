@@ -66,6 +66,8 @@ class MemoryStore:
         self._insert(changes)
         for row in patched:
             self._put(row)
+        for label in changes.labels.values():
+            self._put_label(label)
         for listener in self.on_moved:
             listener(shard, changes.position.sequence)
 
@@ -88,8 +90,6 @@ class MemoryStore:
             self._put(created(identity, changes.progress[identity.id]))
         for attempt in changes.attempts.values():
             self._put_attempt(attempt)
-        for label in changes.labels.values():
-            self._put_label(label)
         for command in changes.commands.values():
             self.commands.setdefault((command.command_id, command.shard), command._asdict())
 

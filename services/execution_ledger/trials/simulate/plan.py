@@ -10,7 +10,7 @@ from typing import Annotated, Literal, NamedTuple, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from execution_ledger.messages.parts import Backoff, PolicyChoice
+from execution_ledger.messages.parts import Backoff, JobAction, PolicyChoice
 
 PROCESSES = tuple(
     f"{kind}-{which}" for kind in ("ledger", "dispatcher", "runner", "projector", "gateway") for which in "ab"
@@ -19,6 +19,7 @@ SHARDS = 3
 SPAN_S = 45.0  # in which everything is asked and everything goes wrong; five leases of the simulated ledger
 
 Manner = Literal["done", "warn", "fail", "wrong", "quit", "exit", "deaf", "hang", "never", "broken", "stubborn"]
+Does = Literal["submit", "batch", "repeat", "abort", "force", "junk", "hold", "release", "label", "job"]
 Planted = Literal["decide", "report", "evolve", "encode", "failing", "reports"]
 
 _LANES = ("commands", "reports", "heartbeats", "inbox", "events")
@@ -69,7 +70,7 @@ class Ask(Part):
 
     at_s: float
     number: int
-    does: Literal["submit", "batch", "repeat", "abort", "force", "junk"]
+    does: Does
     pipeline: str = "free"
     manner: Manner = "done"
     seconds: float = 0.0
@@ -79,6 +80,7 @@ class Ask(Part):
     retries: int = 0
     policy: PolicyChoice | None = None  # what else it says; it goes before the two above
     of: int | None = None
+    action: JobAction = "hold"  # of a job
     changed: bool = False  # a repeat with another body
     patience_s: float = 8.0
 
@@ -179,14 +181,30 @@ def _fault(chance: random.Random, name: str) -> Fault:
     )
 
 
+# How often each is asked, beside the others; and what comes soon after what it is about.
+_ASKS: dict[Does, float] = {
+    "submit": 12,
+    "batch": 1,
+    "repeat": 3,
+    "abort": 4,
+    "force": 2,
+    "junk": 0.5,
+    "hold": 4,
+    "release": 2,
+    "label": 1,
+    "job": 1,
+}
+_SOON = frozenset({"repeat", "abort", "force", "hold", "release", "label"})
+
+
 def _ask(chance: random.Random, before: Sequence[Ask]) -> Ask:
     """What is about an earlier ask comes at any time or, more often, soon after that one."""
     number, at_s = len(before), chance.uniform(0, SPAN_S)
     of = chance.randrange(number) if number else None
-    does = chance.choices(["submit", "batch", "repeat", "abort", "force", "junk"], [12, 1, 3, 4, 2, 0.5])[0]
+    does = chance.choices(list(_ASKS), list(_ASKS.values()))[0]
     if of is None:
         does = "submit"
-    elif does in ("repeat", "abort", "force") and chance.random() < 0.7:
+    elif does in _SOON and chance.random() < 0.7:
         at_s = min(SPAN_S, before[of].at_s + chance.choice([0.2, 2, 8]) * chance.random())
     planted = [f"planted-{name}" for name in (*get_args(Planted), "reports", "reports")]  # which can end in many ways
     return Ask(
@@ -202,6 +220,7 @@ def _ask(chance: random.Random, before: Sequence[Ask]) -> Ask:
         retries=chance.choice([0, 0, 2]),
         policy=_policy(chance) if chance.random() < 0.5 else None,
         of=of,
+        action=chance.choice(get_args(JobAction)),
         changed=chance.random() < 0.2,
         patience_s=round(chance.uniform(1, 12), 3),
     )
