@@ -12,12 +12,15 @@ from execution_ledger.messages.events import (
     CommandRejected,
     Completed,
     Dispatched,
+    Held,
+    LabelsChanged,
     Quarantined,
     Requeued,
     ShardCheckpointed,
     ShardClaimed,
     ShardCreated,
     Started,
+    Unheld,
     Warned,
 )
 from execution_ledger.messages.ids import shard_of
@@ -44,6 +47,7 @@ TABLES = (
     "warnings",
     "pipelines",
     "batches",
+    "jobs",
     "commands",
 )
 
@@ -105,6 +109,13 @@ def add_a_life_of_everything(history: History) -> None:
     history.add(stopped, Aborted(attempt=1, outcome="acknowledged"), actor="runner-1")
     history.add(forced, Aborted(attempt=1, outcome="forced"), actor="grace")
     history.add(quarantined, Quarantined(error="boom"))
+    held, released, ended_held = (history.queue(labels={"team": "blue", "old": "x"}) for _ in range(3))
+    for execution in (held, released, ended_held):
+        history.add(execution, Held(), actor="grace", reason="wait")
+        history.add(execution, LabelsChanged(labels={"team": "red"}, removed=["old"]))
+    history.add(released, Unheld())
+    history.add(ended_held, Aborted(outcome="never_started"), actor="grace")
+    history.add(ended_held, LabelsChanged(labels={"late": "1"}))
     refusal = Refusal(code="already", detail="already queued")
     history.add(waiting, CommandRejected(command="submit.v1", refusal=refusal), commandid="late")
     history.add("shard", ShardCheckpointed(ignored=1))

@@ -12,12 +12,14 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
+from removal import of_jobs as jobs
 from removal import of_the_dispatcher as dispatcher
 from removal import of_the_ledger as ledger
 from removal import of_the_log as log
 from removal import of_the_runner as runner
 from removal import of_the_snapshots as snapshots
 from removal import of_the_views as views
+from unit import test_gateway_jobs, test_holding
 
 
 @dataclass(frozen=True)
@@ -313,6 +315,18 @@ DEFENCES: list[Simulated | Tested] = [
         snapshots.digest_of_a_snapshot,
         {7},
         "objects_damaged",
+    ),
+    Tested(
+        "held is not dispatched",
+        "what somebody holds back does not begin, even where its Dispatch was under way",
+        jobs.held_is_not_dispatched,
+        test_holding.test_a_ledger_dispatches_nothing_that_is_held,
+    ),
+    Tested(
+        "job commands by target",
+        "two gateways at one job, or one that does it again, ask each execution once",
+        jobs.job_commands_by_target,
+        test_gateway_jobs.each_target_is_asked_once,
     ),
 ]
 SIMULATED = {defence.name: defence for defence in DEFENCES if isinstance(defence, Simulated)}

@@ -8,15 +8,8 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
 from execution_ledger.domain import execution as domain
-from execution_ledger.domain.execution import (
-    AbortRequested,
-    Circumstances,
-    Decision,
-    Dispatched,
-    Execution,
-    Queued,
-    Started,
-)
+from execution_ledger.domain.execution import Circumstances, Decision, Execution
+from execution_ledger.domain.states import AbortRequested, Dispatched, Queued, Started
 from execution_ledger.errors import Fenced, OutcomeUnknown
 from execution_ledger.ledger import deciding
 from execution_ledger.ledger.recording import Decided

@@ -18,6 +18,7 @@ from execution_ledger.messages.base import Message
 from execution_ledger.messages.commands import (
     AnyCommand,
     Dispatch,
+    ExecutionCommand,
     ExpireAttempt,
     ExpireQueued,
     ForceAbort,
@@ -129,7 +130,7 @@ class Cluster:
         self.ledgers[0].receive(Topic.COMMANDS, command, self.now_ms)
         self.decide()
 
-    def ask(self, command: Submit | RequestAbort | ForceAbort) -> None:
+    def ask(self, command: ExecutionCommand) -> None:
         self.ledgers[shard_of(command.execution_id)].receive(Topic.COMMANDS, command, self.now_ms)
         self.decide()
 

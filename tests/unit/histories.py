@@ -18,14 +18,18 @@ from execution_ledger.log.protocol import Lane, Record, Topic
 from execution_ledger.messages import events
 from execution_ledger.messages.commands import (
     AnyCommand,
+    ChangeLabels,
     ClaimDispatch,
     Dispatch,
     ExpireAttempt,
     ForceAbort,
+    Hold,
     OpenBatch,
+    OpenJob,
     RegisterPipeline,
     RequestAbort,
     Submit,
+    Unhold,
 )
 from execution_ledger.messages.events import Event, decode_event, digest_of, encode_event
 from execution_ledger.messages.ids import make_id, shard_of
@@ -131,6 +135,26 @@ class Story:
             kind = ForceAbort if other % 3 == 0 else RequestAbort
             self._ask(execution_id, kind(command_id=self._id(), actor="ada", reason="why", execution_id=execution_id))
 
+    def hold(self, one: int, other: int) -> None:
+        if execution_id := self._pick(one):
+            kind = (Hold, Unhold)[other % 2]
+            self._ask(execution_id, kind(command_id=self._id(), actor="ada", reason="why", execution_id=execution_id))
+
+    def label(self, one: int, other: int) -> None:
+        if execution_id := self._pick(one):
+            said = {"labels": {"team": f"t{other}"}, "removed": ["old"]}
+            self._ask(execution_id, ChangeLabels(command_id=self._id(), actor="ada", execution_id=execution_id, **said))
+
+    def open_job(self, one: int, other: int) -> None:
+        if target := self._pick(other):
+            shard = 1 + one % (SHARDS - 1)
+            job_id = make_id(self.now_ms, shard, next(self._numbers))
+            targets = json_payload([target])
+            command = OpenJob(
+                command_id=self._id(), actor="ada", job_id=job_id, action="hold", count=1, targets=targets, keyed=True
+            )
+            self._do(shard, command)
+
     def register(self, one: int, other: int) -> None:
         name = PIPELINES[one % len(PIPELINES)]
         definition = json_payload({"name": name, "limit": other or None, "code": "c"})
@@ -190,7 +214,7 @@ class Story:
     def _pick(self, one: int) -> str | None:
         return self.submitted[one % len(self.submitted)] if self.submitted else None
 
-    def _ask(self, execution_id: str, command: Dispatch | ExpireAttempt | ForceAbort | RequestAbort) -> None:
+    def _ask(self, execution_id: str, command: AnyCommand) -> None:
         self._do(shard_of(execution_id), command)
 
     def _do(self, shard: int, command: AnyCommand) -> None:
@@ -206,6 +230,9 @@ _STEPS: dict[str, Callable[[Story, int, int], None]] = {
     "report": Story.report,
     "expire": Story.expire,
     "abort": Story.abort,
+    "hold": Story.hold,
+    "label": Story.label,
+    "open_job": Story.open_job,
     "register": Story.register,
     "open_batch": Story.open_batch,
     "repeat": Story.repeat,
@@ -252,6 +279,9 @@ def record() -> None:
         numbers = (("submit", number * 7 % 11), ("dispatch", 1), ("report", 0), ("report", number % 7))
         for what, other in (*numbers, (names[number % len(names)], number % 5)):
             story.tell((what, number, other))
+    story.tell(("submit", 0, 0))
+    for other in (0, 1, 0):  # held, released, held
+        story.tell(("hold", len(story.submitted) - 1, other))
     with pytest.MonkeyPatch.context() as patch:
         _plant(story, patch)
     raw = [encode_event(event) for event, _ in interleaved(story)]

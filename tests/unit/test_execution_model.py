@@ -16,7 +16,9 @@ from execution_ledger.messages.commands import (
     ExpireAttempt,
     ExpireQueued,
     ForceAbort,
+    Hold,
     RequestAbort,
+    Unhold,
 )
 from execution_ledger.messages.parts import Backoff, Policy, Refusal
 from execution_ledger.messages.payload import json_payload
@@ -66,7 +68,7 @@ class Naive:
         self.wait()
 
     def wait(self) -> None:
-        self.where, self.entered = "queued", False
+        self.where, self.entered, self.held = "queued", False, False
         self.deadline = self.in_(self.policy.queue_ttl_ms, self.not_before)
 
     def in_(self, duration_ms: int | None, from_ms: int | None = None) -> int | None:
@@ -99,7 +101,7 @@ class Naive:
     # --- commands -----------------------------------------------------------------------------------------------
 
     def dispatch(self, attempt: int) -> list[str]:
-        if self.where != "queued" or attempt != self.attempt + 1 or self.now_ms < self.not_before:
+        if self.where != "queued" or self.held or attempt != self.attempt + 1 or self.now_ms < self.not_before:
             return REFUSED
         self.where, self.attempt, self.ordinal = "on a runner", attempt, 0
         self.deadline = self.in_(self.policy.timeout_ms)
@@ -132,6 +134,18 @@ class Naive:
 
     def expire_queued(self) -> list[str]:
         return self.end("Failed") if self.where == "queued" and self.missed else REFUSED
+
+    def hold(self) -> list[str]:
+        if self.where != "queued" or self.held:
+            return REFUSED
+        self.held, self.deadline = True, None
+        return ["Held"]
+
+    def unhold(self) -> list[str]:
+        if self.where != "queued" or not self.held:
+            return REFUSED
+        self.held, self.deadline = False, self.in_(self.policy.queue_ttl_ms, max(self.now_ms, self.not_before))
+        return ["Unheld"]
 
     # --- reports ------------------------------------------------------------------------------------------------
 
@@ -234,6 +248,14 @@ class DeciderBesideNaiveModel(RuleBasedStateMachine):
     @rule()
     def expire_queued(self) -> None:
         self.ask(ExpireQueued(**self.asking(), claim=CLAIM), self.naive.expire_queued())
+
+    @rule()
+    def hold(self) -> None:
+        self.ask(Hold(**self.asking()), self.naive.hold())
+
+    @rule()
+    def unhold(self) -> None:
+        self.ask(Unhold(**self.asking()), self.naive.unhold())
 
     @rule(behind=st.integers(0, 1), ordinal=st.integers(1, 4), what=st.integers(0, 7))
     def report(self, behind: int, ordinal: int, what: int) -> None:

@@ -14,7 +14,9 @@ from execution_ledger.messages.commands import (
     ExpireAttempt,
     ExpireQueued,
     ForceAbort,
+    Hold,
     RequestAbort,
+    Unhold,
 )
 from execution_ledger.messages.events import Fact
 from execution_ledger.messages.parts import Policy
@@ -45,6 +47,7 @@ STATES: dict[str, list[Fact]] = {
         started(),
         events.Requeued(attempt=1, cause="failed", not_before=LATER_MS + 1, expires_at=LATER_MS + 2),
     ],
+    "held": [queued(DUE), events.Held()],
     "dispatched": [queued(DUE), dispatched(timeout_at=NOW_MS + 1_000)],
     "started": [queued(DUE), dispatched(), started(timeout_at=NOW_MS + 1_000)],
     "abort_requested": [queued(), dispatched(), started(), abort_requested()],
@@ -64,6 +67,8 @@ COMMANDS: dict[str, ExecutionCommand] = {
     "Dispatch": Dispatch(**_ASK, claim=CLAIM, attempt=1, runner=RUNNER),
     "RequestAbort": RequestAbort(**_ASK),
     "ForceAbort": ForceAbort(**_ASK),
+    "Hold": Hold(**_ASK),
+    "Unhold": Unhold(**_ASK),
     "ExpireAttempt lost": ExpireAttempt(**_ASK, claim=CLAIM, attempt=1, cause="lost"),
     "ExpireAttempt timeout": ExpireAttempt(**_ASK, claim=CLAIM, attempt=1, cause="timeout"),
     "ExpireAttempt grace": ExpireAttempt(**_ASK, claim=CLAIM, attempt=1, cause="abort_grace"),

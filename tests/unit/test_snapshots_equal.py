@@ -25,11 +25,11 @@ from unit.histories import Step, folded, interleaved, recorded, steps, story_of
 # What the folds of this release make of `recorded.jsonl`. Where only these have changed, the fold has: raise
 # FOLD_VERSION in ledger/shard.py or dispatcher/folded.py, so that no state of the old fold is gone on with.
 LEDGER_GOLDEN = [
-    "dab90b5b76fd5bedfb08e1fe6a372f21a97164a1399c54c42ec7418e757556fc",
-    "e22da6ea857c7516409edd4514ce1721679ac4fd6fe501571f5b69bcbb3e1fdc",
-    "9a792eb15afb49b4dadc70696c1dd64757062c98ea0b7b0f2900843e08389c5b",
+    "93d97691ad97661ead9d5de3887bfbcf906af466accda38ad35c8206dd99c836",
+    "d3c611688c94bde34fdefe429f2d74f8a90510859c1875d39721267467ac759d",
+    "c49451ea307e499d20c40cd152ce1b8598223e6a41362e4ef59ea41704ba28dc",
 ]
-DISPATCHER_GOLDEN = "68e357be67965e756c43ae073a7a0e785dab7d69a9bc45a386ba0cf86f41ca10"
+DISPATCHER_GOLDEN = "a329ed61b3ac79cb1dd3209bced0aeabad325edbbbce4d39b2574fd5d8aedc28"
 
 
 def written_and_read(layout: Layout[Any], state: Any) -> Any:

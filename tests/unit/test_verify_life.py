@@ -10,7 +10,15 @@ from execution_ledger.domain.execution import Circumstances, Execution, decide, 
 from execution_ledger.errors import BrokenHistory, UnknownVersion
 from execution_ledger.messages import events
 from execution_ledger.messages.base import Message
-from execution_ledger.messages.commands import Dispatch, ExecutionCommand, ExpireAttempt, ExpireQueued, ForceAbort
+from execution_ledger.messages.commands import (
+    Dispatch,
+    ExecutionCommand,
+    ExpireAttempt,
+    ExpireQueued,
+    ForceAbort,
+    Hold,
+    Unhold,
+)
 from execution_ledger.messages.events import Event, Fact, decode_event
 from execution_ledger.messages.parts import Policy
 from execution_ledger.messages.payload import json_payload
@@ -24,7 +32,7 @@ from execution_ledger.messages.reports import (
     ReportWarning,
 )
 from execution_ledger.verify.documents import Document, read_document, time_ms
-from execution_ledger.verify.life import AFTERWARDS, ENDED, NEXT, UNKNOWN, WITHDRAWN
+from execution_ledger.verify.life import AFTERWARDS, ENDED, HELD, NEXT, UNKNOWN, WITHDRAWN
 from unit.spec import CLAIM, ID, NOW_MS, RUNNER, failure, submit
 from unit.test_deciding import abort
 from unit.verify_stage import catalog, lives, said
@@ -47,6 +55,8 @@ def messages(execution: Execution | None) -> Iterator[ExecutionCommand | AnyRepo
     yield ForceAbort(**asked)
     yield Dispatch(**asked, claim=CLAIM, attempt=attempt + 1, runner=RUNNER)
     yield ExpireQueued(**asked, claim=CLAIM)
+    yield Hold(**asked)
+    yield Unhold(**asked)
     if attempt:
         for cause in ("lost", "timeout", "abort_grace"):
             yield ExpireAttempt(**asked, claim=CLAIM, attempt=attempt, cause=cause)
@@ -98,7 +108,8 @@ def steps(
 def test_what_is_decided_is_in_the_checkers_table_and_hardly_more_is() -> None:
     seen = set[tuple[str, type[Fact]]]().union(*map(walk, POLICIES))
     never_by_messages = {(state, fact) for state, fact in NEXT if events.Quarantined is fact or state == "quarantined"}
-    assert set(NEXT) - seen == never_by_messages
+    only_by_a_bug = {(HELD, events.Failed)}
+    assert set(NEXT) - seen == never_by_messages | only_by_a_bug
 
 
 def test_every_fact_of_a_life_has_a_place_to_go_on_from() -> None:

@@ -15,6 +15,7 @@ from ..errors import BadRequest, BadSettings, LedgerError, Transient
 from . import (
     again,
     bench,
+    changes,
     config,
     demo,
     dev,
@@ -22,6 +23,7 @@ from . import (
     explain,
     finding,
     info,
+    jobs,
     pipelines,
     queue,
     run,
@@ -87,6 +89,9 @@ app.command(epilog=examples("stats"))(finding.stats)
 app.command(epilog=examples("retry"))(again.retry)
 app.command(epilog=examples("rerun"))(again.rerun)
 app.command(epilog=examples("abort"))(executions.abort)
+app.command(epilog=examples("hold"))(changes.hold)
+app.command(epilog=examples("release"))(changes.release)
+app.command(epilog=examples("label"))(changes.label)
 app.command(epilog=examples("events"))(executions.events)
 app.command(epilog=examples("explain"))(explain.explain)
 app.command(epilog=examples("tail"))(tail.tail)
@@ -98,6 +103,7 @@ app.command(epilog=examples("init"))(serve.init)
 app.command(epilog=examples("serve"))(serve.serve)
 app.command(epilog=verify.EPILOG)(verify.verify)
 app.command(epilog=simulate.EPILOG)(simulate.simulate)
+app.add_typer(jobs.jobs, name="jobs")
 app.add_typer(config.config, name="config")
 app.add_typer(schemas.schemas, name="schemas")
 app.add_typer(views.views, name="views")

@@ -22,6 +22,7 @@ from .output import (
 
 PAGE_MAX = 100
 
+Reason = Annotated[str | None, typer.Option(help="Why; kept in its history.")]
 Which = Annotated[str, typer.Argument(metavar="EXECUTION", help="Its id, number or name.")]
 
 
@@ -37,6 +38,7 @@ def get(which: Which, data_dir: DataDir = DEFAULT_FOLDER, as_json: AsJson = Fals
             | _readable_attempts(record["attempts"])
             | _readable_warnings(record["warnings"])
             | _readable_failure(record["failure"])
+            | _readable_hold(record.get("hold"))
             | _readable_linked(record.get("linked", []))
         )
         show_fields(filled(record | readable))
@@ -44,7 +46,7 @@ def get(which: Which, data_dir: DataDir = DEFAULT_FOLDER, as_json: AsJson = Fals
 
 def abort(
     which: Which,
-    reason: Annotated[str | None, typer.Option(help="Why; kept in its history.")] = None,
+    reason: Reason = None,
     data_dir: DataDir = DEFAULT_FOLDER,
     as_json: AsJson = False,
 ) -> None:
@@ -82,6 +84,14 @@ def _readable_attempts(attempts: list[dict[str, Any]]) -> dict[str, str]:
 
 def _readable_warnings(warnings: list[dict[str, Any]]) -> dict[str, str]:
     return {"warnings": "\n".join(each["message"] for each in warnings)}
+
+
+def _readable_hold(hold: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Who holds it back, since when and why; `held_at` is said by that."""
+    if not hold:
+        return {"hold": None}
+    why = f": {hold['reason']}" if hold["reason"] else ""
+    return {"hold": f"by {hold['by']} since {date_time(hold['at'])}{why}", "held_at": None}
 
 
 def _readable_linked(linked: list[dict[str, Any]]) -> dict[str, str]:

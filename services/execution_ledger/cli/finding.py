@@ -73,6 +73,8 @@ def list_(
     attempts: Annotated[int | None, typer.Option(min=1, help="Only with at least so many attempts.")] = None,
     warnings: Annotated[bool | None, typer.Option("--warnings/--no-warnings", help="Only with, or without.")] = None,
     priority: Annotated[int | None, typer.Option(help="Only of this priority.")] = None,
+    held: Annotated[bool | None, typer.Option("--held/--not-held", help="Only held back, or not.")] = None,
+    job: Annotated[str | None, typer.Option(metavar="ID", help="Only what this job acted on, or made.")] = None,
     sort: Annotated[
         str | None,
         typer.Option(
@@ -87,7 +89,7 @@ def list_(
 ) -> None:
     """List executions, newest first."""
     filters = {
-        **_filters(pipeline, status, twin, mode, label, search, since, until, created_by, batch, failure),
+        **narrowed(pipeline, status, twin, mode, label, search, since, until, created_by, batch, failure),
         "version": version,
         "runner": runner,
         "pool": pool,
@@ -95,6 +97,8 @@ def list_(
         "attempts_min": attempts,
         "warnings": warnings,
         "priority": priority,
+        "held": held,
+        "job": job,
         "sort": sort,
     }
     with connect(data_dir) as ledger:
@@ -126,7 +130,7 @@ def stats(
     as_json: AsJson = False,
 ) -> None:
     """Count executions, with the percentiles of how long they waited and ran."""
-    filters = _filters(pipeline, status, twin, mode, label, search, since, until, created_by, batch, failure)
+    filters = narrowed(pipeline, status, twin, mode, label, search, since, until, created_by, batch, failure)
     with connect(data_dir) as ledger:
         report = ledger.get("/v1/executions/stats", by=by, limit=limit, **filters)
     if as_json:
@@ -138,7 +142,7 @@ def stats(
         show_note(f"And {report['left_off']} more: --limit N.")
 
 
-def _filters(
+def narrowed(
     pipeline: list[str] | None,
     status: list[Status] | None,
     twin: str | None,

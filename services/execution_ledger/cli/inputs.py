@@ -19,6 +19,11 @@ def parse_labels(pairs: Iterable[str]) -> dict[str, str]:
     return dict(split_pairs(pairs, "--label key=value"))
 
 
+def parse_label_change(pairs: Iterable[str]) -> dict[str, str | None]:
+    """`key=` takes the label away."""
+    return {key: value or None for key, value in split_pairs(pairs, "key=value, or key= to take it away")}
+
+
 def split_pairs(pairs: Iterable[str], example: str) -> list[tuple[str, str]]:
     """Raises BadRequest for what has no name, and for a name that comes twice."""
     split: dict[str, str] = {}

@@ -29,6 +29,8 @@ STYLES = {
     "queued": "cyan",
     "dispatched": "cyan",
     "requeued": "yellow",
+    "held": "yellow",
+    "unheld": "cyan",
     "started": "blue",
     "warned": "yellow",
     "abort_requested": "yellow",

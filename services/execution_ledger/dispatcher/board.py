@@ -18,10 +18,12 @@ from execution_ledger.messages.events import (
     Dispatched,
     Event,
     Failed,
+    Held,
     Quarantined,
     Queued,
     Requeued,
     Started,
+    Unheld,
 )
 from execution_ledger.messages.parts import Failure
 
@@ -41,6 +43,14 @@ class Phase(Enum):
     DISPATCHED = "dispatched"
     STARTED = "started"
     ENDED = "ended"
+
+
+class Hold(NamedTuple):
+    """Who wants it to wait, since when and why."""
+
+    by: str
+    since_ms: int
+    reason: str
 
 
 @dataclass(slots=True, eq=False)
@@ -68,6 +78,7 @@ class Execution:
     cause: str = ""  # why the attempt before is over, in a few words
     losses: int = 0
     losses_max: int = 0  # as its policy says: the next one is its end
+    hold: Hold | None = None
 
     @property
     def token(self) -> Token:
@@ -75,7 +86,7 @@ class Execution:
 
     @property
     def dispatchable(self) -> bool:
-        return self.phase is Phase.QUEUED and not self.aborting
+        return self.phase is Phase.QUEUED and not self.aborting and not self.hold
 
     @property
     def alone(self) -> bool:
@@ -171,6 +182,11 @@ class Board:
             case AbortRequested() as fact:
                 execution.aborting, execution.grace_until = True, fact.grace_until
                 execution.abort_reason = event.reason
+            case Held():
+                execution.hold = Hold(event.actor or "", event.recordedtime, (event.reason or "")[:CAUSE_CHARS_MAX])
+                execution.expires_at = None
+            case Unheld() as fact:
+                execution.hold, execution.expires_at = None, fact.expires_at
             case Requeued() as fact:
                 execution.not_before, execution.expires_at = fact.not_before, fact.expires_at
                 execution.cause = _cause(fact)

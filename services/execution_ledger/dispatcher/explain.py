@@ -17,7 +17,7 @@ from execution_ledger.messages.explanation import (
 )
 from execution_ledger.messages.parts import Status
 
-from .board import Execution, Phase, Token
+from .board import Execution, Hold, Phase, Token
 from .desk import Desk
 from .queue import Group
 
@@ -99,6 +99,8 @@ def _reasons(desk: Desk, execution: Execution) -> list[Why]:
     if execution.runner:
         silent = _runner_is_silent(desk, execution.runner)
         return [_under_way(desk, execution), *([silent] if silent else [])]
+    if execution.hold:
+        return [_held(desk, execution, execution.hold)]
     if waits := _waits_for_time(desk, execution):
         return [waits]
     following = Token(execution.id, execution.attempt + 1)
@@ -151,6 +153,15 @@ def _runner_is_silent(desk: Desk, name: str) -> Why | None:
 
 
 # --- it waits ---------------------------------------------------------------------------------------------------
+
+
+def _held(desk: Desk, execution: Execution, hold: Hold) -> Why:
+    why = f": {hold.reason.rstrip('.')}" if hold.reason else ""
+    return Why(
+        code="held",
+        text=f"{hold.by} held it back {_ago(desk, hold.since_ms)}{why}.",
+        next=f"When it may run: exledger release {execution.name}",
+    )
 
 
 def _waits_for_time(desk: Desk, execution: Execution) -> Why | None:

@@ -9,7 +9,7 @@ Time arrives as data (`now_ms`, the shard's recorded time), so every decision ca
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from execution_ledger.messages import events
 from execution_ledger.messages.commands import (
@@ -18,8 +18,10 @@ from execution_ledger.messages.commands import (
     ExpireAttempt,
     ExpireQueued,
     ForceAbort,
+    Hold,
     RequestAbort,
     Submit,
+    Unhold,
 )
 from execution_ledger.messages.events import Fact
 from execution_ledger.messages.ids import name_of
@@ -35,57 +37,11 @@ from execution_ledger.messages.reports import (
     ReportWarning,
 )
 
+from .holding import held_or_not, hold, unhold
 from .retrying import after, again_or_failed, cause_of, in_seconds, lost, released, timed_out
+from .states import AbortRequested, Dispatched, Ended, Quarantined, Queued, Started, State
 
 # --- state ------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Queued:
-    not_before: int | None = None  # ms, like all times here
-    expires_at: int | None = None
-    word = "queued"
-
-
-@dataclass(frozen=True, slots=True)
-class Dispatched:
-    runner: str
-    timeout_at: int | None = None
-    word = "dispatched"
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    runner: str
-    timeout_at: int | None = None
-    word = "started"
-
-
-@dataclass(frozen=True, slots=True)
-class AbortRequested:
-    runner: str
-    entered: bool  # the code had begun
-    grace_until: int | None
-    word = "abort_requested"
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    status: Status
-
-    @property
-    def word(self) -> str:
-        return self.status.value
-
-
-@dataclass(frozen=True, slots=True)
-class Quarantined:
-    """Deciding about it raised, and so did failing it: an operator's ForceAbort is the only way out."""
-
-    word = "quarantined"
-
-
-State = Queued | Dispatched | Started | AbortRequested | Ended | Quarantined
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +51,7 @@ class Execution:
     number: int
     name: str
     policy: Policy
-    state: State = Queued()
+    state: State = field(default_factory=Queued)
     attempt: int = 0  # the last one dispatched
     ordinal: int = 0  # the last report accepted from that attempt
     entered: bool = False  # in any attempt
@@ -146,6 +102,8 @@ def _evolve_known(execution: Execution, fact: Fact) -> Execution:
                 timeouts=execution.timeouts + (fact.cause == "timeout"),
                 faults=execution.faults + (fact.cause == "infrastructure"),
             )
+        case events.Held() | events.Unheld():
+            return replace(execution, state=held_or_not(execution.state, fact))
         case events.AbortRequested():
             return replace(execution, state=_abort_requested(execution.state, fact.grace_until))
         case events.Aborted():
@@ -199,6 +157,10 @@ def decide(execution: Execution | None, command: ExecutionCommand, given: Circum
             return _request_abort(execution, command, given)
         case ForceAbort():
             return _force_abort(execution)
+        case Hold():
+            return hold(execution, command)
+        case Unhold():
+            return unhold(execution, command, given.now_ms)
         case ExpireAttempt():
             return _expire_attempt(execution, command, given)
         case ExpireQueued():
@@ -239,6 +201,8 @@ def _dispatch(execution: Execution, command: Dispatch, given: Circumstances) -> 
     state = execution.state
     if not isinstance(state, Queued) or command.attempt != execution.attempt + 1:
         return _impossible(execution, f"dispatching attempt {command.attempt}")
+    if state.held:
+        return _impossible(execution, f"dispatching attempt {command.attempt}, which is held,")
     if state.not_before is not None and given.now_ms < state.not_before:
         return _impossible(execution, f"dispatching attempt {command.attempt} before its time")
     timeout_at = after(given.now_ms, execution.policy.timeout_ms)

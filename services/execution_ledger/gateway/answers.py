@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from execution_ledger.messages.base import Message
-from execution_ledger.messages.parts import Refusal, Status
+from execution_ledger.messages.parts import JobAction, Refusal, Status
 
 
 class ExecutionAnswer(Message):
@@ -38,6 +38,42 @@ class AbortAnswer(Message):
     status: Status
     position: str
     command_id: str
+
+
+class ChangedAnswer(Message):
+    """It was done. The record tells how the execution stands."""
+
+    id: str
+    position: str
+    command_id: str
+
+
+class JobAnswer(Message):
+    """The job is open: `GET /v1/jobs/{id}` tells how far it is. `targets_digest` names the executions it acts on."""
+
+    id: str
+    action: JobAction
+    count: int
+    targets_digest: str
+    position: str
+    command_id: str
+
+
+class Target(Message):
+    id: str
+    name: str
+    status: Status
+
+
+class JobPreview(Message):
+    """What a job would act on; nothing was done. `sample` are the oldest of them."""
+
+    dry_run: Literal[True] = True
+    action: JobAction
+    count: int
+    targets_digest: str
+    sample: list[Target]
+    position: str
 
 
 class ChildAnswer(Message):

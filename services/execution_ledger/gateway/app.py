@@ -16,7 +16,20 @@ from .auth import OPEN_PATHS
 from .door import Door
 from .gateway import Gateway
 from .http import PROBLEM_JSON, on_crash, on_http_error, on_invalid, on_ledger_error
-from .routes import aborts, again, batches, commands, events, executions, explain, finding, health, pipelines
+from .routes import (
+    aborts,
+    again,
+    batches,
+    changes,
+    commands,
+    events,
+    executions,
+    explain,
+    finding,
+    health,
+    jobs,
+    pipelines,
+)
 
 _PROBLEM: dict[int | str, dict[str, Any]] = {
     status: {
@@ -46,7 +59,20 @@ def create_app(gateway: Gateway | None = None) -> FastAPI:
         },
     )
     app.state.gateway = gateway
-    for noun in (finding, executions, explain, aborts, again, batches, commands, events, pipelines, health):
+    for noun in (
+        finding,
+        executions,
+        explain,
+        aborts,
+        changes,
+        again,
+        batches,
+        jobs,
+        commands,
+        events,
+        pipelines,
+        health,
+    ):
         app.include_router(noun.router)
     app.include_router(again.batches)
     app.add_api_route("/openapi.json", _openapi, include_in_schema=False)

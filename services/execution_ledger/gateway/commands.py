@@ -5,24 +5,36 @@ Nothing here knows HTTP: the routes call it, and so does the simulator.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 
 from execution_ledger.clock import World
 from execution_ledger.log.protocol import Log
 from execution_ledger.messages.base import Message
-from execution_ledger.messages.commands import RegisterPipeline, RequestAbort
+from execution_ledger.messages.commands import ChangeLabels, Hold, RegisterPipeline, RequestAbort, Unhold
 from execution_ledger.messages.definition import Definition, check_defaults
 from execution_ledger.messages.ids import CATALOG_SHARD, shard_of
-from execution_ledger.messages.parts import Link
+from execution_ledger.messages.parts import Link, PipelineRef
 from execution_ledger.messages.payload import Payload, json_payload
 
 from .again import Ended, rerun_request, retry_of
 from .batches import BatchAnswer, BatchSender
 from .checking import Checked, Stamp, Submittable, check
 from .firsts import FirstAnswers, LookUp, without_views
+from .jobs import JobSender, Targets, open_job
 from .problems import FieldError, Refused, invalid, refused
-from .requests import AbortRequest, BatchRetryRequest, ExecutionRequest, RerunRequest, RetryRequest, digest_of_body
+from .requests import (
+    AbortRequest,
+    BatchRetryRequest,
+    ExecutionRequest,
+    Explained,
+    JobRequest,
+    LabelRequest,
+    RerunRequest,
+    RetryRequest,
+    digest_of_body,
+    label_change,
+)
 from .sending import Answer, Sender, accepted
 from .tail import Tail
 
@@ -30,6 +42,9 @@ DEFINITION_BYTES_MAX = 200_000
 
 SUBMIT_ROUTE = "POST /v1/executions"
 BATCH_ROUTE = "POST /v1/batches"
+JOB_ROUTE = "POST /v1/jobs"
+
+_VERBS = {RequestAbort: "abort", Hold: "hold", Unhold: "release", ChangeLabels: "label"}  # as in their routes
 
 
 class CommandSender:
@@ -47,6 +62,7 @@ class CommandSender:
         self._sender = Sender(log, world, tail, decide_wait_s, observe_s)
         self._first_answers = FirstAnswers(tail, decide_wait_s, look_up)
         self._batches = BatchSender(self._sender, world.clock, tail, decide_wait_s, self._first_answers)
+        self.jobs = JobSender(self._sender, self._changed)
 
     async def submit(
         self, request: ExecutionRequest, actor: str, key: str | None = None, traceparent: str | None = None
@@ -93,11 +109,24 @@ class CommandSender:
         key: str | None = None,
         traceparent: str | None = None,
     ) -> Answer:
+        return await self.ask(RequestAbort, execution_id, request, actor, key, traceparent)
+
+    async def ask(
+        self,
+        kind: type[RequestAbort | Hold | Unhold | ChangeLabels],
+        execution_id: str,
+        request: Explained,
+        actor: str,
+        key: str | None = None,
+        traceparent: str | None = None,
+    ) -> Answer:
+        """Who changes labels has seen that the execution exists: its ledger may have forgotten it."""
         shard = shard_of(execution_id)
         if not CATALOG_SHARD < shard < self._sender.shards():
             raise unknown_execution(execution_id)
-        command_id, _ = self._sender.address(actor, f"POST /v1/executions/{execution_id}/abort", key)
-        command = RequestAbort(
+        command_id, _ = self._sender.address(actor, f"POST /v1/executions/{execution_id}/{_VERBS[kind]}", key)
+        change = label_change(request.labels) if isinstance(request, LabelRequest) else {}
+        command = kind(
             command_id=command_id,
             actor=actor,
             reason=request.reason,
@@ -105,6 +134,7 @@ class CommandSender:
             body_digest=digest_of_body(request),
             traceparent=traceparent,
             execution_id=execution_id,
+            **change,
         )
         return await self._sender.send(shard, command)
 
@@ -171,8 +201,39 @@ class CommandSender:
         )
         return await self._batches.retry([retry_of(each) for each in ended], opening, Link(how="retry", to=batch_id))
 
-    async def _changed(self, ended: Ended, changes: RerunRequest) -> Submittable:
-        version = None if changes.newest else ended.asked.pipeline.version
+    async def open_job(
+        self,
+        request: JobRequest,
+        find: Callable[[], Awaitable[Targets]],
+        actor: str,
+        key: str | None = None,
+        traceparent: str | None = None,
+    ) -> Answer:
+        """Only opens it: what it asks follows. `find` raises Refused where there are no such targets."""
+        command_id, shard = self._sender.address(actor, JOB_ROUTE, key)
+        try:
+            targets = await find()
+        except Refused as refusal:
+            if key is None:
+                raise
+            return accepted(await self._first_answers.instead_of(refusal, command_id, shard, [request]))
+        opening = Stamp(
+            command_id=command_id,
+            actor=actor,
+            execution_id=self._sender.fresh_id(shard),
+            keyed=key is not None,
+            body_digest=digest_of_body(request),
+            traceparent=traceparent,
+        )
+        return await self._sender.send(shard, open_job(request, targets, opening))
+
+    async def newest(self, pipelines: Iterable[str]) -> dict[str, PipelineRef]:
+        """Raises Refused for one that is unknown."""
+        return {name: (await self._tail.resolve(name, self._wait_s)).ref for name in pipelines}
+
+    async def _changed(self, ended: Ended, changes: RerunRequest, version: int | None = None) -> Submittable:
+        """`version` goes before what the changes say."""
+        version = version or (None if changes.newest else ended.asked.pipeline.version)
         checked = await self._check(rerun_request(ended, changes), version)
         return replace(checked, link=Link(how="rerun", to=ended.id))
 

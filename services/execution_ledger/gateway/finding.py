@@ -6,20 +6,34 @@ without postponed annotations.
 
 import hashlib
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import Depends, Query
-from pydantic import AwareDatetime, BeforeValidator, StringConstraints
+from pydantic import AwareDatetime, BeforeValidator, ConfigDict, StringConstraints
 
 from execution_ledger.messages.ids import PipelineName
 from execution_ledger.messages.parts import TERMINAL, AbortOutcome, Count, Mode, Status, Text
 
 Label = Annotated[str, StringConstraints(pattern=r"^[^=\x00]{1,63}=[^\x00]{0,255}$")]
-# A bare number would be taken for seconds since 1970.
-Moment = Annotated[AwareDatetime, BeforeValidator(lambda text: text if "T" in text.upper() else "")]
-# Else "on", "y" and "1" would be taken, too.
-Truth = Annotated[bool, BeforeValidator(lambda text: {"true": True, "false": False}.get(text))]
+
+
+def _moment(said: Any) -> Any:
+    """A bare number would be taken for seconds since 1970."""
+    try:
+        return datetime.fromisoformat(said) if "T" in said.upper() else ""
+    except (ValueError, TypeError, AttributeError):
+        return ""
+
+
+def _truth(said: Any) -> Any:
+    """Else "on", "y" and "1" would be taken, too. A body says it without quotes."""
+    return said if said is True or said is False else {"true": True, "false": False}.get(str(said))
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_moment)]
+Truth = Annotated[bool, BeforeValidator(_truth)]
 Sought = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
 Ascending = Literal["created", "started", "ended", "updated", "waiting", "took", "total", "number", "priority"]
@@ -35,6 +49,8 @@ TIMES = frozenset({"created", "started", "ended", "updated"})
 class Filters:
     """What a list is narrowed to; None does not narrow. What `runner` says is of the newest attempt."""
 
+    __pydantic_config__ = ConfigDict(extra="forbid")  # of a job, whose body says them
+
     pipeline: Annotated[list[PipelineName] | None, Query(max_length=20, description="any of them")] = None
     version: Annotated[Count | None, Query(description="of the pipeline")] = None
     status: Annotated[list[Status] | None, Query(max_length=6, description="any; `queued`: not started yet")] = None
@@ -43,6 +59,8 @@ class Filters:
     label: Annotated[list[Label] | None, Query(max_length=20, description="key=value; all must hold")] = None
     created_by: Text | None = None
     batch: UUID | None = None
+    job: Annotated[UUID | None, Query(description="what this job acted on, or made")] = None
+    held: Annotated[Truth | None, Query(description="whether it is held back")] = None
     linked_to: Annotated[UUID | None, Query(description="retries and reruns of this one")] = None
     runner: Annotated[Text | None, Query(description="of the newest attempt")] = None
     pool: Text | None = None

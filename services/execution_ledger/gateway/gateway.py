@@ -18,6 +18,8 @@ from .auth import Tokens
 from .commands import CommandSender
 from .disks import Disks
 from .dispatcher import ActiveDispatcher
+from .job_views import JobsInViews
+from .job_work import JobWork
 from .lag import Lag
 from .metrics import Metrics, Now
 from .reading import Reading
@@ -48,6 +50,8 @@ class Gateway:
         self.commands = CommandSender(
             log, world, self.tail, settings.gateway.decide_wait_s, self.metrics.decide_seconds.observe, self.decided
         )
+        self.jobs = JobsInViews(self.views, self.reading, self.tail)
+        self.job_work = JobWork(self.commands.jobs, self.jobs)
         self.admission = Admission(settings.gateway, lambda: undecided_everywhere(self.tail))
         self._disks = Disks(settings.gateway.disk_folders, settings.gateway.disk_free_bytes_min)
         self._views_lag = Lag()

@@ -26,6 +26,7 @@ KINDS: Mapping[str, Kind] = {
     "not-found": Kind(404, "Nothing is here"),
     "unknown-execution": Kind(404, "No such execution"),
     "unknown-batch": Kind(404, "No such batch"),
+    "unknown-job": Kind(404, "No such job"),
     "unknown-pipeline": Kind(404, "No such pipeline"),
     "unknown-command": Kind(404, "No decision on such a command"),
     "method-not-allowed": Kind(405, "Not possible on this address"),

@@ -53,6 +53,14 @@ class AbortRecord(Message):
     outcome: str | None
 
 
+class HoldRecord(Message):
+    """Who keeps it from being dispatched, and why."""
+
+    by: str | None
+    reason: str | None
+    at: Time
+
+
 class LinkedRecord(Message):
     """One that was made from this one: `link` is retry or rerun."""
 
@@ -96,6 +104,7 @@ class ExecutionSummary(Message):
     total_ms: int | None
     link: str | None
     linked_to: str | None
+    held_at: Time | None
 
 
 class ExecutionRecord(ExecutionSummary):
@@ -112,6 +121,7 @@ class ExecutionRecord(ExecutionSummary):
     failure: Failure | None
     warnings: list[Any]
     abort: AbortRecord | None
+    hold: HoldRecord | None
     attempts: list[AttemptRecord]
     linked: list[LinkedRecord]
     version: int
@@ -190,6 +200,7 @@ def record(row: Mapping[str, Any], attempts: Sequence[Mapping[str, Any]], positi
         **{name: _value(row[name]) for name in ("not_before", "timeout_at")},
         **dict.fromkeys(PAYLOADS),
         abort=_abort(row),
+        hold=_hold(row),
         attempts=[AttemptRecord(**_plain(attempt, AttemptRecord.model_fields)) for attempt in attempts],
         position=position,
     )
@@ -217,6 +228,12 @@ def _abort(row: Mapping[str, Any]) -> AbortRecord | None:
     )
 
 
+def _hold(row: Mapping[str, Any]) -> HoldRecord | None:
+    if row["held_at"] is None:
+        return None
+    return HoldRecord(by=row["held_by"], reason=row["hold_reason"], at=_value(row["held_at"]))
+
+
 def _plain(row: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
     values = {name: _value(row[name]) for name in names}
     if "labels" in values:
@@ -227,5 +244,9 @@ def _plain(row: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _value(value: Any) -> Any:
-    """Times as this project's messages hold them: milliseconds since 1970."""
-    return round(value.timestamp() * 1000) if isinstance(value, datetime) else value
+    return milliseconds(value) if isinstance(value, datetime) else value
+
+
+def milliseconds(time: datetime) -> int:
+    """Since 1970, as this project's messages hold times."""
+    return round(time.timestamp() * 1000)

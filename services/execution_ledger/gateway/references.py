@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from execution_ledger.messages.ids import CATALOG_SHARD, number_of_name, shard_of, shard_of_number
 
 from .commands import unknown_execution
-from .gateway import Gateway
 from .problems import away
+
+if TYPE_CHECKING:
+    from .gateway import Gateway
 
 Found = TypeVar("Found")
 
@@ -22,10 +24,10 @@ def shard_of_reference(reference: str, shards: int) -> int:
     """The shard that a reference names. Raises Refused, without any I/O, where no execution can live there."""
     if not shards:
         raise away("starting", "This gateway has not reached the log yet. Try again in a moment.")
-    number = _number(reference)
-    if _ID.fullmatch(reference.lower()):
+    number = number_in(reference)
+    if is_id(reference):
         shard = shard_of(reference)
-    elif number is not None and number <= _NUMBER_MAX:
+    elif number is not None:
         shard = shard_of_number(number)
     else:
         raise unknown_execution(reference)
@@ -37,11 +39,11 @@ def shard_of_reference(reference: str, shards: int) -> int:
 async def execution_id(gateway: Gateway, token: str, reference: str, min_position: str | None) -> str:
     """The id itself, in lower case, or what the views say a number or name stands for."""
     shard = shard_of_reference(reference, gateway.tail.shards)
-    if _ID.fullmatch(reference.lower()):
+    if is_id(reference):
         return reference.lower()
     await gateway.reading.reach(token, min_position, shard)
-    row = await found_or_caught_up(gateway, shard, lambda: gateway.views.id_of_number(_number(reference) or 0))
-    if row is None or reference not in (row["name"], str(_number(reference))):
+    row = await found_or_caught_up(gateway, shard, lambda: gateway.views.id_of_number(number_in(reference) or 0))
+    if row is None or reference not in (row["name"], str(number_in(reference))):
         raise unknown_execution(reference)
     return str(row["id"])
 
@@ -55,7 +57,11 @@ async def found_or_caught_up(gateway: Gateway, shard: int, read: Callable[[], Aw
     return found
 
 
-def _number(reference: str) -> int | None:
-    if re.fullmatch(r"[1-9][0-9]{0,18}", reference):
-        return int(reference)
-    return number_of_name(reference)
+def is_id(reference: str) -> bool:
+    return _ID.fullmatch(reference.lower()) is not None
+
+
+def number_in(reference: str) -> int | None:
+    """The number that it is, or that is in a name; None where it is neither, or more than there can be."""
+    number = int(reference) if re.fullmatch(r"[1-9][0-9]{0,18}", reference) else number_of_name(reference)
+    return number if number is not None and number <= _NUMBER_MAX else None

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, FailFast, Field
 
 from execution_ledger.messages.base import Message
 from execution_ledger.messages.ids import PipelineName
-from execution_ledger.messages.parts import Labels, Mode, Options, PolicyChoice, Reason, Text
+from execution_ledger.messages.parts import (
+    LABELS_MAX,
+    JobAction,
+    LabelKey,
+    Labels,
+    Mode,
+    Options,
+    PolicyChoice,
+    Reason,
+    Text,
+)
 
 from .problems import FieldError
 
@@ -22,6 +33,7 @@ _MODE_OPTIONS = {
 
 
 EXECUTIONS_MAX = 10_000  # in one batch
+TARGETS_MAX = 10_000  # of one job: so the rest of every batch can be aborted by one
 
 
 class Asked(Message):
@@ -93,10 +105,62 @@ class BatchRetryRequest(Asked):
     statuses: Annotated[list[BadEnd], Field(min_length=1, max_length=2)] = Field(default_factory=_the_failed)
 
 
-class AbortRequest(Asked):
+class Explained(Asked):
     """Why, for those who read the record later; of control characters only line breaks and tabs."""
 
     reason: Annotated[Reason, Field(pattern=r"^[^\x00-\x08\x0b-\x1f\x7f]*$")] | None = None
+
+
+class AbortRequest(Explained):
+    """Why it is to end."""
+
+
+class HoldRequest(Explained):
+    """Why it is to wait, or may run again."""
+
+
+LabelChange = Annotated[dict[LabelKey, Text | None], Field(min_length=1, max_length=LABELS_MAX)]
+
+
+class LabelRequest(Explained):
+    """Labels go over the old ones by name; null takes one away."""
+
+    labels: LabelChange
+
+
+class JobRequest(Explained):
+    """What to do with which executions: those named in `executions` (by id, number or name), or all that `where` finds.
+
+    `where` takes the filters of `GET /v1/executions`, by the same names. `labels` belongs to `label`, `changes` to
+    `rerun`. With `targets_digest`, as a dry run gave it, only the very executions are acted on that it had found.
+    """
+
+    action: JobAction
+    executions: Annotated[list[str], Field(max_length=TARGETS_MAX), FailFast()] = Field(default_factory=list)
+    where: dict[str, Any] = Field(default_factory=dict)
+    labels: LabelChange | None = None
+    changes: RerunRequest | None = None
+    targets_digest: Text | None = None
+    dry_run: bool = False
+
+    def wrong(self) -> list[FieldError]:
+        """What does not go together."""
+        belongs = {"labels": "label", "changes": "rerun"}
+        stray = [name for name, action in belongs.items() if getattr(self, name) is not None and self.action != action]
+        errors = [FieldError(name, f"belongs to {belongs[name]}, not to {self.action}") for name in stray]
+        if bool(self.executions) == bool(self.where):
+            errors.append(FieldError("where", "give either `executions`, or `where` with at least one filter"))
+        if self.action == "label" and self.labels is None:
+            errors.append(FieldError("labels", "is missing: say which labels to set, null for those to take away"))
+        return errors
+
+
+def label_change(change: Mapping[str, str | None]) -> dict[str, Any]:
+    """As messages say it."""
+    return {
+        "labels": {key: value for key, value in change.items() if value is not None},
+        "removed": [key for key, value in change.items() if value is None],
+    }
 
 
 def options_of(request: ExecutionRequest) -> Options:

@@ -51,6 +51,7 @@ class GatewayService:
                 ("gateway tail", self.gateway.tail.run()),
                 ("gateway views", self.gateway.views.run()),
                 ("gateway watch", self.gateway.watch()),
+                ("gateway jobs", self.gateway.job_work.run()),
                 ("gateway ready", self._tell_ready()),
             )
         finally:

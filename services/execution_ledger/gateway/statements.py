@@ -10,6 +10,7 @@ from .finding import By, Filters, Listing
 from .pages import Cursor
 
 _SQL = queries("execution_ledger.gateway", "sql/finding.sql")
+_JOBS = queries("execution_ledger.gateway", "sql/jobs.sql")
 
 # What has no value comes last in both directions, as if it had this one. (asyncpg sends the year 1 as -infinity.)
 _LAST = {
@@ -32,6 +33,12 @@ def page_of(listing: Listing, behind: Cursor | None, limit: int) -> Statement:
     filters = _narrowed(listing.filters, values, conditions)
     query = _SQL["page"].format(key=key, direction=direction.upper(), filters=filters)
     return Statement(query, values)
+
+
+def targets_of(filters: Filters, limit: int) -> Statement:
+    """The oldest first."""
+    values: list[Any] = [limit]
+    return Statement(_JOBS["targets"].format(filters=_narrowed(filters, values, [])), values)
 
 
 def stats_of(by: By, filters: Filters, limit: int) -> Statement:

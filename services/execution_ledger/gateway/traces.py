@@ -22,8 +22,12 @@ from execution_ledger.messages.events import (
     CommandRepeated,
     CommandUnreadable,
     Event,
+    Held,
+    JobOpened,
+    LabelsChanged,
     PipelineRegistered,
     Queued,
+    Unheld,
 )
 from execution_ledger.messages.parts import Outcome, Status
 
@@ -178,7 +182,7 @@ class Traces:
     def feed(self, event: Event) -> None:
         fact = event.data
         self._decided_ends[event.shard] = event.cmdoffset + 1
-        if getattr(fact, "keyed", False):
+        if getattr(fact, "keyed", False) and event.causationid is None:  # no caller knows the keys of a job's commands
             self._note_first(event)
         if isinstance(fact, CommandUnreadable | CommandFailed):
             self._feed_failure(event, fact)
@@ -228,6 +232,8 @@ def trace_of(event: Event) -> Trace | None:
             return _trace(event, {"version": fact.version})
         case BatchOpened():
             return _trace(event, {"versions": fact.versions})
+        case Held() | Unheld() | LabelsChanged() | JobOpened():
+            return _trace(event)
         case CommandRejected():
             return _trace(event, {"refused": fact.refusal})
         case CommandRepeated():

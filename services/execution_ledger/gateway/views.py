@@ -17,7 +17,7 @@ from .pages import Cursor
 from .positions import ANSWER_S, ViewsPosition, views_there
 from .problems import Refused, away, refused
 from .ring import Frame
-from .statements import Statement, page_of, stats_of
+from .statements import Statement, page_of, stats_of, targets_of
 
 if TYPE_CHECKING:
     from execution_ledger.postgres import Pool
@@ -27,6 +27,7 @@ LISTS_MAX = 5  # at once: they may look at every row, and reads of one execution
 STATEMENT_S = 4.0  # below our own giving up, so that a statement that takes too long is told apart from silence
 
 _SQL = queries("execution_ledger.gateway", "sql/executions.sql")
+_JOBS = queries("execution_ledger.gateway", "sql/jobs.sql")
 _JOURNAL = queries("execution_ledger.gateway", "sql/journal.sql")
 
 Row = Mapping[str, Any]
@@ -74,6 +75,40 @@ class Views:
 
     async def first_events_of_batch(self, batch_id: str, statuses: Sequence[str]) -> Sequence[Row]:
         return await self._fetch(_SQL["first_events_of_batch"], batch_id, statuses)
+
+    async def targets(self, filters: Filters, limit: int) -> Sequence[Row]:
+        return await self._look(targets_of(filters, limit))
+
+    async def named(self, ids: Sequence[str], numbers: Sequence[int]) -> Sequence[Row]:
+        return await self._fetch(_JOBS["named"], ids, numbers)
+
+    async def first_events(self, ids: Sequence[str]) -> Sequence[Row]:
+        return await self._fetch(_JOBS["first_events"], ids)
+
+    async def job(self, job_id: str) -> Row | None:
+        rows = await self._fetch(_JOBS["job"], job_id)
+        return rows[0] if rows else None
+
+    async def job_event(self, job_id: str) -> bytes | None:
+        rows = await self._fetch(_JOBS["event"], job_id)
+        return rows[0]["event"] if rows else None
+
+    async def job_outcomes(self, job_id: str) -> Sequence[Row]:
+        """How many there are of each outcome, by shard."""
+        return await self._fetch(_JOBS["outcomes"], job_id)
+
+    async def job_refusals(self, job_id: str, limit: int) -> Sequence[Row]:
+        return await self._fetch(_JOBS["refusals"], job_id, limit)
+
+    async def asked_by_job(self, job_id: str) -> set[str]:
+        """The ids of its commands that have left a trace."""
+        return {row["command_id"] for row in await self._fetch(_JOBS["asked"], job_id)}
+
+    async def jobs(self, behind: str | None, limit: int) -> Sequence[Row]:
+        return await self._fetch(_JOBS["page"], limit, behind)
+
+    async def open_jobs(self, limit: int) -> list[str]:
+        return [str(row["id"]) for row in await self._fetch(_JOBS["open"], limit)]
 
     async def page(self, listing: Listing, behind: Cursor | None, limit: int) -> Sequence[Row]:
         """Each row has its `sort_key`, too."""

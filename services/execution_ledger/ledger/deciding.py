@@ -15,16 +15,20 @@ from pydantic import ValidationError
 from execution_ledger.domain.batch import BATCH_AGE_MAX_MS, open_batch
 from execution_ledger.domain.catalog import register
 from execution_ledger.domain.execution import Circumstances, Decision, decide, decide_report
+from execution_ledger.domain.job import open_job
+from execution_ledger.domain.labels import change_labels
 from execution_ledger.errors import BadRequest
 from execution_ledger.log.protocol import Record, Topic
 from execution_ledger.messages import events
 from execution_ledger.messages.commands import (
     COMMANDS,
     AnyCommand,
+    ChangeLabels,
     ClaimDispatch,
     DispatcherCommand,
     ExecutionCommand,
     OpenBatch,
+    OpenJob,
     RegisterPipeline,
     Submit,
 )
@@ -113,6 +117,10 @@ def _decision(state: ShardState, command: AnyCommand, appended_ms: int) -> Decis
             return _claim(state, command)
         case OpenBatch():
             return open_batch(command)
+        case OpenJob():
+            return open_job(command)
+        case ChangeLabels():
+            return change_labels(command)
         case Submit() if wrong := unreadable(command.inputs) or unreadable(command.properties):
             return Refusal(code="invalid_payload", detail=f"The text of its inputs or properties {wrong}."[:2_000])
         case Submit() if refusal := _unacceptable_id(state, command, appended_ms):
@@ -138,7 +146,7 @@ def _misplaced(state: ShardState, command: AnyCommand) -> Refusal | None:
         at_home = shard_of(command.execution_id) == state.shard != CATALOG_SHARD
     elif isinstance(command, RegisterPipeline):
         at_home = state.shard == CATALOG_SHARD
-    elif isinstance(command, OpenBatch):
+    elif isinstance(command, OpenBatch | OpenJob):
         at_home = state.shard != CATALOG_SHARD
     else:
         at_home = True

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from rpds import HashTrieMap
 
 from execution_ledger.domain.catalog import Registration
-from execution_ledger.domain.execution import Ended, Execution, evolve
+from execution_ledger.domain.execution import Execution, evolve
+from execution_ledger.domain.states import Ended
 from execution_ledger.errors import BrokenHistory, TopicContract
 from execution_ledger.messages import events
 from execution_ledger.messages.events import Event

@@ -11,7 +11,22 @@ from pydantic import Field, TypeAdapter
 
 from .base import Message, Time
 from .ids import ExecutionId, PipelineName
-from .parts import Count, ExpiryCause, Labels, Link, Mode, Options, Origin, PipelineRef, Policy, Reason, Text
+from .parts import (
+    LABELS_MAX,
+    Count,
+    ExpiryCause,
+    JobAction,
+    LabelKey,
+    Labels,
+    Link,
+    Mode,
+    Options,
+    Origin,
+    PipelineRef,
+    Policy,
+    Reason,
+    Text,
+)
 from .payload import Payload
 
 
@@ -58,6 +73,26 @@ class RequestAbort(ExecutionCommand):
 
 class ForceAbort(ExecutionCommand):
     type: Literal["force_abort.v1"] = "force_abort.v1"
+
+
+class Hold(ExecutionCommand):
+    """What waits is not dispatched until somebody releases it."""
+
+    type: Literal["hold.v1"] = "hold.v1"
+
+
+class Unhold(ExecutionCommand):
+    """To callers this is a release; a runner that drains releases, too, and means something else."""
+
+    type: Literal["unhold.v1"] = "unhold.v1"
+
+
+class ChangeLabels(ExecutionCommand):
+    """In every state, also long after the end: whoever sends this has seen that the execution exists."""
+
+    type: Literal["change_labels.v1"] = "change_labels.v1"
+    labels: Labels = Field(default_factory=dict)
+    removed: Annotated[list[LabelKey], Field(max_length=LABELS_MAX)] = Field(default_factory=list)
 
 
 class DispatcherCommand(ExecutionCommand):
@@ -123,15 +158,35 @@ class OpenBatch(CommandBase):
         return f"batch/{self.batch_id}"
 
 
+class OpenJob(CommandBase):
+    """The same action on many executions. Their ids, `targets` (a JSON list), are fixed here, before any is asked."""
+
+    type: Literal["open_job.v1"] = "open_job.v1"
+    job_id: ExecutionId
+    action: JobAction
+    count: Count
+    targets: Payload
+    arguments: Payload | None = None  # of a label: `labels`; of a rerun: `changes`
+    versions: dict[PipelineName, PipelineRef] | None = None  # that a rerun of the newest versions runs
+
+    @property
+    def subject(self) -> str:
+        return f"job/{self.job_id}"
+
+
 AnyCommand = (
     Submit
     | RequestAbort
     | ForceAbort
+    | Hold
+    | Unhold
+    | ChangeLabels
     | Dispatch
     | ExpireAttempt
     | ExpireQueued
     | RegisterPipeline
     | ClaimDispatch
     | OpenBatch
+    | OpenJob
 )
 COMMANDS: TypeAdapter[AnyCommand] = TypeAdapter(Annotated[AnyCommand, Field(discriminator="type")])

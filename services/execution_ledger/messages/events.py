@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from functools import reduce
 from operator import or_
-from typing import Annotated, Any, ClassVar, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import (
     Field,
@@ -31,90 +31,30 @@ from .parts import (
     AbortOutcome,
     Count,
     Failure,
+    JobAction,
+    LabelKey,
     Labels,
     Link,
     Mode,
     Options,
     Origin,
-    Outcome,
     PipelineRef,
     Policy,
     Reason,
-    Refusal,
     RequeueCause,
     Text,
 )
 from .payload import Payload
+from .shard_facts import CommandFailed as CommandFailed
+from .shard_facts import CommandRejected as CommandRejected
+from .shard_facts import CommandRepeated as CommandRepeated
+from .shard_facts import CommandUnreadable as CommandUnreadable
+from .shard_facts import Fact as Fact
+from .shard_facts import ShardCheckpointed as ShardCheckpointed
+from .shard_facts import ShardClaimed as ShardClaimed
+from .shard_facts import ShardCreated as ShardCreated
 
 TYPE_PREFIX = "executionledger."
-
-
-class Fact(Message):
-    """What happened, without its envelope: this is what deciders return and folds read."""
-
-    TYPE: ClassVar[str]  # noun.verb.version, without the prefix
-
-
-# --- the shard itself -------------------------------------------------------------------------------------------
-
-
-class ShardCreated(Fact):
-    """The first event of every shard: which log it belongs to, and how many shards that log has."""
-
-    TYPE = "shard.created.v1"
-    log_id: Text
-    shards: int
-
-
-class ShardClaimed(Fact):
-    """A ledger process has become the shard's only writer; the envelope's `ownerepoch` is its number."""
-
-    TYPE = "shard.claimed.v1"
-    owner: Text
-
-
-class ShardCheckpointed(Fact):
-    """Nothing happened but reading: moves the lanes' positions, at most once a second."""
-
-    TYPE = "shard.checkpointed.v1"
-    ignored: int  # reports since the last checkpoint that changed nothing
-
-
-class CommandRejected(Fact):
-    TYPE = "command.rejected.v1"
-    command: Text
-    body_digest: Text | None = None
-    keyed: bool = False
-    refusal: Refusal
-
-
-class CommandRepeated(Fact):
-    """A command whose id was decided before; `first` is what it was told then."""
-
-    TYPE = "command.repeated.v1"
-    command: Text
-    same_body: bool
-    first: Outcome
-
-
-class CommandUnreadable(Fact):
-    """A record in a lane that is not a message of ours; the record itself stays where it is."""
-
-    TYPE = "command.unreadable.v1"
-    lane: Literal["commands", "reports"]
-    offset: int
-    digest: Text
-    error: Reason
-
-
-class CommandFailed(Fact):
-    """Deciding, folding or encoding raised: the record changed nothing but left this."""
-
-    TYPE = "command.failed.v1"
-    lane: Literal["commands", "reports"]
-    offset: int
-    digest: Text
-    error: Reason
 
 
 # --- an execution's life ----------------------------------------------------------------------------------------
@@ -213,11 +153,38 @@ class Failed(Fact):
     abort: Literal["too_late"] | None = None
 
 
+class Held(Fact):
+    """It waits, and is not dispatched until `unheld`; the envelope says who wants that, and why."""
+
+    TYPE = "execution.held.v1"
+    body_digest: Text | None = None
+    keyed: bool = False
+
+
+class Unheld(Fact):
+    """It may be dispatched again. Its time in the queue begins anew: `expires_at`."""
+
+    TYPE = "execution.unheld.v1"
+    expires_at: Time | None = None
+    body_digest: Text | None = None
+    keyed: bool = False
+
+
 class Quarantined(Fact):
     """Not even failing this execution worked: only ForceAbort is accepted from here on."""
 
     TYPE = "execution.quarantined.v1"
     error: Reason
+
+
+class LabelsChanged(Fact):
+    """Of the execution that is the subject. Labels are not a part of its life: they may change long after its end."""
+
+    TYPE = "labels.changed.v1"
+    labels: Labels = Field(default_factory=dict)
+    removed: list[LabelKey] = Field(default_factory=list)
+    body_digest: Text | None = None
+    keyed: bool = False
 
 
 # --- the catalog (shard 0), batches, the dispatcher -------------------------------------------------------------
@@ -251,6 +218,20 @@ class BatchOpened(Fact):
     link: Link | None = None
 
 
+class JobOpened(Fact):
+    """What the job asks of each target follows as commands of their own, whose events name it as `causationid`."""
+
+    TYPE = "job.opened.v1"
+    job_id: ExecutionId
+    action: JobAction
+    count: Count
+    targets: Payload  # their ids, as a JSON list
+    arguments: Payload | None = None
+    versions: dict[PipelineName, PipelineRef] | None = None
+    body_digest: Text | None = None
+    keyed: bool = False
+
+
 FACTS: tuple[type[Fact], ...] = (
     ShardCreated,
     ShardClaimed,
@@ -269,9 +250,13 @@ FACTS: tuple[type[Fact], ...] = (
     Completed,
     Failed,
     Quarantined,
+    Held,
+    Unheld,
+    LabelsChanged,
     PipelineRegistered,
     DispatcherClaimed,
     BatchOpened,
+    JobOpened,
 )
 
 # --- the envelope -----------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ ReasonCode = Literal[
     "limit_taken",
     "ledger_away",
     "not_before",
+    "held",
     "expiring",
     "refused",
     "asked",

@@ -14,7 +14,8 @@ from .ids import ExecutionId, PipelineName
 Text = Annotated[str, StringConstraints(max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Reason = Annotated[str, StringConstraints(max_length=2_000)]
 LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./-]{0,62}$")]
-Labels = Annotated[dict[LabelKey, Text], Field(max_length=32)]
+LABELS_MAX = 32
+Labels = Annotated[dict[LabelKey, Text], Field(max_length=LABELS_MAX)]
 # From 1, and within the integers of Postgres: one that is too large must be refused before it is written down.
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Whole = Annotated[int, Field(ge=0, le=2**31 - 1)]
@@ -39,6 +40,8 @@ TERMINAL = frozenset({Status.ABORTED, Status.FAILED, Status.COMPLETED})
 # How an abort ended: the code was never entered, it was between two attempts, its runner agreed, it was ended over the
 # runner's head, its runner was lost meanwhile, or the pipeline aborted itself.
 AbortOutcome = Literal["never_started", "not_running", "acknowledged", "forced", "lost", "self"]
+# What a job asks of each of its targets.
+JobAction = Literal["abort", "retry", "rerun", "label", "hold", "release"]
 ExpiryCause = Literal["lost", "timeout", "abort_grace"]
 # Why an attempt was over without an end of its execution. `failed`: by its code; `infrastructure`: before or around it.
 RequeueCause = ExpiryCause | Literal["released", "failed", "infrastructure"]

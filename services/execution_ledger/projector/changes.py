@@ -99,6 +99,10 @@ class Progress:
     abort_outcome: str | None = None
     outputs: str | None = None
     failure: str | None = None
+    holding: bool | None = None  # whether it is held from now on; only then the three below count
+    held_at: datetime | None = None
+    held_by: str | None = None
+    hold_reason: str | None = None
 
     @property
     def ended(self) -> bool:
@@ -107,7 +111,7 @@ class Progress:
 
 PROGRESS = tuple(it.name for it in fields(Progress))
 # The columns that change, and what of identity and progress a row of live_executions repeats.
-HOT = tuple(name for name in PROGRESS if name not in ("id", "known_version", "known_digest", "restarted"))
+HOT = tuple(name for name in PROGRESS if name not in ("id", "known_version", "known_digest", "restarted", "holding"))
 LIVE_IDENTITY = ("id", "shard", "number", "name", "pipeline", "twin", "pool", "priority", "created_at")
 LIVE_HOT = ("status", "attempt", "runner", "queued_at")
 
@@ -133,6 +137,19 @@ class WarningRow(NamedTuple):
     warning: str
 
 
+class LabelRow(NamedTuple):
+    """`label` is the key and its new value; None takes it away."""
+
+    execution_id: str
+    key: str
+    label: str | None
+
+
+def relabelled(labels: list[str], change: LabelRow) -> list[str]:
+    others = [label for label in labels if label.partition("=")[0] != change.key]
+    return sorted(others if change.label is None else [*others, change.label])
+
+
 class PipelineRow(NamedTuple):
     name: str
     version: int
@@ -155,13 +172,33 @@ class BatchRow:  # no tuple, because `count` is a method of those
     link: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class JobRow:
+    id: str
+    shard: int
+    sequence: int
+    action: str
+    count: int
+    shards: str
+    targets_digest: str
+    arguments: str | None
+    opened_at: datetime
+    actor: str | None
+    reason: str | None
+    body_digest: str | None
+
+
 class CommandRow(NamedTuple):
+    """`job_id` is that of the job that sent it; `refusal` is the code, where it was refused."""
+
     command_id: str
     shard: int
     sequence: int
     type: str
     subject: str
     recorded_at: datetime
+    job_id: str | None
+    refusal: str | None
 
 
 @dataclass(slots=True)
@@ -175,8 +212,10 @@ class Changes:
     progress: dict[str, Progress] = field(default_factory=dict)  # of created executions and of earlier ones
     attempts: dict[tuple[str, int], AttemptRow] = field(default_factory=dict)
     warnings: list[WarningRow] = field(default_factory=list)
+    labels: dict[tuple[str, str], LabelRow] = field(default_factory=dict)  # of executions of earlier batches
     pipelines: list[PipelineRow] = field(default_factory=list)
     batches: list[BatchRow] = field(default_factory=list)
+    jobs: list[JobRow] = field(default_factory=list)
     commands: dict[str, CommandRow] = field(default_factory=dict)
 
     def patches(self) -> list[Progress]:

@@ -12,11 +12,23 @@ from typing import Any
 from execution_ledger.errors import BrokenHistory, OutcomeUnknown
 from execution_ledger.messages.parts import Status
 
-from .changes import HOT, LIVE_HOT, LIVE_IDENTITY, AttemptRow, Changes, Identity, Progress, StoredPosition
+from .changes import (
+    HOT,
+    LIVE_HOT,
+    LIVE_IDENTITY,
+    AttemptRow,
+    Changes,
+    Identity,
+    LabelRow,
+    Progress,
+    StoredPosition,
+    relabelled,
+)
 
 Row = dict[str, Any]
 
 _OF_THE_ATTEMPT = ("runner", "dispatched_at", "started_at", "not_before", "timeout_at")
+_OF_THE_HOLD = ("held_at", "held_by", "hold_reason")
 _OF_THE_REQUEST = ("abort_requested_by", "abort_reason", "abort_requested_at")
 
 
@@ -32,6 +44,7 @@ class MemoryStore:
         self.warnings: dict[tuple[str, int], Row] = {}
         self.pipelines: dict[tuple[str, int], Row] = {}
         self.batches: dict[str, Row] = {}
+        self.jobs: dict[str, Row] = {}
         self.commands: dict[tuple[str, int], Row] = {}
         self.on_moved: list[Callable[[int, int], None]] = []
 
@@ -53,6 +66,8 @@ class MemoryStore:
         self._insert(changes)
         for row in patched:
             self._put(row)
+        for label in changes.labels.values():
+            self._put_label(label)
         for listener in self.on_moved:
             listener(shard, changes.position.sequence)
 
@@ -70,6 +85,7 @@ class MemoryStore:
         self.warnings |= {(row.execution_id, row.sequence): row._asdict() for row in changes.warnings}
         self.pipelines |= {(row.name, row.version): row._asdict() for row in changes.pipelines}
         self.batches |= {row.id: asdict(row) for row in changes.batches}
+        self.jobs |= {row.id: asdict(row) for row in changes.jobs}
         for identity in changes.created.values():
             self._put(created(identity, changes.progress[identity.id]))
         for attempt in changes.attempts.values():
@@ -83,6 +99,10 @@ class MemoryStore:
             self.live_executions[row["id"]] = {column: row[column] for column in LIVE_IDENTITY + LIVE_HOT}
         else:
             self.live_executions.pop(row["id"], None)
+
+    def _put_label(self, change: LabelRow) -> None:
+        if row := self.executions.get(change.execution_id):
+            self.executions[change.execution_id] = row | {"labels": relabelled(row["labels"], change)}
 
     def _put_attempt(self, attempt: AttemptRow) -> None:
         key = attempt.execution_id, attempt.attempt
@@ -104,6 +124,8 @@ def patched(row: Row, progress: Progress) -> Row:
     after = _overlaid(row, change)
     if progress.restarted:
         after |= {column: change[column] for column in _OF_THE_ATTEMPT}
+    if progress.holding is not None:
+        after |= {column: change[column] for column in _OF_THE_HOLD}
     return after
 
 

@@ -27,6 +27,7 @@ from .changes import (
     BatchRow,
     Changes,
     Identity,
+    JobRow,
     JournalRow,
     PipelineRow,
     StoredPosition,
@@ -39,11 +40,13 @@ if TYPE_CHECKING:
 
 _ATTEMPT = tuple(it.name for it in fields(AttemptRow))
 _BATCH = tuple(it.name for it in fields(BatchRow))
+_JOB = tuple(it.name for it in fields(JobRow))
 
 _patch_values = attrgetter(*PROGRESS)
 _hot_values = attrgetter(*HOT)
 _attempt_values = attrgetter(*_ATTEMPT)
 _batch_values = attrgetter(*_BATCH)
+_job_values = attrgetter(*_JOB)
 _live_identity_values = attrgetter(*LIVE_IDENTITY)
 _live_hot_values = attrgetter(*LIVE_HOT)
 
@@ -146,6 +149,7 @@ async def _insert(connection: Connection, schema: str, changes: Changes) -> None
     await _copy(connection, schema, "warnings", WarningRow._fields, changes.warnings)
     await _copy(connection, schema, "pipelines", PipelineRow._fields, changes.pipelines)
     await _copy(connection, schema, "batches", _BATCH, [_batch_values(it) for it in changes.batches])
+    await _copy(connection, schema, "jobs", _JOB, [_job_values(it) for it in changes.jobs])
 
 
 async def _copy(
@@ -168,6 +172,8 @@ async def _merge(connection: Connection, sql: Mapping[str, str], changes: Change
     if changes.attempts:
         attempts = changes.attempts.values()
         await connection.execute(sql["put_attempts"], *_columns(_attempt_values(it) for it in attempts))
+    if changes.labels:
+        await connection.execute(sql["put_labels"], *_columns(changes.labels.values()))
     if changes.commands:
         await connection.execute(sql["put_commands"], *_columns(changes.commands.values()))
 

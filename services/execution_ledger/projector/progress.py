@@ -19,10 +19,12 @@ from execution_ledger.messages.events import (
     Event,
     Fact,
     Failed,
+    Held,
     Quarantined,
     Queued,
     Requeued,
     Started,
+    Unheld,
     Warned,
 )
 from execution_ledger.messages.parts import Failure, Status
@@ -135,6 +137,17 @@ def _requeued(fact: Requeued, event: Event, progress: Progress, changes: Changes
 
 
 @_progress.register
+def _held(fact: Held, event: Event, progress: Progress, changes: Changes) -> None:
+    progress.holding, progress.held_at = True, progress.updated_at
+    progress.held_by, progress.hold_reason = event.actor, storable(event.reason)
+
+
+@_progress.register
+def _unheld(fact: Unheld, event: Event, progress: Progress, changes: Changes) -> None:
+    _let_go(progress)
+
+
+@_progress.register
 def _abort_requested(fact: AbortRequested, event: Event, progress: Progress, changes: Changes) -> None:
     progress.status = Status.ABORT_REQUESTED
     _remember_abort(event, progress)
@@ -180,8 +193,13 @@ def _end(
     failure: Failure | None = None,
 ) -> None:
     progress.status, progress.ended_at = status, progress.updated_at
+    _let_go(progress)
     if attempt is not None:
         _end_attempt(progress, attempt, status, cause, changes, failure)
+
+
+def _let_go(progress: Progress) -> None:
+    progress.holding, progress.held_at, progress.held_by, progress.hold_reason = False, None, None, None
 
 
 def _end_attempt(

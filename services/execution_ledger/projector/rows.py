@@ -7,7 +7,8 @@ broken history would be a lie that looks like a report.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from functools import singledispatch
 from typing import NamedTuple
 
@@ -15,16 +16,34 @@ from execution_ledger.errors import BrokenHistory
 from execution_ledger.messages.events import (
     TYPE_PREFIX,
     BatchOpened,
+    CommandFailed,
+    CommandRejected,
     Event,
     Fact,
+    JobOpened,
+    LabelsChanged,
     PipelineRegistered,
     digest_of,
     event_source,
 )
+from execution_ledger.messages.ids import shard_of
+from execution_ledger.messages.payload import json_text
 
-from .changes import BatchRow, Changes, CommandRow, JournalRow, PipelineRow, StoredPosition
-from .columns import inline, moment
+from .changes import (
+    BatchRow,
+    Changes,
+    CommandRow,
+    JobRow,
+    JournalRow,
+    LabelRow,
+    PipelineRow,
+    StoredPosition,
+    relabelled,
+)
+from .columns import inline, moment, storable
 from .progress import apply_to_execution
+
+_JOB = "job/"  # what a job sends is caused by job/<its id>
 
 
 class Recorded(NamedTuple):
@@ -113,7 +132,19 @@ def _command_row(event: Event) -> CommandRow:
         type=_short_type(event),
         subject=event.subject,
         recorded_at=moment(event.recordedtime),
+        job_id=(event.causationid or "").removeprefix(_JOB) if _is_of_job(event) else None,
+        refusal=_refusal(event.data),
     )
+
+
+def _is_of_job(event: Event) -> bool:
+    return event.causationid is not None and event.causationid.startswith(_JOB)
+
+
+def _refusal(fact: Fact) -> str | None:
+    if isinstance(fact, CommandFailed):
+        return "internal"
+    return storable(fact.refusal.code) if isinstance(fact, CommandRejected) else None
 
 
 # --- everything else --------------------------------------------------------------------------------------------
@@ -138,6 +169,45 @@ def _batch(fact: BatchOpened, event: Event, changes: Changes) -> None:
     changes.batches.append(
         BatchRow(fact.batch_id, event.shard, event.sequence, fact.count, at, event.actor, fact.body_digest, *link)
     )
+
+
+@_record.register
+def _job(fact: JobOpened, event: Event, changes: Changes) -> None:
+    changes.jobs.append(
+        JobRow(
+            id=fact.job_id,
+            shard=event.shard,
+            sequence=event.sequence,
+            action=fact.action,
+            count=fact.count,
+            shards=_by_shard(fact),
+            targets_digest=fact.targets.sha256,
+            arguments=inline(fact.arguments),
+            opened_at=moment(event.recordedtime),
+            actor=event.actor,
+            reason=storable(event.reason),
+            body_digest=fact.body_digest,
+        )
+    )
+
+
+def _by_shard(fact: JobOpened) -> str:
+    counts = Counter(shard_of(target) for target in fact.targets.value() or ())
+    return json_text({str(shard): counts[shard] for shard in sorted(counts)})
+
+
+@_record.register
+def _labels(fact: LabelsChanged, event: Event, changes: Changes) -> None:
+    for row in _label_rows(event.subject, fact):
+        if identity := changes.created.get(event.subject):
+            changes.created[event.subject] = identity._replace(labels=relabelled(identity.labels, row))
+        else:
+            changes.labels[row.execution_id, row.key] = row
+
+
+def _label_rows(execution_id: str, fact: LabelsChanged) -> Iterator[LabelRow]:
+    yield from (LabelRow(execution_id, key, None) for key in fact.removed)
+    yield from (LabelRow(execution_id, key, f"{key}={value}") for key, value in fact.labels.items())
 
 
 def _short_type(event: Event) -> str:

@@ -52,6 +52,10 @@ def batch_path(batch_id: str) -> str:
     return f"/v1/batches/{quote(batch_id, safe='')}"
 
 
+def job_path(job_id: str) -> str:
+    return f"/v1/jobs/{quote(job_id, safe='')}"
+
+
 def pipeline_path(name: str) -> str:
     return f"/v1/pipelines/{quote(name, safe='')}"
 

@@ -21,15 +21,25 @@ from pydantic import ValidationError
 
 from ..errors import BadRequest, OutcomeUnknown
 from ..messages.parts import Mode
-from .address import DEFAULT_FOLDER, Address, batch_path, execution_path, find_ledger, pipeline_path
+from .address import DEFAULT_FOLDER, Address, batch_path, execution_path, find_ledger, job_path, pipeline_path
 from .ending import ended
 from .explanations import Explanation, Queue, Runners
 from .finding import By, Found, query_of
 from .following import follow
 from .http import Connection, fresh_key, open_http
+from .job import Action, Job, job_body
 from .multi_run import MultiRun
 from .policy import PolicyOptions, choice_of, complaints
-from .records import Event, Execution, ExecutionSummary, PipelineVersion, Stats
+from .records import (
+    Event,
+    Execution,
+    ExecutionSummary,
+    JobPreview,
+    JobRecord,
+    JobSummary,
+    PipelineVersion,
+    Stats,
+)
 from .run import Run
 from .waiting import WAIT_S, post_until_decided, undecided, until_end
 
@@ -152,9 +162,67 @@ class Client:
 
         Raises BadRequest for one that has ended, or that was asked before.
         """
-        body = {} if reason is None else {"reason": reason}
-        status: str = self._write(f"{execution_path(which)}/abort", body, key)["status"]
+        status: str = self._write(f"{execution_path(which)}/abort", _because(reason), key)["status"]
         return status
+
+    def hold(self, which: str | int, reason: str | None = None, *, key: str | None = None) -> None:
+        """Keeps what waits from being started until `release`. Raises BadRequest for what does not wait."""
+        self._write(f"{execution_path(which)}/hold", _because(reason), key)
+
+    def release(self, which: str | int, reason: str | None = None, *, key: str | None = None) -> None:
+        """Lets what is held be started. Raises BadRequest for what is not held."""
+        self._write(f"{execution_path(which)}/release", _because(reason), key)
+
+    def label(
+        self, which: str | int, labels: Mapping[str, str | None], reason: str | None = None, *, key: str | None = None
+    ) -> None:
+        """Sets labels, and takes those away that are None; also of what has ended long ago."""
+        self._write(f"{execution_path(which)}/label", {"labels": dict(labels), **_because(reason)}, key)
+
+    # --- many at once ---------------------------------------------------------------------------------------------
+
+    def job(
+        self,
+        action: Action,
+        executions: Sequence[str | int] = (),
+        *,
+        reason: str | None = None,
+        labels: Mapping[str, str | None] | None = None,
+        changes: Changes | None = None,
+        targets_digest: str | None = None,
+        key: str | None = None,
+        **where: Unpack[Found],
+    ) -> Job:
+        """Asks the same of many executions: of those named, or of all that are found, see Found.
+
+        At most 10,000. `labels` belongs to "label", `changes` to "rerun", see Changes. With the `targets_digest` of a
+        `preview` it acts on the very executions that this had found, or is refused. A `key` is as `run` says.
+        """
+        body = job_body(action, executions, reason, labels, changes and _body(changes), where)
+        if targets_digest is not None:
+            body["targets_digest"] = targets_digest
+        return Job(self, self._write("/v1/jobs", body, key))
+
+    def preview(
+        self,
+        action: Action,
+        executions: Sequence[str | int] = (),
+        *,
+        labels: Mapping[str, str | None] | None = None,
+        changes: Changes | None = None,
+        **where: Unpack[Found],
+    ) -> JobPreview:
+        """What `job` would act on; changes nothing. Raises BadRequest where that is nothing."""
+        body = job_body(action, executions, None, labels, changes and _body(changes), where)
+        return JobPreview.read(self.connection.post("/v1/jobs", {**body, "dry_run": True}))
+
+    def jobs(self) -> Iterator[JobSummary]:
+        """The newest first."""
+        return map(JobSummary.read, self.connection.pages("/v1/jobs", {}, PAGE_SIZE))
+
+    def job_record(self, job: str) -> JobRecord:
+        """How far a job is, by shard, and what was refused."""
+        return JobRecord.read(self.connection.get(job_path(job)))
 
     # --- what became of it ----------------------------------------------------------------------------------------
 
@@ -245,6 +313,10 @@ def _body(request: Request | Changes) -> dict[str, Any]:
     except ValidationError as error:
         raise BadRequest(f"The policy cannot be read: {complaints(error)}") from error
     return {**request, "policy": choice.model_dump(exclude_none=True)} if choice else {**request}
+
+
+def _because(reason: str | None) -> dict[str, str]:
+    return {} if reason is None else {"reason": reason}
 
 
 def _address(url: str | None, token: str | None, folder: Path | str | None) -> Address:

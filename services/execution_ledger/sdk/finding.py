@@ -11,14 +11,17 @@ from ..messages.parts import Mode
 By = Literal["status", "pipeline", "twin", "mode", "day"]
 
 
+_MANY = frozenset({"pipeline", "status", "label"})
+
+
 class Found(TypedDict, total=False):
     """Everything that is given must hold; of several pipelines or statuses any, of several labels ("key=value") all.
 
     `search` is a part of the name, the twin, a label or the failure's message, in any case. `failure` is its kind,
     `abort` how an abort ended, `attempts_min` at least so many attempts, `runner` that of the newest one, `linked_to`
-    the id of the one that retries and reruns were made from. Times are
-    aware; `…_after` includes the moment itself. `min_position` waits for views that include it: what this client was
-    answered is there without it, as long as one gateway answers.
+    the id of the one that retries and reruns were made from, `job` that of a job which acted on them, or made them;
+    `held`: whether somebody holds them back. Times are aware; `…_after` includes the moment itself. `min_position`
+    waits for views that include it: what this client was answered is there without it, as long as one gateway answers.
     """
 
     search: str | None
@@ -30,6 +33,8 @@ class Found(TypedDict, total=False):
     label: str | Sequence[str] | None
     created_by: str | None
     batch: str | None
+    job: str | None
+    held: bool | None
     linked_to: str | None
     runner: str | None
     pool: str | None
@@ -50,6 +55,12 @@ class Found(TypedDict, total=False):
 def query_of(found: Found) -> dict[str, Any]:
     """As the gateway names and writes them."""
     return {("q" if name == "search" else name): _written(value) for name, value in found.items()}
+
+
+def where_of(found: Found) -> dict[str, Any]:
+    """As a job takes them: in a body, in which several values are a list."""
+    given = {name: value for name, value in query_of(found).items() if value is not None and name != "min_position"}
+    return {name: [value] if name in _MANY and isinstance(value, str) else value for name, value in given.items()}
 
 
 def _written(value: Any) -> Any:

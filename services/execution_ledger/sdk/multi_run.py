@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import StillRunning
-from .http import Refused
 from .records import Child, ExecutionSummary
 from .run import Run
 from .waiting import WAIT_S, through_outage, until_end
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 LIVE = ("queued", "started", "abort_requested")
 PAGE_MAX = 500
 TELL_S = 1.0  # between two tellings of the progress
-TOO_LATE = frozenset({"already_ended", "abort_already_requested"})
 
 Progress = Mapping[str, int]
 
@@ -68,21 +66,17 @@ class MultiRun:
         return self.outcomes()
 
     def abort(self, reason: str | None = None) -> list[str]:
-        """Asks all that have not ended to end; returns their names, without those that ended just before."""
-        return [each.name for each in self._list(status=LIVE) if self._was_asked(each, reason)]
+        """Asks all that have not ended to end, as one job; returns their names, without those that had ended."""
+        live = {each.id: each.name for each in self._list(status=LIVE)}
+        if not live:
+            return []
+        told = self._client.job("abort", list(live), reason=reason).wait()
+        refused = {refusal.id for refusal in told.refusals}
+        return [name for id_, name in live.items() if id_ not in refused]
 
     def retry_failed(self, *, key: str | None = None) -> MultiRun:
         """Runs those that failed once more, as a batch of their own, as `Client.retry_batch` says."""
         return self._client.retry_batch(self.id, key=key)
-
-    def _was_asked(self, live: ExecutionSummary, reason: str | None) -> bool:
-        try:
-            self._client.abort(live.id, reason)
-        except Refused as refused:
-            if refused.problem.get("code") not in TOO_LATE:
-                raise
-            return False
-        return True
 
     def _newest_live(self) -> ExecutionSummary | None:
         """As a rule the last one to end: waiting for it first makes the fewest questions."""

@@ -62,6 +62,7 @@ class ExecutionSummary(Record):
     total_ms: int | None
     link: str | None = None
     linked_to: str | None = None
+    held_at: datetime | None = None
 
 
 class Percentiles(Record):
@@ -147,6 +148,14 @@ class Abort(Record):
     outcome: str | None
 
 
+class Hold(Record):
+    """Who keeps it from being dispatched, and why."""
+
+    by: str | None
+    reason: str | None
+    at: datetime
+
+
 class Attempt(Record):
     """`cause` and `message` say why the next one was needed."""
 
@@ -187,6 +196,7 @@ class Execution(ExecutionSummary):
     failure: Failure | None
     warnings: list[Warned]
     abort: Abort | None
+    hold: Hold | None = None
     attempts: list[Attempt]
     linked: list[Linked] = []
     version: int
@@ -264,6 +274,68 @@ class Refusal(Record):
 
     code: str
     detail: str
+
+
+class Target(Record):
+    """An execution that a job would act on."""
+
+    id: str
+    name: str
+    status: str
+
+
+class JobPreview(Record):
+    """What a job would act on: how many, the oldest of them, and the digest that stands for all."""
+
+    action: str
+    count: int
+    targets_digest: str
+    sample: list[Target]
+    position: str
+
+
+class JobSummary(Record):
+    """One line of a list: of `count` some are done, some were refused, the others wait. None waits once it ended."""
+
+    id: str
+    action: str
+    status: str
+    count: int
+    done: int
+    refused: int
+    waiting: int
+    created_by: str | None
+    reason: str | None
+    opened_at: datetime
+    ended_at: datetime | None
+
+
+class JobShard(Record):
+    """A part of a job: what lives on one shard."""
+
+    shard: int
+    count: int
+    done: int
+    refused: int
+    waiting: int
+
+
+class JobRefusal(Record):
+    """An execution with which nothing was done, and why."""
+
+    id: str
+    code: str
+
+
+class JobRecord(JobSummary):
+    """`codes` counts the refusals by their code; `refusals` are the first 1,000 of them, one by one."""
+
+    arguments: dict[str, Any]
+    targets_digest: str
+    codes: dict[str, int]
+    shards: list[JobShard]
+    refusals: list[JobRefusal]
+    position: str
 
 
 class Child(Record):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Unpack
 
 from .explanations import Explanation
@@ -48,6 +48,18 @@ class Run:
     def rerun(self, *, key: str | None = None, **changes: Unpack[Changes]) -> Run:
         """Runs it once more with changes, as `Client.rerun` says."""
         return self._client.rerun(self.id, key=key, **changes)
+
+    def hold(self, reason: str | None = None, *, key: str | None = None) -> None:
+        """Keeps it from being started, as `Client.hold` says."""
+        self._client.hold(self.id, reason, key=key)
+
+    def release(self, reason: str | None = None, *, key: str | None = None) -> None:
+        """Lets it be started, as `Client.release` says."""
+        self._client.release(self.id, reason, key=key)
+
+    def label(self, labels: Mapping[str, str | None], reason: str | None = None, *, key: str | None = None) -> None:
+        """Sets and takes away labels, as `Client.label` says."""
+        self._client.label(self.id, labels, reason, key=key)
 
     def history(self) -> Iterator[Event]:
         """Its events up to now, oldest first."""

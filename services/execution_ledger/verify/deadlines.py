@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from execution_ledger.messages.events import Dispatched, Fact, Failed, Queued, Requeued, Started
+from execution_ledger.messages.events import Dispatched, Fact, Failed, Held, Queued, Requeued, Started, Unheld
 from execution_ledger.messages.parts import Backoff, Policy
 
 _INFRASTRUCTURE_RETRIES = 3
@@ -46,6 +46,9 @@ class Deadlines:
                 yield from _differs("timeout_at", fact.timeout_at, wanted)
             case Requeued():
                 yield from self._requeued(fact, now_ms)
+            case Unheld():
+                begins_ms = max(now_ms, self.not_before or 0)
+                yield from _differs("expires_at", fact.expires_at, _after(begins_ms, self.policy.queue_ttl_ms))
             case Failed():
                 yield from self._failed(fact, now_ms)
         self._take(fact)
@@ -54,6 +57,8 @@ class Deadlines:
         if isinstance(fact, Queued | Requeued):
             self.not_before = fact.not_before if isinstance(fact, Requeued) else None
             self.expires_at, self.timeout_at = fact.expires_at, None
+        if isinstance(fact, Held | Unheld):
+            self.expires_at = fact.expires_at if isinstance(fact, Unheld) else None
         if isinstance(fact, Dispatched | Started):
             self.timeout_at = fact.timeout_at
 

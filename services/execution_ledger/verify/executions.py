@@ -32,6 +32,7 @@ from .life import (
     AFTERWARDS,
     ENDED,
     ENTERED,
+    HELD,
     NEXT,
     ON_A_RUNNER,
     OUT_OF_SIGHT,
@@ -109,6 +110,11 @@ class Executions:
             self._ended.add(subject)
         return None
 
+    def labelled(self, subject: str) -> None:
+        """Labels may change at any time from the first event on."""
+        if not (subject in self._live or subject in self._ended or self.forgiven):
+            self._say(3, f"it is about {subject}, which was never queued on this shard")
+
     def live(self) -> dict[str, str]:
         """Those without an end, with the state of each."""
         return {subject: life.state for subject, life in self._live.items()}
@@ -158,6 +164,8 @@ class Executions:
     def _explain(self, before: str, fact: Fact) -> None:
         if isinstance(fact, Dispatched) and before in ON_A_RUNNER:
             return self._say(6, f"attempt {fact.attempt} is dispatched while another one is live ({before})")
+        if isinstance(fact, Dispatched) and before == HELD:
+            return self._say(6, f"attempt {fact.attempt} is dispatched while it is held")
         return self._say(3, f"{_word(fact)} cannot follow while it is {before}")
 
     def _adopt(self, life: Life, fact: Fact) -> None:
@@ -223,7 +231,7 @@ class Executions:
 
     def _aborted(self, life: Life, fact: Aborted) -> None:
         self._check_attempt(life, fact)
-        ran_before = fact.outcome == "not_running" and life.state in (QUEUED, WITHDRAWN) and life.entered
+        ran_before = fact.outcome == "not_running" and life.state in (QUEUED, HELD, WITHDRAWN) and life.entered
         if fact.outcome not in OUTCOMES[life.state] and not ran_before:
             self._say(3, f"it is aborted as {fact.outcome!r} while it is {life.state}")
 

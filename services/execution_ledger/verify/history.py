@@ -8,6 +8,7 @@ from execution_ledger.messages.ids import CATALOG_SHARD
 from execution_ledger.settings import LedgerSettings
 
 from .findings import Breach, Findings
+from .jobs import check_jobs
 from .limits import check_limits
 from .shard import ShardCheck, ShardFindings
 
@@ -66,6 +67,7 @@ def _over_all(shards: list[ShardFindings], one_clock: bool) -> Iterator[Breach]:
     yield from _check_same_log([found for found in shards if found.events], len(shards))
     if one_clock:
         yield from check_limits((move for found in shards for move in found.moves), catalog.limits)
+    yield from check_jobs((found.shard, found.jobs) for found in shards)
     numbered = {claim.claim: claim.dispatcher for claim in catalog.claims}
     for claim in (claim for found in shards[1:] for claim in found.claims):
         if catalog.events and numbered.get(claim.claim) != claim.dispatcher:

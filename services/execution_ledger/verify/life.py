@@ -16,11 +16,13 @@ from execution_ledger.messages.events import (
     Dispatched,
     Fact,
     Failed,
+    Held,
     Quarantined,
     Queued,
     Recorded,
     Requeued,
     Started,
+    Unheld,
 )
 
 # Two states have no word of their own outside: `withdrawn` lies between an abort's request in the queue and the end
@@ -28,6 +30,7 @@ from execution_ledger.messages.events import (
 UNKNOWN: Final = "unknown"
 OUT_OF_SIGHT: Final = "out of sight"  # events of it are known to be missing
 QUEUED: Final = "queued"
+HELD: Final = "held"
 WITHDRAWN: Final = "withdrawn"
 DISPATCHED: Final = "dispatched"
 STARTED: Final = "started"
@@ -44,6 +47,11 @@ NEXT: dict[tuple[str, type[Fact]], str] = {
     (QUEUED, AbortRequested): WITHDRAWN,
     (QUEUED, Aborted): ENDED,
     (QUEUED, Failed): ENDED,
+    (QUEUED, Held): HELD,
+    (HELD, Unheld): QUEUED,
+    (HELD, AbortRequested): WITHDRAWN,
+    (HELD, Aborted): ENDED,
+    (HELD, Failed): ENDED,
     (WITHDRAWN, Aborted): ENDED,
     (DISPATCHED, Started): STARTED,
     (DISPATCHED, Requeued): QUEUED,
@@ -65,7 +73,7 @@ NEXT: dict[tuple[str, type[Fact]], str] = {
     (QUARANTINED, Quarantined): QUARANTINED,
     (QUARANTINED, Aborted): ENDED,
 }
-NEXT.update({(state, Quarantined): QUARANTINED for state in (QUEUED, DISPATCHED, STARTED, ABORTING, ENTERED)})
+NEXT.update({(state, Quarantined): QUARANTINED for state in (QUEUED, HELD, DISPATCHED, STARTED, ABORTING, ENTERED)})
 NEXT.update({(state, fact): state for state in (STARTED, ABORTING, ENTERED) for fact in RECORDED})
 
 # Where a life goes on after a fact that should not have come.
@@ -75,6 +83,8 @@ AFTERWARDS: dict[type[Fact], str] = {
     Started: STARTED,
     **dict.fromkeys(RECORDED, STARTED),
     Requeued: QUEUED,
+    Held: HELD,
+    Unheld: QUEUED,
     AbortRequested: ABORTING,
     Aborted: ENDED,
     Completed: ENDED,
@@ -84,6 +94,7 @@ AFTERWARDS: dict[type[Fact], str] = {
 
 OUTCOMES: dict[str, frozenset[str]] = {
     QUEUED: frozenset({"never_started"}),
+    HELD: frozenset({"never_started"}),
     WITHDRAWN: frozenset({"never_started"}),
     DISPATCHED: frozenset({"forced"}),
     STARTED: frozenset({"forced", "self"}),

@@ -36,6 +36,7 @@ TABLES = (
     Table("warnings", ("execution_id", "sequence")),
     Table("pipelines", ("name", "version")),
     Table("batches", ("id",)),
+    Table("jobs", ("id",)),
     Table("commands", ("command_id", "shard")),
 )
 

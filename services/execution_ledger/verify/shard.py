@@ -17,6 +17,8 @@ from execution_ledger.errors import Permanent
 from execution_ledger.messages.events import (
     BatchOpened,
     DispatcherClaimed,
+    JobOpened,
+    LabelsChanged,
     PipelineRegistered,
     ShardClaimed,
     ShardCreated,
@@ -32,6 +34,7 @@ from .commands import Commands
 from .documents import Document, read_document, time_ms
 from .executions import Executions
 from .findings import Breach, Breaches
+from .jobs import Jobs
 from .limits import Limit, Move
 
 IN_ITS_HISTORY = "executionledger.execution."
@@ -62,6 +65,7 @@ class ShardFindings:
     evidence: list[Evidence] = field(default_factory=list)
     live: dict[str, str] = field(default_factory=dict)  # executions without an end, and their states
     repoffset: int = -1  # how far reports were read
+    jobs: Jobs = field(default_factory=Jobs)
 
 
 class ShardCheck:
@@ -98,6 +102,7 @@ class ShardCheck:
         self._commands.feed(document, now_ms)
         self._commands.forgiven = False
         self._check_fact(document, raw, now_ms)
+        self.found.jobs.follow(document)
         if self._wanted:
             self._remember(document)
         return None
@@ -206,6 +211,10 @@ class ShardCheck:
             self._claimed(fact, document["sequence"])
         elif isinstance(fact, BatchOpened):
             self._opened(fact)
+        elif isinstance(fact, JobOpened):
+            self._job_opened(fact)
+        elif isinstance(fact, LabelsChanged):
+            self._executions.labelled(document["subject"])
         elif isinstance(fact, PipelineRegistered):
             self.found.limits.append(Limit(now_ms, fact.pipeline, limit_in(fact.definition)))
         return None
@@ -221,6 +230,10 @@ class ShardCheck:
         if fact.link and fact.link.to not in self._batches and not self._executions.forgiven:
             self._say(3, f"it is a {fact.link.how} of batch {fact.link.to}, which was not opened here before it")
         self._batches.add(fact.batch_id)
+
+    def _job_opened(self, fact: JobOpened) -> None:
+        if wrong := self.found.jobs.open(fact):
+            self._say(4, wrong)
 
     def _remember(self, document: Document) -> None:
         if document["subject"] in self._wanted or document.get("commandid") in self._wanted:

@@ -45,5 +45,8 @@ SELECT * FROM ledger.pipelines WHERE $1 = 0 AND $2::int > 0
 -- name: batches
 SELECT * FROM ledger.batches WHERE shard = $1 OR ($1 = 0 AND shard NOT BETWEEN 1 AND $2 - 1)
 
+-- name: jobs
+SELECT * FROM ledger.jobs WHERE shard = $1 OR ($1 = 0 AND shard NOT BETWEEN 1 AND $2 - 1)
+
 -- name: commands
 SELECT * FROM ledger.commands WHERE shard = $1 OR ($1 = 0 AND shard NOT BETWEEN 1 AND $2 - 1)

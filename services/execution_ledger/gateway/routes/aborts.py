@@ -32,7 +32,7 @@ async def abort(reference: str, write: TheWrite, body: AbortRequest = _NO_REASON
     try:
         answer = await gateway.commands.abort(known, body, write.actor, write.key, write.traceparent)
     except Refused as refusal:
-        await _look_for_forgotten(gateway, known, refusal)
+        await look_for_forgotten(gateway, known, refusal)
         raise
     if answer.trace is None:
         return write.received(answer, known)
@@ -44,7 +44,7 @@ async def abort(reference: str, write: TheWrite, body: AbortRequest = _NO_REASON
     )
 
 
-async def _look_for_forgotten(gateway: Gateway, known: str, refusal: Refused) -> None:
+async def look_for_forgotten(gateway: Gateway, known: str, refusal: Refused) -> None:
     """The ledger forgets an execution some minutes after its end. Raises what is true instead of "unknown"."""
     problem = refusal.problem
     if problem.kind != "unknown-execution" or "position" not in problem.more:

@@ -41,12 +41,13 @@ WITH patch AS (
         $1::uuid[], $2::int[], $3::text[], $4::int[], $5::text[], $6::bigint[], $7::timestamptz[], $8::text[],
         $9::int[], $10::int[], $11::boolean[], $12::text[], $13::timestamptz[], $14::timestamptz[],
         $15::timestamptz[], $16::timestamptz[], $17::timestamptz[], $18::timestamptz[], $19::text[], $20::text[],
-        $21::timestamptz[], $22::text[], $23::text[], $24::text[]
+        $21::timestamptz[], $22::text[], $23::text[], $24::text[], $25::boolean[], $26::timestamptz[], $27::text[],
+        $28::text[]
     ) AS p (
         id, known_version, known_digest, version, digest, sequence, updated_at, status,
         attempt, losses, restarted, runner, queued_at, dispatched_at,
         started_at, not_before, timeout_at, ended_at, abort_requested_by, abort_reason, abort_requested_at, abort_outcome,
-        outputs, failure
+        outputs, failure, holding, held_at, held_by, hold_reason
     )
 ), patched AS (
     UPDATE ledger.executions AS e
@@ -71,7 +72,10 @@ WITH patch AS (
         abort_requested_at = coalesce(e.abort_requested_at, p.abort_requested_at),
         abort_outcome = coalesce(p.abort_outcome, e.abort_outcome),
         outputs = coalesce(p.outputs, e.outputs),
-        failure = coalesce(p.failure, e.failure)
+        failure = coalesce(p.failure, e.failure),
+        held_at = CASE WHEN p.holding IS NULL THEN e.held_at ELSE p.held_at END,
+        held_by = CASE WHEN p.holding IS NULL THEN e.held_by ELSE p.held_by END,
+        hold_reason = CASE WHEN p.holding IS NULL THEN e.hold_reason ELSE p.hold_reason END
     FROM patch AS p
     WHERE e.id = p.id AND e.version = p.known_version AND e.digest = p.known_digest
     RETURNING e.id, e.status, e.attempt, e.runner, e.queued_at, e.ended_at
@@ -103,8 +107,27 @@ SET status = excluded.status,
     started_at = coalesce(excluded.started_at, a.started_at),
     ended_at = coalesce(excluded.ended_at, a.ended_at)
 
+-- name: put_labels
+-- In the order in which events write them: of the characters themselves, in no language.
+WITH change AS (
+    SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[]) AS c (id, key, label)
+)
+UPDATE ledger.executions AS e
+SET labels = ARRAY(
+    SELECT kept.label FROM (
+        SELECT l.label FROM unnest(e.labels) AS l (label)
+        WHERE split_part(l.label, '=', 1) NOT IN (SELECT key FROM change WHERE change.id = e.id)
+        UNION ALL
+        SELECT change.label FROM change WHERE change.id = e.id AND change.label IS NOT NULL
+    ) AS kept
+    ORDER BY kept.label COLLATE "C"
+)
+WHERE e.id IN (SELECT id FROM change)
+
 -- name: put_commands
 -- The first trace of a command stays; a second event of it, or a repeat of it, changes nothing.
-INSERT INTO ledger.commands (command_id, shard, sequence, type, subject, recorded_at)
-SELECT * FROM unnest($1::text[], $2::int[], $3::bigint[], $4::text[], $5::text[], $6::timestamptz[])
+INSERT INTO ledger.commands (command_id, shard, sequence, type, subject, recorded_at, job_id, refusal)
+SELECT * FROM unnest(
+    $1::text[], $2::int[], $3::bigint[], $4::text[], $5::text[], $6::timestamptz[], $7::uuid[], $8::text[]
+)
 ON CONFLICT DO NOTHING

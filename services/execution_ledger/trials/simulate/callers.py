@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,17 +15,27 @@ from execution_ledger.errors import BadRequest, Transient
 from execution_ledger.gateway.again import ended_of
 from execution_ledger.gateway.batches import BatchAnswer
 from execution_ledger.gateway.commands import CommandSender, unknown_execution
+from execution_ledger.gateway.jobs import Targets
 from execution_ledger.gateway.problems import problem_of
-from execution_ledger.gateway.requests import AbortRequest, ExecutionRequest, RerunRequest, RetryRequest
+from execution_ledger.gateway.requests import (
+    AbortRequest,
+    ExecutionRequest,
+    HoldRequest,
+    JobRequest,
+    LabelRequest,
+    RerunRequest,
+    RetryRequest,
+)
 from execution_ledger.gateway.sending import Answer
 from execution_ledger.log.protocol import Lane, Outgoing, Topic
-from execution_ledger.messages.commands import ForceAbort
+from execution_ledger.messages.commands import ChangeLabels, ForceAbort, Hold, Unhold
 from execution_ledger.messages.ids import make_id, shard_of
 from execution_ledger.messages.parts import PolicyChoice
 from execution_ledger.messages.position import position_text
 from execution_ledger.verify.answers import RECEIVED
 from execution_ledger.verify.answers import Answer as Told
 
+from .job_views import open_jobs
 from .plan import Ask
 
 if TYPE_CHECKING:
@@ -35,6 +45,13 @@ TRIES_MAX = 8
 PAUSE_S = (0.1, 2.0)
 UNKNOWN = 503
 _GATEWAYS = ("gateway-a", "gateway-b")
+
+_SUITABLE: dict[str, Callable[[Mapping[str, Any]], bool]] = {
+    "hold": lambda row: row["status"] == "queued" and not (row["held_at"] or row["dispatched_at"]),
+    "release": lambda row: row["held_at"] is not None,
+    "retry": lambda row: row["status"] in ("failed", "aborted"),
+    "rerun": lambda row: row["ended_at"] is not None,
+}
 
 Call = Callable[[CommandSender], Coroutine[Any, Any, Answer | BatchAnswer]]
 
@@ -91,6 +108,11 @@ class Client:
                 await self._persist(
                     ask, lambda sender: sender.abort(subject, AbortRequest(reason="enough"), "bob", key)
                 )
+            case "hold" | "release" | "label" if ask.of in self.subjects:
+                [subject] = self._suitable(ask.does, 1) or [self.subjects[ask.of]]
+                await self._persist(ask, _change(ask, subject))
+            case "job":
+                await self._open_job(ask)
             case "force":
                 await self._force(ask)
             case "junk":
@@ -109,6 +131,24 @@ class Client:
             return await sender.rerun(ended_of(row), changes, "ada", key)
 
         return again
+
+    def ask_for_jobs(self) -> None:
+        """Whoever looks at a job that is not done sees to it that it goes on."""
+        for job_id in open_jobs(self.cluster.store):
+            self.cluster.take_job(self.chance.choice(_GATEWAYS), job_id)
+
+    async def _open_job(self, ask: Ask) -> None:
+        ids = self._suitable(ask.action, ask.count)
+        labels: dict[str, str | None] | None = {"team": f"t{ask.number}"} if ask.action == "label" else None
+        request = JobRequest(action=ask.action, executions=ids, labels=labels, reason="many")
+        if ids:
+            await self._persist(ask, lambda sender: sender.open_job(request, _targets(ids), "bob", _key(ask)))
+            self.ask_for_jobs()
+
+    def _suitable(self, action: str, count: int) -> list[str]:
+        """The newest for which this may make sense, as a person would look for them. Labels: any."""
+        needed = _SUITABLE.get(action)
+        return [one for one, row in self.cluster.store.executions.items() if not needed or needed(row)][-count:]
 
     async def _force(self, ask: Ask) -> None:
         """An operator's command, which no gateway takes; perhaps for an execution that there never was."""
@@ -160,6 +200,21 @@ def _call(ask: Ask, asked: Ask) -> Call:
     return lambda sender: sender.submit(request, "ada", key)
 
 
+def _change(ask: Ask, subject: str) -> Call:
+    if ask.does == "label":
+        change = LabelRequest(labels={"team": f"t{ask.number}", "gone": None})
+        return lambda sender: sender.ask(ChangeLabels, subject, change, "bob", _key(ask))
+    kind = Hold if ask.does == "hold" else Unhold
+    return lambda sender: sender.ask(kind, subject, HoldRequest(reason="not now"), "bob", _key(ask))
+
+
+def _targets(ids: Sequence[str]) -> Callable[[], Coroutine[Any, Any, Targets]]:
+    async def find() -> Targets:
+        return Targets(ids)
+
+    return find
+
+
 def _key(ask: Ask) -> str | None:
     return f"key-{ask.of if ask.does == 'repeat' else ask.number}" if ask.keyed else None
 
@@ -181,7 +236,9 @@ def _told(ask: Ask, answer: Answer | BatchAnswer, body: str | None) -> Told:
         return Told(status_code=code, command_id=opened.command_id, body=body, position=position_text(answer.position))
     if answer.trace is None:
         return Told(status_code=RECEIVED, command_id=answer.command_id)
-    if ask.does == "abort":
+    if ask.does == "job":
+        return Told(status_code=200, command_id=answer.command_id, position=position_text(answer.position))
+    if ask.does in ("abort", "hold", "release", "label"):
         return Told(status_code=200, command_id=answer.command_id, execution_id=answer.subject)
     first = answer.trace.outcome
     return Told(

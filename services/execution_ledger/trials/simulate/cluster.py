@@ -19,6 +19,7 @@ from execution_ledger.dispatcher import keeping as dispatchers
 from execution_ledger.dispatcher.service import DispatcherService
 from execution_ledger.errors import Unavailable
 from execution_ledger.gateway.commands import CommandSender
+from execution_ledger.gateway.job_work import JobWork
 from execution_ledger.gateway.tail import Tail
 from execution_ledger.ledger import keeping as ledgers
 from execution_ledger.ledger.service import LedgerService
@@ -32,6 +33,7 @@ from execution_ledger.sdk.pipeline import Pipeline
 from execution_ledger.settings import Settings
 
 from .faults import Troubles
+from .job_views import JobsInStore
 from .log import SimulatedLog
 from .loop import LIFE, Life, VirtualClock, VirtualLoop
 from .objects import SimulatedObjects
@@ -52,14 +54,15 @@ class GatewayProcess:
 
     name = "gateway"
 
-    def __init__(self, log: SimulatedLog, world: World, settings: Settings) -> None:
+    def __init__(self, log: SimulatedLog, world: World, settings: Settings, store: SimulatedStore) -> None:
         self.ready = asyncio.Event()
         self.tail = Tail(log)
         self.commands = CommandSender(log, world, self.tail, settings.gateway.decide_wait_s)
+        self.job_work = JobWork(self.commands.jobs, JobsInStore(store, lambda: self.tail.position))
         self._world, self._stopping = world, asyncio.Event()
 
     async def run(self) -> None:
-        await run_until(self._stopping, self._world.spawn, ("tail", self.tail.run()))
+        await run_until(self._stopping, self._world.spawn, ("tail", self.tail.run()), ("jobs", self.job_work.run()))
 
     def stop(self) -> None:
         self._stopping.set()
@@ -187,6 +190,12 @@ class Cluster:
             raise Unavailable(f"{name} did not answer in {patience_s:.1f} s.")
         return task.result()
 
+    def take_job(self, name: str, job_id: str) -> None:
+        """As when somebody asks this gateway for the job."""
+        process = self.processes.get(name)
+        if process and isinstance(process.service, GatewayProcess):
+            process.life.context.copy().run(process.service.job_work.take, job_id)
+
     # --- the end ------------------------------------------------------------------------------------------------------
 
     def heal(self) -> None:
@@ -270,7 +279,7 @@ class Cluster:
         return ProjectorService(self.log, self.store, world, self._settings.projector, registry)
 
     def _gateway(self, world: World, registry: CollectorRegistry) -> Service:
-        return GatewayProcess(self.log, world, self._settings)
+        return GatewayProcess(self.log, world, self._settings, self.store)
 
 
 def _hear_nobody(task: asyncio.Task[Any]) -> None:

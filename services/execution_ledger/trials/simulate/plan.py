@@ -10,7 +10,7 @@ from typing import Annotated, Literal, NamedTuple, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from execution_ledger.messages.parts import Backoff, PolicyChoice
+from execution_ledger.messages.parts import Backoff, JobAction, PolicyChoice
 
 PROCESSES = tuple(
     f"{kind}-{which}" for kind in ("ledger", "dispatcher", "runner", "projector", "gateway") for which in "ab"
@@ -19,6 +19,9 @@ SHARDS = 3
 SPAN_S = 45.0  # in which everything is asked and everything goes wrong; five leases of the simulated ledger
 
 Manner = Literal["done", "warn", "fail", "wrong", "quit", "exit", "deaf", "hang", "never", "broken", "stubborn"]
+Does = Literal[
+    "submit", "batch", "repeat", "abort", "force", "retry", "rerun", "junk", "hold", "release", "label", "job"
+]
 Planted = Literal["decide", "report", "evolve", "encode", "failing", "reports"]
 
 _LANES = ("commands", "reports", "heartbeats", "inbox", "events")
@@ -52,7 +55,6 @@ _ONE_LANE = tuple(
 _READERS_OF_EVENTS = tuple(process for process in PROCESSES if not process.startswith("runner"))
 _RUNNERS = ("runner-a", "runner-b")
 _GATEWAYS = ("gateway-a", "gateway-b")
-_DOES = {"submit": 12, "batch": 1, "repeat": 3, "abort": 4, "force": 2, "retry": 2, "rerun": 1, "junk": 0.5}
 _OFTEN = {"kill": 3, "pause": 2, "drain": 2}  # how much more often than others
 
 
@@ -80,7 +82,7 @@ class Ask(Part):
 
     at_s: float
     number: int
-    does: Literal["submit", "batch", "repeat", "abort", "force", "retry", "rerun", "junk"]
+    does: Does
     pipeline: str = "free"
     manner: Manner = "done"
     seconds: float = 0.0
@@ -90,6 +92,7 @@ class Ask(Part):
     retries: int = 0
     policy: PolicyChoice | None = None  # what else it says; it goes before the two above
     of: int | None = None
+    action: JobAction = "hold"  # of a job
     changed: bool = False  # a repeat with another body
     patience_s: float = 8.0
 
@@ -190,16 +193,34 @@ def _fault(chance: random.Random, name: str) -> Fault:
     )
 
 
+# How often each is asked, beside the others; and what comes soon after what it is about.
+_ASKS: dict[Does, float] = {
+    "submit": 12,
+    "batch": 1,
+    "repeat": 3,
+    "abort": 4,
+    "force": 2,
+    "retry": 2,
+    "rerun": 1,
+    "junk": 0.5,
+    "hold": 4,
+    "release": 2,
+    "label": 1,
+    "job": 1,
+}
+_SOON = frozenset({"repeat", "abort", "force", "hold", "release", "label"})
+
+
 def _ask(chance: random.Random, before: Sequence[Ask]) -> Ask:
     """What is about an earlier ask comes at any time or, more often, soon after that one."""
     number, at_s = len(before), chance.uniform(0, SPAN_S)
     of = chance.randrange(number) if number else None
-    does = chance.choices(list(_DOES), list(_DOES.values()))[0]
+    does = chance.choices(list(_ASKS), list(_ASKS.values()))[0]
     if of is None:
         does = "submit"
     elif does in ("retry", "rerun"):  # most have ended by then
         at_s = min(SPAN_S, before[of].at_s + chance.uniform(1, 20))
-    elif does in ("repeat", "abort", "force") and chance.random() < 0.7:
+    elif does in _SOON and chance.random() < 0.7:
         at_s = min(SPAN_S, before[of].at_s + chance.choice([0.2, 2, 8]) * chance.random())
     planted = [f"planted-{name}" for name in (*get_args(Planted), "reports", "reports")]  # which can end in many ways
     return Ask(
@@ -215,6 +236,7 @@ def _ask(chance: random.Random, before: Sequence[Ask]) -> Ask:
         retries=chance.choice([0, 0, 2]),
         policy=_policy(chance) if chance.random() < 0.5 else None,
         of=of,
+        action=chance.choice(get_args(JobAction)),
         changed=chance.random() < 0.2,
         patience_s=round(chance.uniform(1, 12), 3),
     )

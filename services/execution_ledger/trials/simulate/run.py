@@ -29,6 +29,7 @@ from .callers import Client
 from .checks import check
 from .cluster import Cluster
 from .faults import Faults
+from .job_views import open_jobs
 from .log import LATE_S
 from .loop import VirtualLoop
 from .pipelines import LIMIT, WITNESS, Witness, pipelines
@@ -147,6 +148,7 @@ async def _come_to_rest(cluster: Cluster, client: Client, asking: asyncio.Task[N
         if asking.done() and at_rest(cluster):
             return
         if look % ABORT_EVERY == 0:
+            client.ask_for_jobs()
             await asyncio.gather(*(client.abort(execution) for execution in _hanging(cluster)))
         await asyncio.sleep(LOOK_S)
 
@@ -161,11 +163,14 @@ def at_rest(cluster: Cluster) -> bool:
             return False
         if any(log.unread(Lane(topic, shard)) for topic in (Topic.COMMANDS, Topic.REPORTS)):
             return False
+    if open_jobs(store):
+        return False
     return all("quarantined" in (store.executions[one]["failure"] or "") for one in store.live_executions)
 
 
 def _hanging(cluster: Cluster) -> list[str]:
-    """What ends only where somebody asks for it: code that waits for ever, and versions that no runner offers now."""
+    """What ends only where somebody asks for it: code that waits for ever, what is held, and versions that no runner
+    offers now."""
     offered = {one.name: one.digest for one in pipelines(LIMIT).values()}
     executions = cluster.store.executions
     return [
@@ -173,7 +178,8 @@ def _hanging(cluster: Cluster) -> list[str]:
         for one, row in cluster.store.live_executions.items()
         if row["status"] != "abort_requested"
         and (
-            '"hang"' in (executions[one]["inputs"] or "")
+            executions[one]["held_at"]
+            or '"hang"' in (executions[one]["inputs"] or "")
             or executions[one]["pipeline_digest"] != offered[row["pipeline"]]
         )
     ]

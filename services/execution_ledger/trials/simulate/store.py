@@ -25,6 +25,7 @@ TABLES = (
     "warnings",
     "pipelines",
     "batches",
+    "jobs",
     "commands",
 )
 
@@ -42,15 +43,15 @@ class SimulatedStore(MemoryStore):
         self._troubles, self._chance, self._moment = troubles, chance, moment
 
     async def prepare(self) -> None:
-        await self._travel()
+        await self.travel()
 
     async def position(self, shard: int) -> StoredPosition | None:
-        await self._travel()
+        await self.travel()
         return await super().position(shard)
 
     async def apply(self, expected: StoredPosition | None, changes: Changes) -> None:
         try:
-            await self._travel()
+            await self.travel()
             if self._troubles.hits("store_cut", "store") and self._chance.random() < 0.5:
                 raise Unavailable("The connection broke before the commit.")
             before = self.positions.get(changes.shard)
@@ -58,7 +59,7 @@ class SimulatedStore(MemoryStore):
             if before and changes.position.sequence <= before.sequence:
                 self.went_back.append((before, changes))
             await self._moment("answer", "store")
-            await self._travel()
+            await self.travel()
         except Unavailable as error:
             raise OutcomeUnknown(str(error)) from error
         if self._troubles.hits("store_cut", "store"):
@@ -66,12 +67,12 @@ class SimulatedStore(MemoryStore):
 
     async def first_event(self, execution_id: str) -> dict[str, Any]:
         """How an execution stands, with the event that queued it, as a gateway reads it; empty where it is unknown."""
-        await self._travel()
+        await self.travel()
         firsts = (row for row in self.journal.values() if (row["subject"], row["version"]) == (execution_id, 1))
         first = next(firsts, None)
         return self.executions[execution_id] | {"event": first["event"]} if first else {}
 
-    async def _travel(self) -> None:
+    async def travel(self) -> None:
         slow = self._troubles.on("store_slow", "store")
         await self._moment("request", "store")
         await asyncio.sleep(self._chance.uniform(*TRIP_S) + (self._chance.uniform(0, slow.amount) if slow else 0))

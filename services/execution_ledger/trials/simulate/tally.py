@@ -22,7 +22,7 @@ from execution_ledger.messages.events import (
     Warned,
 )
 from execution_ledger.verify.history import Stored
-from execution_ledger.verify.life import ABORTING, ENTERED, NEXT, QUEUED, UNKNOWN
+from execution_ledger.verify.life import ABORTING, ENTERED, HELD, NEXT, QUEUED, UNKNOWN
 
 from .callers import Client
 from .cluster import Cluster
@@ -70,9 +70,11 @@ def _life(before: str, fact: str, after: str) -> str:
 
 # The first three only where a runner's first report is lost for good, and its reports keep their order; the others in
 # one of a hundred runs.
-SELDOM = {(ABORTING, fact) for fact in (Warned, Completed, Failed, Quarantined)} | {
-    (state, Quarantined) for state in (QUEUED, ENTERED)
-}
+SELDOM = (
+    {(ABORTING, fact) for fact in (Warned, Completed, Failed, Quarantined)}
+    | {(state, Quarantined) for state in (QUEUED, HELD, ENTERED)}
+    | {(HELD, Failed), (HELD, Aborted)}
+)
 EXPECTED = (
     *(f"fault: {kind}" for kind in KINDS),
     *(f"fault: at the {moment}" for moment in MOMENTS if moment != "now"),

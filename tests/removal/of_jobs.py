@@ -1,0 +1,39 @@
+"""Defences of what is asked of many, or held back, taken out."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from unittest.mock import patch
+
+from execution_ledger.domain import execution as domain
+from execution_ledger.domain.execution import Circumstances, Decision, Execution
+from execution_ledger.domain.states import Queued
+from execution_ledger.gateway.jobs import Job, Target
+from execution_ledger.messages.commands import Dispatch
+
+
+@contextmanager
+def held_is_not_dispatched() -> Iterator[None]:
+    """A Dispatch that was asked for before the hold was read is granted."""
+    real = domain._dispatch
+
+    def dispatch(execution: Execution, command: Dispatch, given: Circumstances) -> Decision:
+        state = execution.state
+        released = replace(execution, state=replace(state, held=False)) if isinstance(state, Queued) else execution
+        return real(released, command, given)
+
+    with patch.object(domain, "_dispatch", dispatch):
+        yield
+
+
+def job_commands_by_target() -> AbstractContextManager[object]:
+    """Whatever a job asks bears a fresh id."""
+    numbers = itertools.count(1)
+
+    def command_id(self: Job, target: Target) -> str:
+        return f"{next(numbers):032x}"
+
+    return patch.object(Job, "command_id", command_id)
