@@ -19,7 +19,7 @@ from removal import of_the_log as log
 from removal import of_the_runner as runner
 from removal import of_the_snapshots as snapshots
 from removal import of_the_views as views
-from unit import test_gateway_jobs, test_holding
+from unit import test_business, test_gateway_jobs, test_holding
 
 
 @dataclass(frozen=True)
@@ -327,6 +327,12 @@ DEFENCES: list[Simulated | Tested] = [
         "two gateways at one job, or one that does it again, ask each execution once",
         jobs.job_commands_by_target,
         test_gateway_jobs.each_target_is_asked_once,
+    ),
+    Tested(
+        "one of a business id",
+        "of two executions with the same business id only one runs, whatever a dispatcher asks for",
+        jobs.one_of_a_business_id,
+        test_business.a_ledger_dispatches_one_at_a_time,
     ),
 ]
 SIMULATED = {defence.name: defence for defence in DEFENCES if isinstance(defence, Simulated)}

@@ -32,7 +32,7 @@ from execution_ledger.messages.commands import (
     Unhold,
 )
 from execution_ledger.messages.events import Event, decode_event, digest_of, encode_event
-from execution_ledger.messages.ids import make_id, shard_of
+from execution_ledger.messages.ids import business_key, make_id, shard_of, shard_of_business
 from execution_ledger.messages.parts import Failure, Origin, PipelineRef, Policy
 from execution_ledger.messages.payload import json_payload
 from execution_ledger.messages.reports import (
@@ -135,6 +135,26 @@ class Story:
             kind = ForceAbort if other % 3 == 0 else RequestAbort
             self._ask(execution_id, kind(command_id=self._id(), actor="ada", reason="why", execution_id=execution_id))
 
+    def submit_business(self, one: int, other: int) -> None:
+        """Of two business ids, in each way in which one may be taken."""
+        pipeline, business_id = PIPELINES[0], f"order-{one % 2}"
+        shard = shard_of_business(business_key(pipeline, business_id), SHARDS)
+        execution_id = make_id(self.now_ms, shard, next(self._numbers))
+        self.submitted.append(execution_id)
+        self._do(
+            shard,
+            Submit(
+                command_id=self._id(),
+                actor="ada",
+                execution_id=execution_id,
+                pipeline=PipelineRef(name=pipeline, version=1, digest=f"{pipeline}-v"),
+                inputs=json_payload({"n": one}),
+                options=OPTIONS,
+                business_id=business_id,
+                if_live=(None, "first", "wait")[other % 3],
+            ),
+        )
+
     def hold(self, one: int, other: int) -> None:
         if execution_id := self._pick(one):
             kind = (Hold, Unhold)[other % 2]
@@ -231,6 +251,7 @@ _STEPS: dict[str, Callable[[Story, int, int], None]] = {
     "expire": Story.expire,
     "abort": Story.abort,
     "hold": Story.hold,
+    "submit_business": Story.submit_business,
     "label": Story.label,
     "open_job": Story.open_job,
     "register": Story.register,
@@ -282,6 +303,10 @@ def record() -> None:
     story.tell(("submit", 0, 0))
     for other in (0, 1, 0):  # held, released, held
         story.tell(("hold", len(story.submitted) - 1, other))
+    story.tell(("submit", 0, 0))
+    story.tell(("abort", len(story.submitted) - 1, 1))
+    for other in range(4):
+        story.tell(("submit_business", 0, other))
     with pytest.MonkeyPatch.context() as patch:
         _plant(story, patch)
     raw = [encode_event(event) for event, _ in interleaved(story)]

@@ -7,6 +7,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "run": (
         "exledger run load -i days=3 --twin pump-7 --wait",
         "exledger run train -i rate=0.1 --label team=blue --key nightly-2026-11-22",
+        "exledger run load -i days=3 --business-id pump-7 --if-live wait",
     ),
     "get": ("exledger get load-401", "exledger get load-401 --json"),
     "list": (

@@ -74,6 +74,7 @@ def list_(
     warnings: Annotated[bool | None, typer.Option("--warnings/--no-warnings", help="Only with, or without.")] = None,
     priority: Annotated[int | None, typer.Option(help="Only of this priority.")] = None,
     held: Annotated[bool | None, typer.Option("--held/--not-held", help="Only held back, or not.")] = None,
+    business_id: Annotated[str | None, typer.Option(metavar="ID", help="Only with this business id.")] = None,
     job: Annotated[str | None, typer.Option(metavar="ID", help="Only what this job acted on, or made.")] = None,
     sort: Annotated[
         str | None,
@@ -98,6 +99,7 @@ def list_(
         "warnings": warnings,
         "priority": priority,
         "held": held,
+        "business_id": business_id,
         "job": job,
         "sort": sort,
     }

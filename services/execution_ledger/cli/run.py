@@ -29,6 +29,12 @@ class Mode(StrEnum):
     EXPERIMENT = "experiment"
 
 
+class IfLive(StrEnum):
+    REFUSE = "refuse"
+    FIRST = "first"
+    WAIT = "wait"
+
+
 # What a run and a rerun may say.
 Inputs = Annotated[
     list[str] | None, typer.Option("--input", "-i", metavar="NAME=VALUE", help="JSON or text. Can be repeated.")
@@ -53,6 +59,12 @@ def run(
     mode: Annotated[Mode | None, typer.Option(help="By default: production.")] = None,
     label: Label = None,
     priority: Priority = None,
+    business_id: Annotated[
+        str | None, typer.Option(metavar="ID", help="Unique among the pipeline's live executions.")
+    ] = None,
+    if_live: Annotated[
+        IfLive | None, typer.Option(help="Where one with this business id is live. By default: refuse.")
+    ] = None,
     key: Key = None,
     wait: Wait = False,
     wait_for: WaitFor = WAIT_S,
@@ -74,6 +86,8 @@ def run(
             "twin": twin,
             "mode": mode,
             "priority": priority,
+            "business_id": business_id,
+            "if_live": if_live,
             "policy": policy or None,
         }
         ask(ledger, "/v1/executions", request, key, wait_for if wait else None, as_json)

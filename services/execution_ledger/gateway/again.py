@@ -22,7 +22,7 @@ from .problems import field_errors, invalid, refused
 from .requests import ExecutionRequest, OptionsRequest, RerunRequest, policy_of
 
 # What a new execution does not share with the one that it was made from.
-_ITS_OWN = frozenset({"origin", "link", "body_digest", "keyed"})
+_ITS_OWN = frozenset({"origin", "link", "body_digest", "keyed", "if_live"})
 _KEPT = (Submit.model_fields.keys() & Queued.model_fields.keys()) - _ITS_OWN
 
 
@@ -100,6 +100,7 @@ def rerun_request(ended: Ended, changes: RerunRequest) -> ExecutionRequest:
             properties=_properties(asked, changes),
             labels={**asked.labels, **changes.labels},
             priority=asked.priority if changes.priority is None else changes.priority,
+            business_id=asked.business_id,
         )
     except ValidationError as error:
         raise invalid(*field_errors(error.errors(include_input=False, include_url=False))) from error

@@ -15,7 +15,7 @@ from typing import Literal
 from execution_ledger.clock import Clock
 from execution_ledger.errors import Transient
 from execution_ledger.messages.commands import OpenBatch, Submit
-from execution_ledger.messages.ids import child_id, command_id_of_key, shard_of, shard_of_child
+from execution_ledger.messages.ids import child_id, command_id_of_key, shard_of, shard_of_business, shard_of_child
 from execution_ledger.messages.parts import Link, Origin, PipelineRef, Refusal, Status
 from execution_ledger.messages.position import Position, joined
 
@@ -24,13 +24,15 @@ from .catalog import Registered
 from .checking import Checked, Stamp, Submittable, check
 from .firsts import FirstAnswers
 from .problems import Away, FieldError, Refused, away, invalid
-from .requests import ExecutionRequest, digest_of_body
+from .requests import ExecutionRequest, business_of, digest_of_body
 from .sending import Answer, Sender, accepted
 from .tail import Tail
 from .traces import Waiter
 
 ERRORS_MAX = 100  # reported in one answer
 BREATH = 100  # requests checked before other tasks get a turn
+
+_NOT_IN_A_BATCH = "`first` is not possible in a batch, whose executions are its own: use `refuse` or `wait`"
 
 ChildStatus = Status | Literal["received", "rejected"]
 
@@ -83,7 +85,7 @@ class BatchSender:
         if opened.trace is not None and opened.repeated:
             checked = await self._check(requests, await self._of_first(opened.trace.outcome.versions or {}))
         shards = self._sender.shards()
-        places = [shard_of_child(index, shards) for index in range(len(checked))]
+        places = [_place(one.request, index, shards) for index, one in enumerate(checked)]
         return await self._complete(opened, checked, places, opening)
 
     async def retry(self, retries: Sequence[Retry], opening: Stamp, link: Link) -> BatchAnswer:
@@ -139,6 +141,8 @@ class BatchSender:
         errors: list[FieldError] = []
         for index, request in enumerate(requests):
             one = check(request, versions[request.pipeline])
+            if request.if_live == "first":
+                errors.append(FieldError(f"executions[{index}].if_live", _NOT_IN_A_BATCH))
             if isinstance(one, Checked):
                 checked.append(one)
             else:
@@ -169,6 +173,12 @@ class BatchSender:
         finally:
             for lane in lanes.values():
                 self._sender.forget(lane)
+
+
+def _place(request: ExecutionRequest, index: int, shards: int) -> int:
+    """The child's shard."""
+    business = business_of(request)
+    return shard_of_child(index, shards) if business is None else shard_of_business(business, shards)
 
 
 def submits(shard: int, children: Sequence[Submittable], places: Sequence[int], batch: Stamp) -> Iterator[Submit]:

@@ -72,6 +72,8 @@ class Checked:
             priority=self.request.priority,
             policy=self.policy,
             link=self.link,
+            business_id=self.request.business_id,
+            if_live=self.request.if_live if self.request.business_id is not None else None,
         )
 
 
@@ -84,6 +86,8 @@ def check(request: ExecutionRequest, registered: Registered) -> Checked | list[F
     policy = policy_of(request.policy, registered.definition.policy)
     if contradiction := policy.contradiction():
         errors.append(FieldError("policy.retries", contradiction))
+    if request.if_live != "refuse" and request.business_id is None:
+        errors.append(FieldError("if_live", "belongs to a business_id, and there is none"))
     if errors or inputs is None:
         return errors
     return Checked(request, registered.ref, inputs, properties, policy.policy())

@@ -13,7 +13,7 @@ from execution_ledger.log.protocol import Log
 from execution_ledger.messages.base import Message
 from execution_ledger.messages.commands import ChangeLabels, Hold, RegisterPipeline, RequestAbort, Unhold
 from execution_ledger.messages.definition import Definition, check_defaults
-from execution_ledger.messages.ids import CATALOG_SHARD, shard_of
+from execution_ledger.messages.ids import CATALOG_SHARD, shard_of, shard_of_business
 from execution_ledger.messages.parts import Link, PipelineRef
 from execution_ledger.messages.payload import Payload, json_payload
 
@@ -32,6 +32,7 @@ from .requests import (
     LabelRequest,
     RerunRequest,
     RetryRequest,
+    business_of,
     digest_of_body,
     label_change,
 )
@@ -67,7 +68,11 @@ class CommandSender:
     async def submit(
         self, request: ExecutionRequest, actor: str, key: str | None = None, traceparent: str | None = None
     ) -> Answer:
-        command_id, shard = self._sender.address(actor, SUBMIT_ROUTE, key)
+        business = business_of(request)
+        route = SUBMIT_ROUTE if business is None else f"{SUBMIT_ROUTE} {business}"
+        command_id, shard = self._sender.address(actor, route, key)
+        if business is not None:
+            shard = shard_of_business(business, self._sender.shards())
         stamp = Stamp(command_id, actor, keyed=key is not None, traceparent=traceparent)
         return await self._submit(shard, request, self._check(request, None), stamp)
 

@@ -14,7 +14,7 @@ from fastapi import Depends, Query
 from pydantic import AwareDatetime, BeforeValidator, ConfigDict, StringConstraints
 
 from execution_ledger.messages.ids import PipelineName
-from execution_ledger.messages.parts import TERMINAL, AbortOutcome, Count, Mode, Status, Text
+from execution_ledger.messages.parts import TERMINAL, AbortOutcome, BusinessId, Count, Mode, Status, Text
 
 Label = Annotated[str, StringConstraints(pattern=r"^[^=\x00]{1,63}=[^\x00]{0,255}$")]
 
@@ -59,6 +59,7 @@ class Filters:
     label: Annotated[list[Label] | None, Query(max_length=20, description="key=value; all must hold")] = None
     created_by: Text | None = None
     batch: UUID | None = None
+    business_id: BusinessId | None = None
     job: Annotated[UUID | None, Query(description="what this job acted on, or made")] = None
     held: Annotated[Truth | None, Query(description="whether it is held back")] = None
     linked_to: Annotated[UUID | None, Query(description="retries and reruns of this one")] = None

@@ -105,6 +105,7 @@ class ExecutionSummary(Message):
     link: str | None
     linked_to: str | None
     held_at: Time | None
+    business_id: str | None
 
 
 class ExecutionRecord(ExecutionSummary):

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from execution_ledger.domain.batch import BATCH_AGE_MAX_MS, open_batch
 from execution_ledger.domain.catalog import register
-from execution_ledger.domain.execution import Circumstances, Decision, decide, decide_report
+from execution_ledger.domain.execution import Circumstances, Decision, Execution, decide, decide_report
 from execution_ledger.domain.job import open_job
 from execution_ledger.domain.labels import change_labels
 from execution_ledger.errors import BadRequest
@@ -33,7 +33,14 @@ from execution_ledger.messages.commands import (
     Submit,
 )
 from execution_ledger.messages.events import Fact, digest_of
-from execution_ledger.messages.ids import CATALOG_SHARD, number_of, shard_of, time_ms_of
+from execution_ledger.messages.ids import (
+    CATALOG_SHARD,
+    business_key,
+    number_of,
+    shard_of,
+    shard_of_business,
+    time_ms_of,
+)
 from execution_ledger.messages.parts import Failure, Outcome, Refusal
 from execution_ledger.messages.payload import unreadable
 from execution_ledger.messages.reports import REPORTS, AnyReport, ReportCompleted
@@ -127,7 +134,8 @@ def _decision(state: ShardState, command: AnyCommand, appended_ms: int) -> Decis
             return refusal
         case _:
             tracked = state.tracked(command.execution_id)
-            return decide(tracked.execution if tracked else None, command, _circumstances(state, appended_ms))
+            execution = tracked.execution if tracked else None
+            return decide(execution, command, _circumstances(state, command, execution, appended_ms))
 
 
 def _repeated(command: AnyCommand, first: Outcome) -> Fact:
@@ -135,14 +143,26 @@ def _repeated(command: AnyCommand, first: Outcome) -> Fact:
     return events.CommandRepeated(command=command.type, same_body=same_body, first=first)
 
 
-def _circumstances(state: ShardState, appended_ms: int) -> Circumstances:
-    now_ms = max(state.recorded_ms, appended_ms)
-    return Circumstances(now_ms, number_of(state.ordinal + 1, state.shard), state.claim)
+def _circumstances(
+    state: ShardState, command: ExecutionCommand, execution: Execution | None, appended_ms: int
+) -> Circumstances:
+    business = execution.business if execution else None
+    if isinstance(command, Submit) and command.business_id is not None:
+        business = business_key(command.pipeline.name, command.business_id)
+    return Circumstances(
+        now_ms=max(state.recorded_ms, appended_ms),
+        next_number=number_of(state.ordinal + 1, state.shard),
+        claim=state.claim,
+        ahead=state.ahead(business, command.execution_id),
+    )
 
 
 def _misplaced(state: ShardState, command: AnyCommand) -> Refusal | None:
     """Every command has one home; what came elsewhere was sent by a program that miscounts the shards."""
-    if isinstance(command, ExecutionCommand):
+    if isinstance(command, Submit) and command.business_id is not None:
+        key = business_key(command.pipeline.name, command.business_id)
+        at_home = shard_of(command.execution_id) == state.shard == shard_of_business(key, state.shards)
+    elif isinstance(command, ExecutionCommand):
         at_home = shard_of(command.execution_id) == state.shard != CATALOG_SHARD
     elif isinstance(command, RegisterPipeline):
         at_home = state.shard == CATALOG_SHARD

@@ -13,8 +13,10 @@ from .base import Message, Time
 from .ids import ExecutionId, PipelineName
 from .parts import (
     LABELS_MAX,
+    BusinessId,
     Count,
     ExpiryCause,
+    IfLive,
     JobAction,
     LabelKey,
     Labels,
@@ -65,6 +67,8 @@ class Submit(ExecutionCommand):
     policy: Policy = Policy()
     origin: Origin | None = None
     link: Link | None = None
+    business_id: BusinessId | None = None
+    if_live: IfLive | None = None  # None: refuse
 
 
 class RequestAbort(ExecutionCommand):

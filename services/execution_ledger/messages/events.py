@@ -29,8 +29,10 @@ from .base import Message, Time
 from .ids import ExecutionId, PipelineName
 from .parts import (
     AbortOutcome,
+    BusinessId,
     Count,
     Failure,
+    IfLive,
     JobAction,
     LabelKey,
     Labels,
@@ -79,6 +81,20 @@ class Queued(Fact):
     keyed: bool = False
     expires_at: Time | None = None  # unless it has been dispatched by then
     link: Link | None = None
+    business_id: BusinessId | None = None  # unique among the pipeline's live executions, but for those that wait
+    if_live: IfLive | None = None  # wait: it is not dispatched before the earlier ones of its business id have ended
+
+
+class SubmitJoined(Fact):
+    """An execution with this business id was live, and whoever asked for another one wanted that one then."""
+
+    TYPE = "submit.joined.v1"
+    execution_id: ExecutionId
+    number: int
+    name: Text
+    business_id: BusinessId
+    body_digest: Text | None = None
+    keyed: bool = False
 
 
 class Dispatched(Fact):
@@ -253,6 +269,7 @@ FACTS: tuple[type[Fact], ...] = (
     Held,
     Unheld,
     LabelsChanged,
+    SubmitJoined,
     PipelineRegistered,
     DispatcherClaimed,
     BatchOpened,

@@ -47,6 +47,16 @@ def shard_of_key(key: str, shards: int) -> int:
     return 1 + int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") % (shards - 1)
 
 
+def business_key(pipeline: str, business_id: str) -> str:
+    """What at most one live execution has, but for those that wait for it. No name of a pipeline has a slash."""
+    return f"{pipeline}/{business_id}"
+
+
+def shard_of_business(key: str, shards: int) -> int:
+    """One shard for all executions of a business id, so that one ledger decides which of them is live."""
+    return shard_of_key(f"business/{key}", shards)
+
+
 def shard_of_child(index: int, shards: int) -> int:
     return 1 + index % (shards - 1)
 

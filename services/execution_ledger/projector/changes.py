@@ -65,6 +65,7 @@ class Identity(NamedTuple):
     policy: str
     linked_to: str | None
     link: str | None
+    business_id: str | None
 
 
 @dataclass(slots=True)

@@ -20,7 +20,7 @@ import httpx
 from pydantic import ValidationError
 
 from ..errors import BadRequest, OutcomeUnknown
-from ..messages.parts import Mode
+from ..messages.parts import IfLive, Mode
 from .address import DEFAULT_FOLDER, Address, batch_path, execution_path, find_ledger, job_path, pipeline_path
 from .ending import ended
 from .explanations import Explanation, Queue, Runners
@@ -53,6 +53,9 @@ class Asked(TypedDict, total=False):
 
     `options` are rights of the run (train, plot, write; by default those of the mode); `policy` is what `@pipeline`
     takes, too: timeout, retries, backoff and so on; `priority` is from -100 to 100, the higher the earlier.
+
+    `business_id` is unique among the pipeline's live executions. Where one is live, `if_live` says what becomes of
+    this one: "refuse" (by default), "first" (that one is the answer), or "wait" (it runs after the end of that one).
     """
 
     inputs: Mapping[str, Any]
@@ -63,6 +66,8 @@ class Asked(TypedDict, total=False):
     properties: Mapping[str, Any]
     labels: Mapping[str, str]
     priority: int
+    business_id: str | None
+    if_live: IfLive
 
 
 class Changes(Asked, total=False):

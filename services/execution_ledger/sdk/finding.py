@@ -33,6 +33,7 @@ class Found(TypedDict, total=False):
     label: str | Sequence[str] | None
     created_by: str | None
     batch: str | None
+    business_id: str | None
     job: str | None
     held: bool | None
     linked_to: str | None

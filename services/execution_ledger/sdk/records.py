@@ -63,6 +63,7 @@ class ExecutionSummary(Record):
     link: str | None = None
     linked_to: str | None = None
     held_at: datetime | None = None
+    business_id: str | None = None
 
 
 class Percentiles(Record):

@@ -66,6 +66,7 @@ class ShardFindings:
     live: dict[str, str] = field(default_factory=dict)  # executions without an end, and their states
     repoffset: int = -1  # how far reports were read
     jobs: Jobs = field(default_factory=Jobs)
+    business: dict[str, int] = field(default_factory=dict)  # business ids, and the sequence of the first of each
 
 
 class ShardCheck:
@@ -112,6 +113,7 @@ class ShardCheck:
         found.executions = self._executions.queued
         found.moves, found.traces = self._executions.moves, self._commands.traces
         found.live, found.repoffset = self._executions.live(), self._repoffset
+        found.business = self._executions.business.seen
         return found
 
     def _say(self, promise: int, what: str, sequence: int | None = None) -> None:

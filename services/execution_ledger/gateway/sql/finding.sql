@@ -6,7 +6,7 @@
 SELECT {key} AS sort_key,
        id, number, name, pipeline, pipeline_version, twin, mode, labels, priority, pool, batch_id, created_by,
        status, attempt, runner, losses, created_at, queued_at, dispatched_at, started_at, ended_at, updated_at,
-       waiting_ms, execution_ms, total_ms, link, linked_to, held_at
+       waiting_ms, execution_ms, total_ms, link, linked_to, held_at, business_id
 FROM ledger_v1.executions AS execution
 WHERE true
 {filters}
@@ -96,6 +96,9 @@ AND created_by = {value}
 
 -- name: filter_batch
 AND batch_id = {value}
+
+-- name: filter_business_id
+AND business_id = {value}
 
 -- name: filter_job
 -- What it asked of an execution bears that one's id, and so does what it made.

@@ -224,7 +224,12 @@ def _request(ask: Ask, seconds: float) -> ExecutionRequest:
     usual = PolicyChoice(losses_max=20, abort_grace_ms=4_000, delivery=ask.delivery, retries=0 if once else ask.retries)
     policy = ask.policy.over(usual) if ask.policy else usual
     return ExecutionRequest(
-        pipeline=ask.pipeline, inputs={"manner": ask.manner, "seconds": seconds}, policy=policy, priority=ask.count
+        pipeline=ask.pipeline,
+        inputs={"manner": ask.manner, "seconds": seconds},
+        policy=policy,
+        priority=ask.count,
+        business_id=ask.business,
+        if_live=("wait" if ask.does == "batch" else ask.if_live) if ask.business else "refuse",
     )
 
 

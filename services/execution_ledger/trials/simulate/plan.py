@@ -10,7 +10,7 @@ from typing import Annotated, Literal, NamedTuple, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from execution_ledger.messages.parts import Backoff, JobAction, PolicyChoice
+from execution_ledger.messages.parts import Backoff, IfLive, JobAction, PolicyChoice
 
 PROCESSES = tuple(
     f"{kind}-{which}" for kind in ("ledger", "dispatcher", "runner", "projector", "gateway") for which in "ab"
@@ -93,6 +93,8 @@ class Ask(Part):
     policy: PolicyChoice | None = None  # what else it says; it goes before the two above
     of: int | None = None
     action: JobAction = "hold"  # of a job
+    business: str | None = None  # its business id
+    if_live: IfLive = "refuse"
     changed: bool = False  # a repeat with another body
     patience_s: float = 8.0
 
@@ -237,6 +239,8 @@ def _ask(chance: random.Random, before: Sequence[Ask]) -> Ask:
         policy=_policy(chance) if chance.random() < 0.5 else None,
         of=of,
         action=chance.choice(get_args(JobAction)),
+        business=chance.choice(["north", "south"]) if chance.random() < 0.2 else None,
+        if_live=chance.choice(get_args(IfLive)),
         changed=chance.random() < 0.2,
         patience_s=round(chance.uniform(1, 12), 3),
     )
