@@ -116,6 +116,53 @@ def test_the_rest_of_a_multi_run_is_aborted(client: Client) -> None:
     assert multi.abort() == []
 
 
+def test_what_waits_is_held_released_and_labelled_and_many_are_by_a_job(client: Client) -> None:
+    first, *others = [client.run("endless", twin=f"pump-{n}", labels={"team": "blue"}) for n in range(4)]
+    assert next(event for event in first.events() if event.type.endswith("started.v1"))
+    others[0].hold("the pump leaks")
+    assert others[0].explain().reasons[0].code == "held"
+    with pytest.raises(BadRequest, match="Only what waits can be held"):
+        first.hold()
+    where = {"status": ["queued"], "pipeline": "endless", "label": "team=blue"}
+    assert client.preview("hold", **where).count == 2  # type: ignore[arg-type]
+    told = client.job("hold", [run.name for run in others], reason="all of them").wait(WAIT_S)
+    assert (told.done, told.codes) == (2, {"already_held": 1})
+    assert [(each.id, each.code) for each in told.refusals] == [(others[0].id, "already_held")]
+    assert {each.id for each in client.executions(held=True)} == {run.id for run in others}
+    first.abort()
+    assert first.wait(WAIT_S, check=False).status == "aborted"
+    assert {run.status for run in others} == {"queued"}
+    others[2].release()
+    assert next(event for event in others[2].events() if event.type.endswith("started.v1"))
+    first.label({"team": None, "checked": "yes"})
+    assert first.execution().labels == {"checked": "yes"}
+    seen: list[int] = []
+    ended = client.job("abort", label="team=blue", pipeline="endless", reason="enough").wait(
+        WAIT_S, told=lambda record: seen.append(record.waiting)
+    )
+    assert (ended.status, ended.done, ended.reason, seen[-1]) == ("ended", 3, "enough", 0)
+    assert next(client.jobs()).id == ended.id
+    for run in others:
+        run.wait(WAIT_S, check=False)
+    retried = client.job("retry", executions=[run.id for run in others]).wait(WAIT_S)
+    made = list(client.executions(job=retried.id))
+    assert {each.linked_to for each in made} == {run.id for run in others}
+    assert client.job("abort", [each.id for each in made]).wait(WAIT_S).waiting == 0
+
+
+def test_of_one_business_id_one_runs_at_a_time(client: Client) -> None:
+    first = client.run("load", business_id="order-7", inputs={"days": 1})
+    second = client.run("load", business_id="order-7", if_live="wait", inputs={"days": 2})
+    assert [run.wait(WAIT_S).outputs for run in (first, second)] == [{"rows": 24}, {"rows": 48}]
+    assert (first.execution().ended_at or 0) <= (second.execution().dispatched_at or 0)  # type: ignore[operator]
+    running = client.run("endless", business_id="order-7")
+    with pytest.raises(BadRequest, match=f"{running.name} has the business id 'order-7'"):
+        client.run("endless", business_id="order-7")
+    assert client.run("endless", business_id="order-7", if_live="first").id == running.id
+    assert {each.name for each in client.executions(business_id="order-7", pipeline="endless")} == {running.name}
+    running.abort()
+
+
 def test_what_failed_is_retried_and_rerun_and_each_names_the_other(client: Client) -> None:
     first = client.run("load", twin="pump-2", inputs={"days": 3}, labels={"team": "blue"})
     assert first.wait(WAIT_S, check=False).status == "failed"

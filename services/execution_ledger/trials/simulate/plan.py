@@ -239,7 +239,7 @@ def _ask(chance: random.Random, before: Sequence[Ask]) -> Ask:
         policy=_policy(chance) if chance.random() < 0.5 else None,
         of=of,
         action=chance.choice(get_args(JobAction)),
-        business=chance.choice(["north", "south"]) if chance.random() < 0.2 else None,
+        business="north" if chance.random() < 0.25 else None,
         if_live=chance.choice(get_args(IfLive)),
         changed=chance.random() < 0.2,
         patience_s=round(chance.uniform(1, 12), 3),
