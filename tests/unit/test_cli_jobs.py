@@ -16,7 +16,11 @@ PREVIEW = {"dry_run": True, "action": "abort", "count": 3, "targets_digest": "d"
 OPENED = {"id": JOB, "action": "abort", "count": 3, "targets_digest": "d", "position": "", "command_id": "c"}
 COUNTED = {"count": 3, "done": 2, "refused": 1, "waiting": 0, "codes": {"already_ended": 1}}
 RECORD: dict[str, Any] = {
-    "id": JOB, "action": "abort", "status": "ended", "created_by": "admin", "reason": "enough",
+    "id": JOB,
+    "action": "abort",
+    "status": "ended",
+    "created_by": "admin",
+    "reason": "enough",
     **COUNTED,
     "refusals": [{"id": ID, "code": "already_ended"}],
 }
