@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 TRIES_MAX = 8
 PAUSE_S = (0.1, 2.0)
 UNKNOWN = 503
+RELEASED_S = 3.0
 _GATEWAYS = ("gateway-a", "gateway-b")
 
 _SUITABLE: dict[str, Callable[[Mapping[str, Any]], bool]] = {
@@ -111,6 +112,10 @@ class Client:
             case "hold" | "release" | "label" if ask.of in self.subjects:
                 [subject] = self._suitable(ask.does, 1) or [self.subjects[ask.of]]
                 await self._persist(ask, _change(ask, subject))
+                if ask.does == "hold" and ask.seconds < RELEASED_S:  # by whom held it, before long
+                    await asyncio.sleep(ask.seconds)
+                    release = ask.model_copy(update={"does": "release"})
+                    await self._persist(release, _change(release, subject))
             case "job":
                 await self._open_job(ask)
             case "force":
