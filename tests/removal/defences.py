@@ -2,7 +2,7 @@
 
 A defence is taken out from outside, by replacing what does it; the product has no switches for that. `Simulated`: the
 simulator and its checks see that it is gone. `Tested`: it stands against what the simulated log never does, losing what
-it has confirmed, so a test of its own shows it.
+it has confirmed, or keeps up what no simulated client looks at; so a test of its own shows it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from removal import of_the_log as log
 from removal import of_the_runner as runner
 from removal import of_the_snapshots as snapshots
 from removal import of_the_views as views
-from unit import test_projector_service, test_snapshots_keeping
+from unit import test_gateway_following, test_projector_service, test_snapshots_keeping
 
 
 @dataclass(frozen=True)
@@ -331,6 +331,12 @@ DEFENCES: list[Simulated | Tested] = [
         lambda: test_projector_service.test_views_of_another_log_stop_their_shard_and_no_other(
             MemoryLog(3, now_ms=lambda: BEGIN_MS), test_projector_service.WatchedStore(), "another event there"
         ),
+    ),
+    Tested(
+        "no event missed by the gateway",
+        "sequences are dense: a gateway that was not given an event ends, so nobody's stream lacks one",
+        views.no_event_missed_by_the_gateway,
+        test_gateway_following.test_a_gap_in_a_shard_stops_the_tail,
     ),
     Simulated(
         "batch opened first",
