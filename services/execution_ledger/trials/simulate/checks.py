@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
-from execution_ledger.errors import LedgerError, LogTruncated, UnknownVersion
+from execution_ledger.errors import BrokenHistory, LedgerError, LogTruncated, UnknownVersion
 from execution_ledger.messages.events import (
     Aborted,
     AbortRequested,
@@ -50,6 +50,7 @@ async def check(cluster: Cluster, client: Client, witness: Witness, states: Stat
     found += _check_views(cluster)
     found += _check_failures(cluster, history)
     found += _check_code(witness, history)
+    found += _check_inputs(cluster, witness, history)
     found += _check_dispatched(cluster, witness, history)
     found += _check_batches(cluster, history)
     found += _check_graces(cluster, history)
@@ -93,6 +94,16 @@ def _check_code(witness: Witness, history: Mapping[int, Sequence[Stored]]) -> It
             )
             yield Breach(6, shard_of(entry.execution_id), None, entry.execution_id, what)
         begun.add(entry.execution_id)
+
+
+def _check_inputs(cluster: Cluster, witness: Witness, history: Mapping[int, Sequence[Stored]]) -> Iterator[Breach]:
+    """Code gets what its execution was queued with."""
+    queued = {event.subject: event.data for _, event in timed(cluster, history) if isinstance(event.data, Queued)}
+    for entry in witness.entries:
+        fact = queued.get(entry.execution_id)
+        if fact and fact.inputs.value() != entry.inputs:
+            what = f"Its code was begun with {entry.inputs}, and it was queued with {fact.inputs.value()}."
+            yield Breach(6, shard_of(entry.execution_id), None, entry.execution_id, what)
 
 
 def _at_most_once(history: Mapping[int, Sequence[Stored]]) -> Iterator[str]:
@@ -174,11 +185,13 @@ def timed(cluster: Cluster, history: Mapping[int, Sequence[Stored]]) -> Iterator
 
 
 def _check_crashes(cluster: Cluster) -> Iterator[Breach]:
-    """A service may end by itself only where what it has to read was deleted, or is newer than its code.
-
-    A ledger does neither: it lets the shard go, and another one that can read it takes it.
+    """A service may end by itself only where what it has to read was deleted, was not given to it, or is newer than its
+    code. A ledger does neither: it lets the shard go, and another one that can read it takes it.
     """
     for crash in cluster.crashes:
-        if not isinstance(crash.error, LogTruncated | UnknownVersion) or crash.name.startswith("ledger"):
+        expected = isinstance(crash.error, LogTruncated | UnknownVersion) or (
+            isinstance(crash.error, BrokenHistory) and cluster.troubles.struck["skips"]
+        )
+        if not expected or crash.name.startswith("ledger"):
             what = f"{crash.name} ended at {crash.at_s:.3f} s: {type(crash.error).__name__}: {crash.error}"
             yield Breach(9, 0, None, None, what)

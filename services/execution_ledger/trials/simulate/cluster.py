@@ -199,7 +199,7 @@ class Cluster:
     # --- the end ------------------------------------------------------------------------------------------------------
 
     def heal(self) -> None:
-        """Nothing is wrong any more, and everything runs."""
+        """Nothing is wrong any more, and everything runs; what has halted somebody starts again."""
         self.healed_s = self._loop.time()
         self.troubles.clear()
         self.log.disarm_all()
@@ -209,6 +209,8 @@ class Cluster:
             self.go_on(life)
         for name in PROCESSES:
             self.start(name)
+        for name in [name for name, process in self.processes.items() if _has_halted(process.service)]:
+            self.restart(name)
         self.log.wake_readers()
 
     async def stop(self, names: Sequence[str], within_s: float) -> None:
@@ -280,6 +282,10 @@ class Cluster:
 
     def _gateway(self, world: World, registry: CollectorRegistry) -> Service:
         return GatewayProcess(self.log, world, self._settings, self.store)
+
+
+def _has_halted(service: Service) -> bool:
+    return isinstance(service, ProjectorService) and bool(service.halted)
 
 
 def _hear_nobody(task: asyncio.Task[Any]) -> None:

@@ -53,6 +53,7 @@ _ONE_LANE = tuple(
     for number in range({"heartbeats": 1, "inbox": 2}.get(topic, SHARDS))
 )
 _READERS_OF_EVENTS = tuple(process for process in PROCESSES if not process.startswith("runner"))
+_FOLLOWERS = tuple(process for process in PROCESSES if process.startswith(("dispatcher", "projector", "gateway")))
 _RUNNERS = ("runner-a", "runner-b")
 _GATEWAYS = ("gateway-a", "gateway-b")
 _OFTEN = {"kill": 3, "pause": 2, "drain": 2}  # how much more often than others
@@ -135,6 +136,7 @@ KINDS: dict[str, Kind] = {
     "clock_far": Kind(_GATEWAYS, (2, 20), (-240_000, 240_000), "has a clock that is wrong by {amount:+.0f} ms"),
     "slow": Kind(PROCESSES, (2, 15), (0.05, 2), "waits {amount:.1f} s for each trip to the log for {for_s:.1f} s"),
     "miss": Kind(_ONE_LANE, (3, 40), words="is not read for {for_s:.1f} s"),
+    "skips": Kind(_FOLLOWERS, (2, 10), (0.1, 0.8), "passes over events in {amount:.0%} of its reads for {for_s:.1f} s"),
     "stall": Kind(PROCESSES, (1, 20), words="reads nothing for {for_s:.1f} s"),
     "away": Kind(("log",), (1, 20), words="is away for {for_s:.1f} s"),
     "leader": Kind(_PARTITIONS, (0.5, 6), words="has no leader for {for_s:.1f} s"),
