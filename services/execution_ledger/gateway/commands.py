@@ -12,7 +12,7 @@ from execution_ledger.clock import World
 from execution_ledger.log.protocol import Log
 from execution_ledger.messages.base import Message
 from execution_ledger.messages.commands import ChangeLabels, Hold, RegisterPipeline, RequestAbort, Unhold
-from execution_ledger.messages.definition import Definition, check_defaults
+from execution_ledger.messages.definition import Definition, wrong_in
 from execution_ledger.messages.ids import CATALOG_SHARD, shard_of, shard_of_business
 from execution_ledger.messages.parts import Link, PipelineRef
 from execution_ledger.messages.payload import Payload, json_payload
@@ -147,8 +147,8 @@ class CommandSender:
         self, definition: Definition, actor: str, key: str | None = None, traceparent: str | None = None
     ) -> Answer:
         """The same definition as the newest version's is a repeat, with that version as the answer."""
-        if wrong := check_defaults(definition):
-            raise invalid(*(FieldError(f"inputs.{name}.default", detail) for name, detail in wrong.items()))
+        if wrong := wrong_in(definition):
+            raise invalid(*(FieldError(where, detail) for where, detail in wrong.items()))
         if definition.policy and (contradiction := definition.policy.contradiction()):
             raise invalid(FieldError("policy.retries", contradiction))
         payload = definition_payload(definition)

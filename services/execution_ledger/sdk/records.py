@@ -226,12 +226,16 @@ class Event(Record):
 
 
 class Port(Record):
-    """One input or output."""
+    """One input, output or property. `enum` are its only values, `min` and `max` of a number, `items` of an array."""
 
     type: str
     required: bool = True
     default: Any = None
     description: str | None = None
+    enum: list[Any] | None = None
+    min: float | None = None
+    max: float | None = None
+    items: str | None = None
 
 
 class PolicyChoice(Record):
@@ -249,14 +253,16 @@ class PolicyChoice(Record):
 
 
 class Definition(Record):
-    """What a pipeline declares; `limit` is how many of it may run at once."""
+    """What a pipeline declares; `limit` is how many of it may run at once, `template` what its twins are on."""
 
     inputs: dict[str, Port]
     outputs: dict[str, Port]
     any_outputs: bool = False
     limit: int | None = None
     description: str | None = None
+    labels: dict[str, str] | None = None
     policy: PolicyChoice | None = None
+    template: str | None = None
 
 
 class PipelineVersion(Record):
