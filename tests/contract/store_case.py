@@ -46,6 +46,7 @@ TABLES = (
     "attempts",
     "warnings",
     "pipelines",
+    "entries",
     "batches",
     "jobs",
     "commands",

@@ -66,6 +66,8 @@ class RowsContract(StoreCase):
         batch_id = history.new_id()
         execution = history.queue(
             twin="pump-7",
+            template="pump",
+            experiment="winter",
             labels={"team": "blue", "tricky": 'a"b\\c,{d}'},
             origin=Origin(source=f"batch/{batch_id}", ordinal=4),
             properties=json_payload({"colour": "red"}),
@@ -77,6 +79,7 @@ class RowsContract(StoreCase):
         await project(store, history)
         row = await self.execution(store, execution)
         assert (row["twin"], row["priority"], row["reason"], row["body_digest"]) == ("pump-7", 7, "nightly", "b1")
+        assert (row["template"], row["experiment"], row["source"]) == ("pump", "winter", f"batch/{batch_id}")
         assert row["labels"] == ["team=blue", 'tricky=a"b\\c,{d}']
         assert (row["batch_id"], row["created_by"], row["shard"]) == (batch_id, ACTOR, 1)
         assert (row["link"], row["linked_to"]) == ("rerun", batch_id)

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import strategies as st
@@ -26,7 +27,11 @@ from execution_ledger.messages.commands import (
     Hold,
     OpenBatch,
     OpenJob,
+    RegisterExperiment,
     RegisterPipeline,
+    RegisterTemplate,
+    RegisterTwin,
+    RemoveTwin,
     RequestAbort,
     Submit,
     Unhold,
@@ -185,6 +190,20 @@ class Story:
             ),
         )
 
+    def enter(self, one: int, other: int) -> None:
+        """Now and then in vain: a twin before its template, or with a value too many; one removed that is not there."""
+        twin: dict[str, Any] = {"command_id": self._id(), "actor": "ada", "key": f"pump-{other % 2}"}
+        new = {**twin, "digest": f"d{other}"}
+        properties = {"kw": {"type": "number", "required": other % 2 == 0}}
+        values = {"kw": other} if other % 3 else {}
+        commands: list[Callable[[], AnyCommand]] = [
+            lambda: RegisterTemplate(**{**new, "key": "pump"}, definition=json_payload({"properties": properties})),
+            lambda: RegisterTwin(**new, definition=json_payload({"template": "pump", "values": values})),
+            lambda: RegisterExperiment(**new, definition=json_payload({"name": f"Season {other}"})),
+            lambda: RemoveTwin(**twin),
+        ]
+        self._do(0, commands[one % 4]())
+
     def open_batch(self, one: int, other: int) -> None:
         shard = 1 + one % (SHARDS - 1)
         self._do(
@@ -255,6 +274,7 @@ _STEPS: dict[str, Callable[[Story, int, int], None]] = {
     "label": Story.label,
     "open_job": Story.open_job,
     "register": Story.register,
+    "enter": Story.enter,
     "open_batch": Story.open_batch,
     "repeat": Story.repeat,
     "claim": lambda story, one, other: story.claim(),
@@ -295,7 +315,7 @@ def record() -> None:
     Only for new types of events; its digests change with it, and FOLD_VERSION only where the old file's did.
     """
     story = Story()
-    names = list(_STEPS)
+    names = [name for name in _STEPS if name != "enter"]
     for number in range(36):
         numbers = (("submit", number * 7 % 11), ("dispatch", 1), ("report", 0), ("report", number % 7))
         for what, other in (*numbers, (names[number % len(names)], number % 5)):
@@ -307,6 +327,8 @@ def record() -> None:
     story.tell(("abort", len(story.submitted) - 1, 1))
     for other in range(4):
         story.tell(("submit_business", 0, other))
+    for one in range(4):
+        story.tell(("enter", one, 1))
     with pytest.MonkeyPatch.context() as patch:
         _plant(story, patch)
     raw = [encode_event(event) for event, _ in interleaved(story)]

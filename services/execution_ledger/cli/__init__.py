@@ -15,6 +15,7 @@ from ..errors import BadRequest, BadSettings, LedgerError, Transient
 from . import (
     again,
     bench,
+    catalog,
     changes,
     config,
     demo,
@@ -98,6 +99,9 @@ app.command(epilog=examples("tail"))(tail.tail)
 app.command(epilog=examples("queue"))(queue.queue)
 app.command(epilog=examples("runners"))(runners.runners)
 app.command(epilog=examples("pipelines"))(pipelines.pipelines)
+app.add_typer(catalog.templates, name="templates")
+app.add_typer(catalog.twins, name="twins")
+app.add_typer(catalog.experiments, name="experiments")
 app.command(epilog=examples("info"))(info.info)
 app.command(epilog=examples("init"))(serve.init)
 app.command(epilog=examples("serve"))(serve.serve)

@@ -180,29 +180,12 @@ def _submit(execution: Execution | None, command: Submit, given: Circumstances) 
         return Refusal(code="duplicate_id", detail=f"The execution {command.execution_id} exists already.")
     if given.ahead and (answer := taken(command, given.ahead)) is not None:
         return answer
-    return [
-        events.Queued(
-            number=given.next_number,
-            name=name_of(command.pipeline.name, given.next_number),
-            pipeline=command.pipeline,
-            inputs=command.inputs,
-            properties=command.properties,
-            twin=command.twin,
-            mode=command.mode,
-            options=command.options,
-            labels=command.labels,
-            priority=command.priority,
-            pool=command.pool,
-            policy=command.policy,
-            origin=command.origin,
-            body_digest=command.body_digest,
-            keyed=command.keyed,
-            expires_at=after(given.now_ms, command.policy.queue_ttl_ms),
-            link=command.link,
-            business_id=command.business_id,
-            if_live=command.if_live,
-        )
-    ]
+    asked = {name: getattr(command, name) for name in _ASKED}
+    number, expires_at = given.next_number, after(given.now_ms, command.policy.queue_ttl_ms)
+    return [events.Queued(number=number, name=name_of(command.pipeline.name, number), expires_at=expires_at, **asked)]
+
+
+_ASKED = Submit.model_fields.keys() & events.Queued.model_fields.keys()  # what it was asked for, it keeps
 
 
 def _dispatch(execution: Execution, command: Dispatch, given: Circumstances) -> Decision:

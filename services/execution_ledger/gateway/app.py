@@ -20,6 +20,7 @@ from .routes import (
     aborts,
     again,
     batches,
+    catalog,
     changes,
     commands,
     events,
@@ -71,6 +72,7 @@ def create_app(gateway: Gateway | None = None) -> FastAPI:
         commands,
         events,
         pipelines,
+        catalog,
         health,
     ):
         app.include_router(noun.router)

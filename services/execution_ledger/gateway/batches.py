@@ -25,6 +25,7 @@ from .checking import Checked, Stamp, Submittable, check
 from .firsts import FirstAnswers
 from .problems import Away, FieldError, Refused, away, invalid
 from .requests import ExecutionRequest, business_of, digest_of_body
+from .resolving import named_in
 from .sending import Answer, Sender, accepted
 from .tail import Tail
 from .traces import Waiter
@@ -36,7 +37,8 @@ _NOT_IN_A_BATCH = "`first` is not possible in a batch, whose executions are its 
 
 ChildStatus = Status | Literal["received", "rejected"]
 
-ID_TOO_OLD = "id_too_old"
+ID_TOO_OLD, NOT_ANY_MORE = "id_too_old", "not_any_more"
+UNSURE = frozenset({ID_TOO_OLD, NOT_ANY_MORE})  # only the views can tell whether such a child exists
 # The shard has this child of the source, or a later one; or it no longer knows: the views can tell.
 FORGOTTEN = frozenset({"not_above_ordinal", ID_TOO_OLD})
 
@@ -83,7 +85,10 @@ class BatchSender:
             opening = replace(opening, body_digest=digest_of_body(*requests))
             opened = await self._sender.send(shard, self._open(opening, checked))
         if opened.trace is not None and opened.repeated:
-            checked = await self._check(requests, await self._of_first(opened.trace.outcome.versions or {}))
+            try:
+                checked = await self._check(requests, await self._of_first(opened.trace.outcome.versions or {}))
+            except Refused as refusal:
+                return _as_it_is(opened, len(requests), self._sender.shards(), refusal)
         shards = self._sender.shards()
         places = [_place(one.request, index, shards) for index, one in enumerate(checked)]
         return await self._complete(opened, checked, places, opening)
@@ -137,10 +142,11 @@ class BatchSender:
     async def _check(
         self, requests: Sequence[ExecutionRequest], versions: Mapping[str, Registered]
     ) -> Sequence[Checked]:
+        await self._tail.learn({named for request in requests for named in named_in(request)}, self._wait_s)
         checked: list[Checked] = []
         errors: list[FieldError] = []
         for index, request in enumerate(requests):
-            one = check(request, versions[request.pipeline])
+            one = check(request, versions[request.pipeline], self._tail.catalog.entries)
             if request.if_live == "first":
                 errors.append(FieldError(f"executions[{index}].if_live", _NOT_IN_A_BATCH))
             if isinstance(one, Checked):
@@ -202,6 +208,13 @@ def _answered(opened: Answer, waiters: Sequence[Waiter]) -> BatchAnswer:
     for waiter in waiters:
         position = joined(position, waiter.trace.position if waiter.trace else {})
     return BatchAnswer(opened, [_child(waiter) for waiter in waiters], position)
+
+
+def _as_it_is(opened: Answer, count: int, shards: int, refusal: Refused) -> BatchAnswer:
+    """A repeat that could not be asked for any more, because a twin has gone: it completes nothing."""
+    told = Refusal(code=NOT_ANY_MORE, detail=str(refusal)[:2_000])
+    ids = (child_id(_batch_id(opened), shard_of_child(index, shards), index) for index in range(count))
+    return BatchAnswer(opened, [Child(each, Status.QUEUED, refusal=told) for each in ids], opened.position)
 
 
 def _child(waiter: Waiter) -> Child:

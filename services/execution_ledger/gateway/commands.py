@@ -11,18 +11,17 @@ from dataclasses import replace
 from execution_ledger.clock import World
 from execution_ledger.log.protocol import Log
 from execution_ledger.messages.base import Message
-from execution_ledger.messages.commands import ChangeLabels, Hold, RegisterPipeline, RequestAbort, Unhold
-from execution_ledger.messages.definition import Definition, wrong_in
+from execution_ledger.messages.commands import ChangeLabels, Hold, RequestAbort, Unhold
 from execution_ledger.messages.ids import CATALOG_SHARD, shard_of, shard_of_business
 from execution_ledger.messages.parts import Link, PipelineRef
-from execution_ledger.messages.payload import Payload, json_payload
 
 from .again import Ended, rerun_request, retry_of
 from .batches import BatchAnswer, BatchSender
 from .checking import Checked, Stamp, Submittable, check
 from .firsts import FirstAnswers, LookUp, without_views
 from .jobs import JobSender, Targets, open_job
-from .problems import FieldError, Refused, invalid, refused
+from .problems import Refused, invalid, refused
+from .registering import Registrar
 from .requests import (
     AbortRequest,
     BatchRetryRequest,
@@ -36,10 +35,9 @@ from .requests import (
     digest_of_body,
     label_change,
 )
+from .resolving import named_in
 from .sending import Answer, Sender, accepted
 from .tail import Tail
-
-DEFINITION_BYTES_MAX = 200_000
 
 SUBMIT_ROUTE = "POST /v1/executions"
 BATCH_ROUTE = "POST /v1/batches"
@@ -61,6 +59,7 @@ class CommandSender:
         self._tail = tail
         self._wait_s = decide_wait_s
         self._sender = Sender(log, world, tail, decide_wait_s, observe_s)
+        self.catalog = Registrar(self._sender, tail, decide_wait_s)
         self._first_answers = FirstAnswers(tail, decide_wait_s, look_up)
         self._batches = BatchSender(self._sender, world.clock, tail, decide_wait_s, self._first_answers)
         self.jobs = JobSender(self._sender, self._changed)
@@ -143,31 +142,6 @@ class CommandSender:
         )
         return await self._sender.send(shard, command)
 
-    async def register(
-        self, definition: Definition, actor: str, key: str | None = None, traceparent: str | None = None
-    ) -> Answer:
-        """The same definition as the newest version's is a repeat, with that version as the answer."""
-        if wrong := wrong_in(definition):
-            raise invalid(*(FieldError(where, detail) for where, detail in wrong.items()))
-        if definition.policy and (contradiction := definition.policy.contradiction()):
-            raise invalid(FieldError("policy.retries", contradiction))
-        payload = definition_payload(definition)
-        if payload.size > DEFINITION_BYTES_MAX:
-            too_large = f"{payload.size:,} bytes, at most {DEFINITION_BYTES_MAX:,} are taken: shorten the descriptions"
-            raise invalid(FieldError("", too_large))
-        command_id, _ = self._sender.address(actor, f"PUT /v1/pipelines/{definition.name}", key)
-        command = RegisterPipeline(
-            command_id=command_id,
-            actor=actor,
-            keyed=key is not None,
-            body_digest=digest_of_body(definition),
-            traceparent=traceparent,
-            pipeline=definition.name,
-            digest=payload.sha256,
-            definition=payload,
-        )
-        return await self._sender.send(CATALOG_SHARD, command)
-
     async def open_batch(
         self, requests: Sequence[ExecutionRequest], actor: str, key: str | None = None, traceparent: str | None = None
     ) -> BatchAnswer:
@@ -243,15 +217,12 @@ class CommandSender:
         return replace(checked, link=Link(how="rerun", to=ended.id))
 
     async def _check(self, request: ExecutionRequest, version: int | None) -> Checked:
-        checked = check(request, await self._tail.resolve(request.pipeline, self._wait_s, version))
+        registered = await self._tail.resolve(request.pipeline, self._wait_s, version)
+        await self._tail.learn([*named_in(request)], self._wait_s)
+        checked = check(request, registered, self._tail.catalog.entries)
         if isinstance(checked, Checked):
             return checked
         raise invalid(*checked)
-
-
-def definition_payload(definition: Definition) -> Payload:
-    """Its digest is the version's identity."""
-    return json_payload(definition.model_dump(exclude_none=True))
 
 
 def unknown_execution(reference: str) -> Refused:

@@ -58,8 +58,9 @@ class ExecutionRequest(Asked):
 
     pipeline: PipelineName
     inputs: dict[str, Any] = Field(default_factory=dict)
-    twin: Text | None = None
+    twin: Text | None = Field(default=None, description="Has to be registered; its values are properties of the run")
     mode: Mode = "production"
+    experiment: Text | None = Field(default=None, description="What it belongs to, in mode experiment")
     options: OptionsRequest = OptionsRequest()
     policy: PolicyChoice = Field(default=PolicyChoice(), description="Where it says nothing, the pipeline's holds")
     properties: dict[str, Any] | None = None
@@ -89,12 +90,14 @@ class RerunRequest(Asked):
     """What to change; `inputs` and `labels` go over the old ones by name, and what is left out stays as it was.
 
     It runs the version that ran before, or with `newest` the newest one, whose declaration all inputs then have to fit.
+    The twin's values are those of now.
     """
 
     inputs: dict[str, Any] = Field(default_factory=dict)
     newest: bool = False
     twin: Text | None = None
     mode: Mode | None = None
+    experiment: Text | None = None
     options: OptionsRequest = OptionsRequest()
     policy: PolicyChoice = PolicyChoice()
     properties: dict[str, Any] | None = None

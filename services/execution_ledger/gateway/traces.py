@@ -21,6 +21,7 @@ from execution_ledger.messages.events import (
     CommandRejected,
     CommandRepeated,
     CommandUnreadable,
+    EntryRegistered,
     Event,
     Held,
     JobOpened,
@@ -28,6 +29,7 @@ from execution_ledger.messages.events import (
     PipelineRegistered,
     Queued,
     SubmitJoined,
+    TwinRemoved,
     Unheld,
 )
 from execution_ledger.messages.parts import Outcome, Status
@@ -229,7 +231,7 @@ def trace_of(event: Event) -> Trace | None:
             return _trace(event, status=Status.ABORTED, sequence=event.sequence + 1)
         case AbortRequested():
             return _trace(event, status=Status.ABORT_REQUESTED)
-        case PipelineRegistered():
+        case PipelineRegistered() | EntryRegistered() | TwinRemoved():
             return _trace(event, {"version": fact.version})
         case BatchOpened():
             return _trace(event, {"versions": fact.versions})

@@ -13,7 +13,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from execution_ledger.domain.batch import BATCH_AGE_MAX_MS, open_batch
-from execution_ledger.domain.catalog import register
+from execution_ledger.domain.catalog import CatalogCommand, change
 from execution_ledger.domain.execution import Circumstances, Decision, Execution, decide, decide_report
 from execution_ledger.domain.job import open_job
 from execution_ledger.domain.labels import change_labels
@@ -29,7 +29,9 @@ from execution_ledger.messages.commands import (
     ExecutionCommand,
     OpenBatch,
     OpenJob,
+    RegisterEntry,
     RegisterPipeline,
+    RemoveTwin,
     Submit,
 )
 from execution_ledger.messages.events import Fact, digest_of
@@ -118,8 +120,8 @@ def _decision(state: ShardState, command: AnyCommand, appended_ms: int) -> Decis
     if refusal := _misplaced(state, command):
         return refusal
     match command:
-        case RegisterPipeline():
-            return _register(state, command)
+        case RegisterPipeline() | RegisterEntry() | RemoveTwin():
+            return _change(state, command)
         case ClaimDispatch():
             return _claim(state, command)
         case OpenBatch():
@@ -164,7 +166,7 @@ def _misplaced(state: ShardState, command: AnyCommand) -> Refusal | None:
         at_home = shard_of(command.execution_id) == state.shard == shard_of_business(key, state.shards)
     elif isinstance(command, ExecutionCommand):
         at_home = shard_of(command.execution_id) == state.shard != CATALOG_SHARD
-    elif isinstance(command, RegisterPipeline):
+    elif isinstance(command, CatalogCommand):
         at_home = state.shard == CATALOG_SHARD
     elif isinstance(command, OpenBatch | OpenJob):
         at_home = state.shard != CATALOG_SHARD
@@ -187,9 +189,9 @@ def _unacceptable_id(state: ShardState, command: Submit, appended_ms: int) -> Re
     return None
 
 
-def _register(state: ShardState, command: RegisterPipeline) -> Decision:
-    newest = state.pipelines.get(command.pipeline)
-    decision = register(newest, command)
+def _change(state: ShardState, command: CatalogCommand) -> Decision:
+    newest = state.catalog.get(command.subject)
+    decision = change(state.catalog, command)
     if decision or newest is None:
         return decision
     first = Outcome(sequence=newest.sequence, subject=command.subject, version=newest.version)

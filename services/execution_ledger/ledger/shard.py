@@ -73,7 +73,7 @@ class ShardState:
     sources: Remembered[int]  # source -> highest ordinal
     live: HashTrieMap[str, Tracked] = field(default_factory=HashTrieMap)
     business: HashTrieMap[str, tuple[str, ...]] = field(default_factory=HashTrieMap)  # live ids, in their order
-    pipelines: HashTrieMap[str, Registration] = field(default_factory=HashTrieMap)
+    catalog: HashTrieMap[str, Registration] = field(default_factory=HashTrieMap)  # by subject
     log_id: str = ""
     sequence: int = 0
     recorded_ms: int = 0
@@ -147,8 +147,11 @@ def _of_fact(state: ShardState, event: Event, digest: str) -> Fields:
         case events.DispatcherClaimed() as fact:
             return {"claim": fact.claim}
         case events.PipelineRegistered() as fact:
-            registration = Registration(fact.version, fact.digest, event.sequence)
-            return {"pipelines": state.pipelines.insert(fact.pipeline, registration)}
+            return _of_entry(state, event, Registration(fact.version, fact.digest, event.sequence))
+        case events.EntryRegistered() as fact:
+            return _of_entry(state, event, Registration(fact.version, fact.digest, event.sequence, fact.definition))
+        case events.TwinRemoved() as fact:
+            return _of_entry(state, event, Registration(fact.version, None, event.sequence))
         case _ if event.version is not None:
             return _of_execution(state, event, event.version, digest)
         case _:
@@ -162,6 +165,10 @@ def _of_creation(state: ShardState, fact: events.ShardCreated) -> Fields:
             "ids and keys name their shard: go back to it, or begin a new log under another topic prefix."
         )
     return {"log_id": fact.log_id}
+
+
+def _of_entry(state: ShardState, event: Event, registration: Registration) -> Fields:
+    return {"catalog": state.catalog.insert(event.subject, registration)}
 
 
 def _of_execution(state: ShardState, event: Event, version: int, digest: str) -> Fields:
@@ -231,7 +238,7 @@ def answer_of(event: Event) -> Answer:
         refused=_refusal(fact),
         number=fact.number if isinstance(fact, events.Queued | events.SubmitJoined) else None,
         name=fact.name if isinstance(fact, events.Queued | events.SubmitJoined) else None,
-        version=fact.version if isinstance(fact, events.PipelineRegistered) else None,
+        version=getattr(fact, "version", None),
         versions=fact.versions if isinstance(fact, events.BatchOpened) else None,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
@@ -136,11 +137,16 @@ def _unfit(value: Any) -> str | None:
     return None
 
 
-def check_inputs(definition: Definition, given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+def check_inputs(definition: Definition, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     """All inputs with defaults filled in, and what is wrong by name (empty where all is well)."""
-    wrong = {name: "is not an input of this pipeline" for name in given if name not in definition.inputs}
+    return check_ports(definition.inputs, given, "an input of this pipeline")
+
+
+def check_ports(ports: Ports, given: Mapping[str, Any], what: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """The same of any ports; `what` is what a name that none of them bears is not."""
+    wrong = {name: f"is not {what}" for name in given if name not in ports}
     values: dict[str, Any] = {}
-    for name, port in definition.inputs.items():
+    for name, port in ports.items():
         if name not in given and port.required:
             wrong[name] = f"is required ({port.type})"
         elif name not in given:

@@ -26,7 +26,15 @@ from pydantic import (
 from execution_ledger.errors import BrokenHistory, UnknownVersion
 
 from .base import Message, Time
-from .ids import ExecutionId, PipelineName
+from .catalog_facts import EntryFact as EntryFact
+from .catalog_facts import EntryRegistered as EntryRegistered
+from .catalog_facts import ExperimentRegistered as ExperimentRegistered
+from .catalog_facts import PipelineRegistered as PipelineRegistered
+from .catalog_facts import TemplateRegistered as TemplateRegistered
+from .catalog_facts import TwinRegistered as TwinRegistered
+from .catalog_facts import TwinRemoved as TwinRemoved
+from .fact import Fact as Fact
+from .ids import ExecutionId, Key, PipelineName
 from .parts import (
     AbortOutcome,
     BusinessId,
@@ -51,7 +59,6 @@ from .shard_facts import CommandFailed as CommandFailed
 from .shard_facts import CommandRejected as CommandRejected
 from .shard_facts import CommandRepeated as CommandRepeated
 from .shard_facts import CommandUnreadable as CommandUnreadable
-from .shard_facts import Fact as Fact
 from .shard_facts import ShardCheckpointed as ShardCheckpointed
 from .shard_facts import ShardClaimed as ShardClaimed
 from .shard_facts import ShardCreated as ShardCreated
@@ -69,7 +76,10 @@ class Queued(Fact):
     pipeline: PipelineRef
     inputs: Payload
     properties: Payload | None = None
+    own_properties: list[str] | None = None  # the caller's; the others are its twin's. None: all are the caller's
     twin: Text | None = None
+    template: Key | None = None  # the twin's
+    experiment: Key | None = None
     mode: Mode
     options: Options
     labels: Labels = Field(default_factory=dict)
@@ -203,17 +213,7 @@ class LabelsChanged(Fact):
     keyed: bool = False
 
 
-# --- the catalog (shard 0), batches, the dispatcher -------------------------------------------------------------
-
-
-class PipelineRegistered(Fact):
-    TYPE = "pipeline.registered.v1"
-    pipeline: PipelineName
-    version: Count
-    digest: Text
-    definition: Payload
-    body_digest: Text | None = None
-    keyed: bool = False
+# --- batches, jobs, the dispatcher ------------------------------------------------------------------------------
 
 
 class DispatcherClaimed(Fact):
@@ -271,6 +271,10 @@ FACTS: tuple[type[Fact], ...] = (
     LabelsChanged,
     SubmitJoined,
     PipelineRegistered,
+    TemplateRegistered,
+    TwinRegistered,
+    ExperimentRegistered,
+    TwinRemoved,
     DispatcherClaimed,
     BatchOpened,
     JobOpened,

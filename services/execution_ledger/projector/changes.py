@@ -66,6 +66,9 @@ class Identity(NamedTuple):
     linked_to: str | None
     link: str | None
     business_id: str | None
+    template: str | None
+    experiment: str | None
+    source: str | None
 
 
 @dataclass(slots=True)
@@ -160,6 +163,18 @@ class PipelineRow(NamedTuple):
     registered_by: str | None
 
 
+class EntryRow(NamedTuple):
+    """A version of a template, a twin or an experiment; without digest and definition it was removed."""
+
+    noun: str
+    key: str
+    version: int
+    digest: str | None
+    definition: str | None
+    registered_at: datetime
+    registered_by: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class BatchRow:  # no tuple, because `count` is a method of those
     id: str
@@ -215,6 +230,7 @@ class Changes:
     warnings: list[WarningRow] = field(default_factory=list)
     labels: dict[tuple[str, str], LabelRow] = field(default_factory=dict)  # of executions of earlier batches
     pipelines: list[PipelineRow] = field(default_factory=list)
+    entries: list[EntryRow] = field(default_factory=list)
     batches: list[BatchRow] = field(default_factory=list)
     jobs: list[JobRow] = field(default_factory=list)
     commands: dict[str, CommandRow] = field(default_factory=dict)

@@ -43,6 +43,7 @@ class MemoryStore:
         self.attempts: dict[tuple[str, int], Row] = {}
         self.warnings: dict[tuple[str, int], Row] = {}
         self.pipelines: dict[tuple[str, int], Row] = {}
+        self.entries: dict[tuple[str, str, int], Row] = {}
         self.batches: dict[str, Row] = {}
         self.jobs: dict[str, Row] = {}
         self.commands: dict[tuple[str, int], Row] = {}
@@ -84,6 +85,7 @@ class MemoryStore:
         self.journal |= {(row.shard, row.sequence): row._asdict() for row in changes.journal}
         self.warnings |= {(row.execution_id, row.sequence): row._asdict() for row in changes.warnings}
         self.pipelines |= {(row.name, row.version): row._asdict() for row in changes.pipelines}
+        self.entries |= {(row.noun, row.key, row.version): row._asdict() for row in changes.entries}
         self.batches |= {row.id: asdict(row) for row in changes.batches}
         self.jobs |= {row.id: asdict(row) for row in changes.jobs}
         for identity in changes.created.values():

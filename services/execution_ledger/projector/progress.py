@@ -71,6 +71,9 @@ def _identity(event: Event, fact: Queued) -> Identity:
         linked_to=fact.link.to if fact.link else None,
         link=fact.link.how if fact.link else None,
         business_id=fact.business_id,
+        template=fact.template,
+        experiment=fact.experiment,
+        source=source or None,
     )
 
 

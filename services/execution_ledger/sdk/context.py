@@ -45,6 +45,7 @@ class Context:
         options: Options,
         said: Callable[[Said], None],
         twin: str | None = None,
+        experiment: str | None = None,
         properties: Mapping[str, Any] | None = None,
     ) -> None:
         self.execution_id = execution_id
@@ -53,6 +54,7 @@ class Context:
         self.mode = mode
         self.options = options
         self.twin = twin
+        self.experiment = experiment
         self.properties = dict(properties or {})
         self._said = said
         self._warnings = itertools.count(1)  # counting with it is atomic

@@ -32,7 +32,8 @@ class Record(BaseModel):
 class ExecutionSummary(Record):
     """One line of a list: everything but payloads. `losses` are attempts whose runner went away.
 
-    `link` is `retry` or `rerun` where it was made from another one, which `linked_to` names.
+    `link` is `retry` or `rerun` where it was made from another one, which `linked_to` names. `trigger` is what asked
+    for it: `caller` (named by `created_by`), or `batch` (`source` says which).
     """
 
     id: str
@@ -64,6 +65,10 @@ class ExecutionSummary(Record):
     linked_to: str | None = None
     held_at: datetime | None = None
     business_id: str | None = None
+    template: str | None = None
+    experiment: str | None = None
+    trigger: str | None = None
+    source: str | None = None
 
 
 class Percentiles(Record):

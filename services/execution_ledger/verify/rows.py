@@ -35,6 +35,7 @@ TABLES = (
     Table("attempts", ("execution_id", "attempt")),
     Table("warnings", ("execution_id", "sequence")),
     Table("pipelines", ("name", "version")),
+    Table("entries", ("noun", "key", "version")),
     Table("batches", ("id",)),
     Table("jobs", ("id",)),
     Table("commands", ("command_id", "shard")),

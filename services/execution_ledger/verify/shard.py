@@ -17,6 +17,7 @@ from execution_ledger.errors import Permanent
 from execution_ledger.messages.events import (
     BatchOpened,
     DispatcherClaimed,
+    EntryFact,
     JobOpened,
     LabelsChanged,
     PipelineRegistered,
@@ -81,6 +82,7 @@ class ShardCheck:
         self._executions = Executions(shard, limited, self._say)
         self._commands = Commands(settings, self._say)
         self._batches: set[str] = set()
+        self._entries: dict[str, int] = {}  # versions of what the catalog holds, by subject
         self._next: tuple[int, ...] = (1,)  # sequences that may come now; more than one after a breach
         self._epochs: tuple[int, ...] = (0,)
         self._recorded_ms = 0
@@ -219,7 +221,16 @@ class ShardCheck:
             self._executions.labelled(document["subject"])
         elif isinstance(fact, PipelineRegistered):
             self.found.limits.append(Limit(now_ms, fact.pipeline, limit_in(fact.definition)))
+            self._entered(document["subject"], fact.version)
+        elif isinstance(fact, EntryFact):
+            self._entered(document["subject"], fact.version)
         return None
+
+    def _entered(self, subject: str, version: int) -> None:
+        newest = self._entries.get(subject, 0)
+        if version != newest + 1 and not self._executions.forgiven:
+            self._say(3, f"version {version} of {subject} follows version {newest}")
+        self._entries[subject] = version
 
     def _claimed(self, fact: DispatcherClaimed, sequence: int) -> None:
         newest = self._executions.claim

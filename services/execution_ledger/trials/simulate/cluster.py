@@ -248,7 +248,7 @@ class Cluster:
 
     async def _register(self, definition: Definition, digest: str) -> None:
         name = self.chance.choice(["gateway-a", "gateway-b"])
-        await self.call(name, lambda sender: sender.register(definition, actor="runner"), REGISTER_S)
+        await self.call(name, lambda sender: sender.catalog.pipeline(definition, actor="runner"), REGISTER_S)
 
     def _ledger(self, world: World, registry: CollectorRegistry) -> Service:
         settings, shards = self._settings, self._settings.kafka.shards
