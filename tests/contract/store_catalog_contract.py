@@ -1,15 +1,41 @@
-"""What every view store must do, said once and run against each of them: the rows of the catalog."""
+"""What every view store must do, said once and run against each of them: the rows of the catalog and of batches."""
 
 from __future__ import annotations
 
 from contract.events_builder import ACTOR, History
 from contract.store_case import StoreCase, at_ms, project
-from execution_ledger.messages.events import TemplateRegistered, TwinRegistered, TwinRemoved
+from execution_ledger.messages.events import (
+    BatchOpened,
+    PipelineRegistered,
+    TemplateRegistered,
+    TwinRegistered,
+    TwinRemoved,
+)
+from execution_ledger.messages.parts import Link
 from execution_ledger.messages.payload import json_payload
 from execution_ledger.projector.store import ViewStore
 
 
 class CatalogContract(StoreCase):
+    async def test_pipelines_and_batches_have_rows(self, store: ViewStore) -> None:
+        history = History()
+        batch_id = history.new_id()
+        definition = json_payload({"name": "train"})
+        for version in (1, 2):
+            fact = PipelineRegistered(pipeline="train", version=version, digest=f"d{version}", definition=definition)
+            history.add("pipeline/train", fact)
+        linked = Link(how="retry", to=history.new_id())
+        opened = BatchOpened(batch_id=batch_id, count=3, opened=0, versions={}, body_digest="b1", link=linked)
+        history.add(f"batch/{batch_id}", opened)
+        await project(store, history)
+        _, newest = await self.rows(store, "pipelines")
+        assert (newest["version"], newest["digest"], newest["definition"]) == (2, "d2", '{"name":"train"}')
+        assert (newest["registered_at"], newest["registered_by"]) == (at_ms(2), ACTOR)
+        (batch,) = await self.rows(store, "batches")
+        assert (batch["id"], batch["count"], batch["opened_at"], batch["actor"]) == (batch_id, 3, at_ms(3), ACTOR)
+        assert (batch["shard"], batch["sequence"], batch["body_digest"]) == (1, 3, "b1")
+        assert (batch["link"], batch["linked_to"]) == ("retry", linked.to)
+
     async def test_each_version_of_an_entry_has_a_row_and_its_removal_too(self, store: ViewStore) -> None:
         history = History()
         definition = json_payload({"name": "Pump \0 7", "template": "pump"})

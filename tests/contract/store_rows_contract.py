@@ -22,7 +22,6 @@ from contract.store_case import (
 from execution_ledger.messages.events import (
     Aborted,
     AbortRequested,
-    BatchOpened,
     CommandRejected,
     CommandRepeated,
     Dispatched,
@@ -30,7 +29,6 @@ from execution_ledger.messages.events import (
     Held,
     JobOpened,
     LabelsChanged,
-    PipelineRegistered,
     Quarantined,
     Requeued,
     Started,
@@ -344,25 +342,6 @@ class RowsContract(StoreCase):
         row = await self.execution(store, execution)
         assert (row["status"], json.loads(row["failure"])) == ("queued", {"kind": "quarantined", "message": "boom"})
         assert len(await self.rows(store, "live_executions")) == 1
-
-    async def test_pipelines_and_batches_have_rows(self, store: ViewStore) -> None:
-        history = History()
-        batch_id = history.new_id()
-        definition = json_payload({"name": "train"})
-        for version in (1, 2):
-            fact = PipelineRegistered(pipeline="train", version=version, digest=f"d{version}", definition=definition)
-            history.add("pipeline/train", fact)
-        linked = Link(how="retry", to=history.new_id())
-        opened = BatchOpened(batch_id=batch_id, count=3, opened=0, versions={}, body_digest="b1", link=linked)
-        history.add(f"batch/{batch_id}", opened)
-        await project(store, history)
-        _, newest = await self.rows(store, "pipelines")
-        assert (newest["version"], newest["digest"], newest["definition"]) == (2, "d2", '{"name":"train"}')
-        assert (newest["registered_at"], newest["registered_by"]) == (at_ms(2), ACTOR)
-        (batch,) = await self.rows(store, "batches")
-        assert (batch["id"], batch["count"], batch["opened_at"], batch["actor"]) == (batch_id, 3, at_ms(3), ACTOR)
-        assert (batch["shard"], batch["sequence"], batch["body_digest"]) == (1, 3, "b1")
-        assert (batch["link"], batch["linked_to"]) == ("retry", linked.to)
 
     async def test_the_first_trace_of_a_command_stays(self, store: ViewStore) -> None:
         history = History()

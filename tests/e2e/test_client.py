@@ -265,7 +265,11 @@ def test_a_batch_is_checked_whole_before_anything_exists(client: Client) -> None
 
 
 def test_what_is_listed_is_what_is_registered(client: Client) -> None:
-    assert [(each.name, each.definition.limit) for each in client.pipelines()] == [("endless", 1), ("load", None), ("tell", None)]
+    assert [(each.name, each.definition.limit) for each in client.pipelines()] == [
+        ("endless", 1),
+        ("load", None),
+        ("tell", None),
+    ]
 
 
 def test_a_gateway_that_is_killed_is_waited_for_and_no_event_is_lost(client: Client, dev: Dev) -> None:

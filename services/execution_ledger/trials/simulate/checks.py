@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from execution_ledger.errors import BrokenHistory, LedgerError, LogTruncated, UnknownVersion
+from execution_ledger.messages.catalog import ENTRIES, Template, Twin, resolved
 from execution_ledger.messages.events import (
     Aborted,
     AbortRequested,
     BatchOpened,
     CommandFailed,
     Dispatched,
+    EntryRegistered,
     Event,
     Failed,
     Queued,
@@ -53,6 +55,7 @@ async def check(cluster: Cluster, client: Client, witness: Witness, states: Stat
     found += _check_inputs(cluster, witness, history)
     found += _check_dispatched(cluster, witness, history)
     found += _check_batches(cluster, history)
+    found += _check_told(history)
     found += _check_graces(cluster, history)
     found += _check_expiries(cluster, witness, history)
     found += _check_crashes(cluster)
@@ -137,6 +140,23 @@ def _check_batches(cluster: Cluster, history: Mapping[int, Sequence[Stored]]) ->
         if origin and origin.source.startswith("batch/") and opened_s.get(origin.source, at_s) >= at_s:
             what = f"It was queued at {at_s:.3f} s, before {origin.source} was opened."
             yield Breach(4, event.shard, event.sequence, event.subject, what)
+
+
+def _check_told(history: Mapping[int, Sequence[Stored]]) -> Iterator[Breach]:
+    """What a run got is what a twin that was registered makes of a template that was."""
+    events = [decoded(raw) for shard in history.values() for raw, _ in shard]
+    entered = [event.data for event in events if isinstance(event.data, EntryRegistered)]
+    entries = [(fact.key, ENTRIES[fact.NOUN].model_validate(fact.definition.value())) for fact in entered]
+    templates = [entry for _, entry in entries if isinstance(entry, Template)]
+    for event in events:
+        fact = event.data
+        if not isinstance(fact, Queued) or fact.properties is None or fact.own_properties is None:
+            continue
+        told = fact.properties.value()
+        own = {name: told[name] for name in fact.own_properties}
+        twins = [entry for key, entry in entries if isinstance(entry, Twin) and key == fact.twin]
+        if not any(resolved(template, twin, own) == told for template in templates for twin in twins):
+            yield Breach(3, event.shard, event.sequence, event.subject, f"Nothing made {told} of twin {fact.twin}.")
 
 
 def _check_graces(cluster: Cluster, history: Mapping[int, Sequence[Stored]]) -> Iterator[Breach]:
