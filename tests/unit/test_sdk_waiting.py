@@ -226,12 +226,28 @@ def test_a_multi_run_that_goes_on_is_no_failure() -> None:
 
 
 def test_aborting_the_rest_passes_over_what_has_just_ended() -> None:
-    ended = {"type": "urn:execution-ledger:problem:refused", "code": "already_ended", "detail": "It has ended."}
     live = page(record("started", id="two", name="double-2"), record("started", id="one", name="double-1"))
-    asked = {"id": "one", "status": "abort_requested", "position": "1.1", "command_id": "c"}
-    told = Told(live, httpx.Response(409, json=ended), asked)
+    opened = {"id": "job", "status": "open", "action": "abort", "count": 2, "targets_digest": "d"}
+    done = opened | {
+        "number": 1,
+        "done": 1,
+        "refused": 1,
+        "waiting": 0,
+        "status": "ended",
+        "actor": "ada",
+        "reason": "enough",
+        "opened_at": "2026-11-22T10:00:00Z",
+        "ended_at": "2026-11-22T10:00:01Z",
+        "arguments": {},
+        "codes": {"already_ended": 1},
+        "shards": [],
+        "refusals": [{"id": "two", "code": "already_ended"}],
+        "position": "1.1",
+    }
+    told = Told(live, opened, done)
     assert multi_run(told).abort("enough") == ["double-1"]
-    assert json.loads(told.requests[2].content) == {"reason": "enough"}
+    asked = json.loads(told.requests[1].content)
+    assert asked == {"action": "abort", "executions": ["two", "one"], "reason": "enough"}
 
 
 def test_aborting_the_rest_does_not_pass_over_another_refusal() -> None:
