@@ -17,6 +17,7 @@ from unittest.mock import patch
 
 from rich.console import Console
 
+from execution_ledger.trials.simulate import run as simulated
 from execution_ledger.trials.simulate.plan import KINDS, Plan, draw
 from execution_ledger.trials.simulate.run import Result, run
 from execution_ledger.trials.simulate.seeds import Case
@@ -29,6 +30,7 @@ STEPS = 20
 SEEDS = 300
 AGAIN = 20  # times that a kept plan is tried with other chances
 SHRINK_TRIES = 40
+HASTE_S = 10.0
 
 
 def path_of(defence: Simulated) -> Path:
@@ -41,8 +43,11 @@ def kept(defence: Simulated) -> Plan | None:
 
 
 def run_without(defence: Simulated, plan: Plan) -> Result:
-    """Of what is broken then only what this defence stands for."""
-    with defence.without():
+    """Of what is broken then only what this defence stands for. A broken history never comes to rest, so nobody waits
+    for that but where rest itself is at stake.
+    """
+    patience = {"REST_S": HASTE_S, "STOP_S": HASTE_S} if 9 not in defence.breaks else {}
+    with defence.without(), patch.dict(vars(simulated), patience):
         result = run(plan)
     return replace(result, breaches=[breach for breach in result.breaches if breach.promise in defence.breaks])
 
