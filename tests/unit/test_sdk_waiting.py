@@ -229,12 +229,11 @@ def test_aborting_the_rest_passes_over_what_has_just_ended() -> None:
     live = page(record("started", id="two", name="double-2"), record("started", id="one", name="double-1"))
     opened = {"id": "job", "status": "open", "action": "abort", "count": 2, "targets_digest": "d"}
     done = opened | {
-        "number": 1,
         "done": 1,
         "refused": 1,
         "waiting": 0,
         "status": "ended",
-        "actor": "ada",
+        "created_by": "ada",
         "reason": "enough",
         "opened_at": "2026-11-22T10:00:00Z",
         "ended_at": "2026-11-22T10:00:01Z",
