@@ -13,6 +13,7 @@
         ├── UnknownVersion        a message of a type or version that this code does not know
         ├── BrokenHistory         log, view or chain contradict each other
         ├── BadRequest            what a caller sent cannot be accepted
+        │   └── TooLarge          more bytes than are taken in one piece
         ├── NoSuchObject          the object store holds nothing of this name
         ├── BadSettings           a setting is missing or wrong
         └── EndedBadly            an execution that was waited for has failed, or was aborted
@@ -73,6 +74,10 @@ class BrokenHistory(Permanent):
 
 class BadRequest(Permanent):
     """What a caller sent cannot be accepted; nothing was changed by it."""
+
+
+class TooLarge(BadRequest):
+    """More bytes than a setting allows in one file; nothing of it was kept."""
 
 
 class NoSuchObject(Permanent):

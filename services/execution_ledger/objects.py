@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig, ObjectStore, RetryConfig
 
 PIECE_BYTES = 1_000_000  # what is read at a time
+PARTS_AT_ONCE = 4  # of 5 MB each, and so much of what is being written is in memory
 PART_S_MAX = 600.0  # a file that nobody has added to for so long has lost its writer: the longest write takes 120 s
 
 _PART = re.compile(r"#\d+$")  # how obstore names what is being written to a folder
@@ -42,6 +43,14 @@ class Objects(Protocol):
 
     async def names(self, folder: str) -> list[str]:
         """All that lie in this folder or deeper, sorted."""
+        ...
+
+    async def size(self, name: str) -> int:
+        """In bytes. Raises NoSuchObject."""
+        ...
+
+    async def move(self, name: str, to: str) -> None:
+        """Under the other name at once, in place of what had it. Raises NoSuchObject."""
         ...
 
     async def delete(self, name: str) -> None:
@@ -66,6 +75,16 @@ class MemoryObjects:
     async def names(self, folder: str) -> list[str]:
         return sorted(name for name in self.held if name.startswith(f"{folder}/"))
 
+    async def size(self, name: str) -> int:
+        if name not in self.held:
+            raise _missing(name)
+        return len(self.held[name])
+
+    async def move(self, name: str, to: str) -> None:
+        if name not in self.held:
+            raise _missing(name)
+        self.held[to] = self.held.pop(name)
+
     async def delete(self, name: str) -> None:
         self.held.pop(name, None)
 
@@ -80,7 +99,7 @@ class StoredObjects:
         import obstore
 
         with _explained(name):
-            await obstore.put_async(self._store, name, pieces)
+            await obstore.put_async(self._store, name, pieces, max_concurrency=PARTS_AT_ONCE)
 
     async def get(self, name: str) -> AsyncGenerator[bytes, None]:
         import obstore
@@ -95,6 +114,18 @@ class StoredObjects:
 
         with _explained(folder):
             return sorted(meta["path"] for meta in await obstore.list(self._store, folder).collect_async())
+
+    async def size(self, name: str) -> int:
+        import obstore
+
+        with _explained(name):
+            return (await obstore.head_async(self._store, name))["size"]
+
+    async def move(self, name: str, to: str) -> None:
+        import obstore
+
+        with _explained(name):
+            await obstore.rename_async(self._store, name, to)
 
     async def delete(self, name: str) -> None:
         import obstore

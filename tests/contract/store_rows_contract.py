@@ -11,6 +11,8 @@ from contract.events_builder import ACTOR, BEGIN_MS, History
 from contract.store_case import (
     COMPLETED,
     DISPATCHED,
+    MEASURED,
+    PLOTTED,
     STARTED,
     StoreCase,
     add_a_life_of_everything,
@@ -30,6 +32,7 @@ from execution_ledger.messages.events import (
     Held,
     JobOpened,
     LabelsChanged,
+    MetricRecorded,
     PipelineRegistered,
     Quarantined,
     Requeued,
@@ -317,6 +320,23 @@ class RowsContract(StoreCase):
         warnings = [json.loads(row["warning"]) for row in await self.rows(store, "warnings")]
         assert [warning["message"] for warning in warnings] == ["one", "two", '"three"']
         assert warnings[0] == {"time": "2026-09-21T14:13:20.004Z", "attempt": 1, "message": "one"}
+
+    async def test_artifacts_and_metrics_are_rows_of_their_own(self, store: ViewStore) -> None:
+        history = History()
+        execution = history.queue()
+        single = MetricRecorded(attempt=1, ordinal=5, name="rmse", value=0.1)
+        history.add(execution, DISPATCHED, STARTED, PLOTTED, MEASURED, single)
+        await project(store, history)
+        [plot] = await self.rows(store, "artifacts")
+        told = ("execution_id", "sequence", "attempt", "kind", "name", "step", "sha256", "size", "media_type")
+        file = PLOTTED.file
+        seen = (execution, 4, 1, "plot", "trend", "fit", file.sha256, file.size, file.media_type)
+        assert tuple(plot[name] for name in told) == seen
+        metrics = await self.rows(store, "metrics")
+        assert [(row["name"], row["value"], row["values"]) for row in metrics] == [
+            ("loss", None, [0.5, 0.25]),
+            ("rmse", 0.1, None),
+        ]
 
     async def test_any_text_that_users_write_can_be_stored(self, store: ViewStore) -> None:
         nasty = "nul \x00 quote \" backslash \\ newline \n emoji \U0001f680 '; DROP TABLE"

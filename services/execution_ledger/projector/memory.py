@@ -42,6 +42,8 @@ class MemoryStore:
         self.live_executions: dict[str, Row] = {}
         self.attempts: dict[tuple[str, int], Row] = {}
         self.warnings: dict[tuple[str, int], Row] = {}
+        self.artifacts: dict[tuple[str, int], Row] = {}
+        self.metrics: dict[tuple[str, int], Row] = {}
         self.pipelines: dict[tuple[str, int], Row] = {}
         self.batches: dict[str, Row] = {}
         self.jobs: dict[str, Row] = {}
@@ -83,6 +85,8 @@ class MemoryStore:
     def _insert(self, changes: Changes) -> None:
         self.journal |= {(row.shard, row.sequence): row._asdict() for row in changes.journal}
         self.warnings |= {(row.execution_id, row.sequence): row._asdict() for row in changes.warnings}
+        self.artifacts |= {(row.execution_id, row.sequence): row._asdict() for row in changes.artifacts}
+        self.metrics |= {(row.execution_id, row.sequence): row._asdict() for row in changes.metrics}
         self.pipelines |= {(row.name, row.version): row._asdict() for row in changes.pipelines}
         self.batches |= {row.id: asdict(row) for row in changes.batches}
         self.jobs |= {row.id: asdict(row) for row in changes.jobs}

@@ -23,12 +23,14 @@ from .changes import (
     LIVE_HOT,
     LIVE_IDENTITY,
     PROGRESS,
+    ArtifactRow,
     AttemptRow,
     BatchRow,
     Changes,
     Identity,
     JobRow,
     JournalRow,
+    MetricRow,
     PipelineRow,
     StoredPosition,
     WarningRow,
@@ -147,6 +149,8 @@ async def _insert(connection: Connection, schema: str, changes: Changes) -> None
         [(*_live_identity_values(identity), *_live_hot_values(progress)) for identity, progress in live],
     )
     await _copy(connection, schema, "warnings", WarningRow._fields, changes.warnings)
+    await _copy(connection, schema, "artifacts", ArtifactRow._fields, changes.artifacts)
+    await _copy(connection, schema, "metrics", MetricRow._fields, changes.metrics)
     await _copy(connection, schema, "pipelines", PipelineRow._fields, changes.pipelines)
     await _copy(connection, schema, "batches", _BATCH, [_batch_values(it) for it in changes.batches])
     await _copy(connection, schema, "jobs", _JOB, [_job_values(it) for it in changes.jobs])
