@@ -6,6 +6,7 @@
     │   ├── Fenced                another writer has taken the shard over
     │   ├── Stalled               a reader made no progress although there is something to read
     │   ├── Unavailable           a dependency (Kafka, Postgres, a ledger) is away
+    │   │   └── StoreAway         the object store failed the code of a pipeline
     │   └── StillRunning          an execution has not ended at the end of a wait for it
     └── Permanent                 trying again cannot help: someone has to change something
         ├── TopicContract         topics are missing or not as they must be
@@ -46,6 +47,10 @@ class Stalled(Transient):
 
 class Unavailable(Transient):
     """A dependency does not answer; it is expected to come back."""
+
+
+class StoreAway(Unavailable):
+    """The object store failed the code of a pipeline: the attempt counts as one of the infrastructure's failures."""
 
 
 class StillRunning(Transient, TimeoutError):

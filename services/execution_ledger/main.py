@@ -15,7 +15,9 @@ from prometheus_client import CollectorRegistry
 
 from .answering import Answering, listen
 from .clock import World, real_world, spawn_task
+from .data import Data
 from .errors import Unavailable
+from .files import Files
 from .lifecycle import Service, end_tasks, until_set
 from .log.kafka import KafkaLog
 from .log.topics import check_topics
@@ -174,6 +176,7 @@ async def _runner(around: Around) -> Service:
     settings = around.settings
     pipelines = collect(load_app(settings.runner.app))
     register = register_over_http(settings.gateway.url, settings.gateway.token.get_secret_value())
+    objects, bytes_max = open_objects(settings.objects), settings.files.bytes_max
     return RunnerService(
         around.log,
         around.world,
@@ -182,6 +185,8 @@ async def _runner(around: Around) -> Service:
         register,
         settings.kafka.inbox_partitions,
         registry=around.registry,
+        files=Files(objects, around.world, bytes_max) if objects else None,
+        data=Data(objects, bytes_max) if objects else None,
     )
 
 

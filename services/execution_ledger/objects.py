@@ -45,6 +45,10 @@ class Objects(Protocol):
         """All that lie in this folder or deeper, sorted."""
         ...
 
+    async def sizes(self, folder: str) -> list[tuple[str, int]]:
+        """As `names`, each with its bytes."""
+        ...
+
     async def size(self, name: str) -> int:
         """In bytes. Raises NoSuchObject."""
         ...
@@ -74,6 +78,9 @@ class MemoryObjects:
 
     async def names(self, folder: str) -> list[str]:
         return sorted(name for name in self.held if name.startswith(f"{folder}/"))
+
+    async def sizes(self, folder: str) -> list[tuple[str, int]]:
+        return [(name, len(self.held[name])) for name in await self.names(folder)]
 
     async def size(self, name: str) -> int:
         if name not in self.held:
@@ -110,10 +117,14 @@ class StoredObjects:
                 yield bytes(piece)
 
     async def names(self, folder: str) -> list[str]:
+        return [name for name, _ in await self.sizes(folder)]
+
+    async def sizes(self, folder: str) -> list[tuple[str, int]]:
         import obstore
 
         with _explained(folder):
-            return sorted(meta["path"] for meta in await obstore.list(self._store, folder).collect_async())
+            found = await obstore.list(self._store, folder).collect_async()
+        return sorted((meta["path"], meta["size"]) for meta in found)
 
     async def size(self, name: str) -> int:
         import obstore
@@ -174,7 +185,7 @@ def _stored(settings: ObjectsSettings) -> StoredObjects:
     try:
         if "://" not in settings.url:
             folder = Path(settings.url).absolute()
-            return FolderObjects(folder, LocalStore(folder, mkdir=True))
+            return FolderObjects(folder, LocalStore(folder, mkdir=True, automatic_cleanup=True))
         options = {name: value.get_secret_value() for name, value in settings.options.items()}
         # the keys differ from store to store, and obstore checks them
         return StoredObjects(from_url(settings.url, config=options, client_options=_CLIENT, retry_config=_RETRY))  # type: ignore[call-overload]

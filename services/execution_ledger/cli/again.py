@@ -10,7 +10,7 @@ from ..sdk.address import DEFAULT_FOLDER, execution_path
 from ..sdk.waiting import WAIT_S
 from .connection import DataDir, connect
 from .executions import Which
-from .inputs import parse_inputs, parse_labels
+from .inputs import parse_labels
 from .output import AsJson
 from .run import (
     AtMostOnce,
@@ -27,6 +27,7 @@ from .run import (
     Wait,
     WaitFor,
     ask,
+    given_inputs,
     input_types,
     policy_of,
 )
@@ -70,7 +71,7 @@ def rerun(
         before = ledger.get(execution_path(which))
         types = input_types(ledger, before["pipeline"], None if newest else before["pipeline_version"])
         changes = {
-            "inputs": parse_inputs(inputs or (), types),
+            "inputs": given_inputs(ledger, inputs, types),
             "newest": newest,
             "labels": parse_labels(label or ()),
             "twin": twin,

@@ -18,6 +18,7 @@ from .output import (
     show_json,
     show_json_lines,
     show_table,
+    size_text,
 )
 
 PAGE_MAX = 100
@@ -40,6 +41,7 @@ def get(which: Which, data_dir: DataDir = DEFAULT_FOLDER, as_json: AsJson = Fals
             | _readable_failure(record["failure"])
             | _readable_hold(record.get("hold"))
             | _readable_linked(record.get("linked", []))
+            | _readable_artifacts(record.get("artifacts", []))
         )
         show_fields(filled(record | readable))
 
@@ -97,6 +99,12 @@ def _readable_hold(hold: Mapping[str, Any] | None) -> dict[str, Any]:
 def _readable_linked(linked: list[dict[str, Any]]) -> dict[str, str]:
     """What was made from it, one line each."""
     return {"linked": "\n".join("  ".join((each["link"], each["name"], each["status"])) for each in linked)}
+
+
+def _readable_artifacts(artifacts: list[dict[str, Any]]) -> dict[str, str]:
+    """What it has recorded, one line each."""
+    told = (f"{each['kind']}  {each['name']}  {size_text(each['size'])}" for each in artifacts)
+    return {"artifacts": "\n".join(told)}
 
 
 def _readable_failure(failure: Mapping[str, Any] | None) -> dict[str, Any]:

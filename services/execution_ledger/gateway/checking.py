@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from execution_ledger.messages.commands import Submit
 from execution_ledger.messages.definition import check_inputs
+from execution_ledger.messages.files import FileRef, bytes_of, references_in
 from execution_ledger.messages.parts import Link, Origin, PipelineRef, Policy
 from execution_ledger.messages.payload import DEPTH_MAX, PAYLOAD_BYTES_MAX, Payload, json_payload, too_deep
 
@@ -59,6 +60,14 @@ class Checked:
     properties: Payload | None
     policy: Policy
     link: Link | None = None
+    file_inputs: frozenset[str] = frozenset()
+
+    def files(self) -> list[tuple[str, FileRef]]:
+        """By the field that each stands in. Most have none, and cost nothing."""
+        if not self.file_inputs:
+            return []
+        refs = references_in(self.inputs.value())
+        return [(f"inputs.{name}", ref) for name, ref in refs.items() if name in self.file_inputs]
 
     def submit(self, stamp: Stamp) -> Submit:
         return stamp.submit(
@@ -79,6 +88,8 @@ def check(request: ExecutionRequest, registered: Registered) -> Checked | list[F
     """The request with its defaults filled in, or everything that is wrong with it."""
     values, wrong = check_inputs(registered.definition, request.inputs)
     errors = [*not_yet(request.options), *(FieldError(f"inputs.{name}", detail) for name, detail in wrong.items())]
+    ports = registered.definition.inputs
+    files = frozenset(name for name in values if ports[name].type == "file" and values[name] is not None)
     inputs = _payload("inputs", values, errors)
     properties = None if request.properties is None else _payload("properties", request.properties, errors)
     policy = policy_of(request.policy, registered.definition.policy)
@@ -86,7 +97,7 @@ def check(request: ExecutionRequest, registered: Registered) -> Checked | list[F
         errors.append(FieldError("policy.retries", contradiction))
     if errors or inputs is None:
         return errors
-    return Checked(request, registered.ref, inputs, properties, policy.policy())
+    return Checked(request, registered.ref, inputs, properties, policy.policy(), file_inputs=files)
 
 
 def _payload(name: str, value: dict[str, Any], errors: list[FieldError]) -> Payload | None:
@@ -99,9 +110,9 @@ def _payload(name: str, value: dict[str, Any], errors: list[FieldError]) -> Payl
     except (ValueError, TypeError) as error:  # NaN from a caller in Python, or half a surrogate pair
         errors.append(FieldError(name, f"cannot be written as JSON ({error})"))
         return None
-    if payload.size > PAYLOAD_BYTES_MAX:
-        errors.append(FieldError(name, _TOO_LARGE.format(size=payload.size, limit=PAYLOAD_BYTES_MAX)))
+    if (size := bytes_of(payload, value)) > PAYLOAD_BYTES_MAX:
+        errors.append(FieldError(name, _TOO_LARGE.format(size=size, limit=PAYLOAD_BYTES_MAX)))
     return payload
 
 
-_TOO_LARGE = "{size:,} bytes of JSON, at most {limit:,} are taken: store the data and pass where it is"
+_TOO_LARGE = "{size:,} bytes of JSON, at most {limit:,} are taken: pass what is large as a file, which does not count"

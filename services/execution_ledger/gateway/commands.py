@@ -21,6 +21,7 @@ from .again import Ended, rerun_request, retry_of
 from .batches import BatchAnswer, BatchSender
 from .checking import Checked, Stamp, Submittable, check
 from .firsts import FirstAnswers, LookUp, without_views
+from .given_files import NoFiles, Sizes, missing
 from .jobs import JobSender, Targets, open_job
 from .problems import FieldError, Refused, invalid, refused
 from .requests import (
@@ -56,12 +57,14 @@ class CommandSender:
         decide_wait_s: float,
         observe_s: Callable[[float], None] = lambda _: None,
         look_up: LookUp = without_views,
+        sizes: Sizes | None = None,
     ) -> None:
         self._tail = tail
         self._wait_s = decide_wait_s
         self._sender = Sender(log, world, tail, decide_wait_s, observe_s)
+        self._sizes = sizes or NoFiles()
         self._first_answers = FirstAnswers(tail, decide_wait_s, look_up)
-        self._batches = BatchSender(self._sender, world.clock, tail, decide_wait_s, self._first_answers)
+        self._batches = BatchSender(self._sender, world.clock, tail, decide_wait_s, self._first_answers, self._sizes)
         self.jobs = JobSender(self._sender, self._changed)
 
     async def submit(
@@ -239,9 +242,10 @@ class CommandSender:
 
     async def _check(self, request: ExecutionRequest, version: int | None) -> Checked:
         checked = check(request, await self._tail.resolve(request.pipeline, self._wait_s, version))
-        if isinstance(checked, Checked):
-            return checked
-        raise invalid(*checked)
+        errors = await missing(self._sizes, checked.files()) if isinstance(checked, Checked) else checked
+        if errors or not isinstance(checked, Checked):
+            raise invalid(*errors)
+        return checked
 
 
 def definition_payload(definition: Definition) -> Payload:

@@ -7,11 +7,12 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from .base import Message
+from .files import wrong_reference
 from .ids import PipelineName
 from .parts import Count, PolicyChoice, Reason, Text
 from .payload import DEPTH_MAX, json_text, too_deep
 
-PortType = Literal["string", "number", "boolean", "json", "array"]
+PortType = Literal["string", "number", "boolean", "json", "array", "file"]
 PortName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
 
 
@@ -43,6 +44,8 @@ class Definition(Declared):
 
 def mismatch(port: Port, value: Any) -> str | None:
     """What is wrong with a value for this port, in words; None where it fits."""
+    if port.type == "file":
+        return wrong_reference(value)
     fits = {
         "string": isinstance(value, str),
         "number": isinstance(value, int | float) and not isinstance(value, bool),

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, ValidationError
 
 from .base import Message
-from .payload import Payload
+from .payload import Payload, json_payload
 
 FOLDER = "files"
 MEDIA_TYPE = "application/octet-stream"  # of what nothing is known
@@ -67,7 +67,7 @@ FilePayload = Annotated[Payload, AfterValidator(_names_an_object)]
 def wrong_reference(value: Any) -> str | None:
     """What keeps a value from being a reference, in words."""
     if not isinstance(value, dict) or value.keys() != FileRef.model_fields.keys():
-        return "must be a file: the reference, with sha256, size, media_type and name, that POST /v1/files gives"
+        return "must be a file: a File in Python, else the reference (sha256, size, …) that POST /v1/files gives"
     try:
         FileRef.model_validate(value)
     except ValidationError as error:
@@ -80,3 +80,30 @@ def references_in(values: Any) -> dict[str, FileRef]:
     """The files that inputs or outputs are, by name; what only lies inside of a value is no file."""
     given = values.items() if isinstance(values, dict) else ()
     return {name: FileRef(**value) for name, value in given if wrong_reference(value) is None}
+
+
+def bytes_of(payload: Payload, values: Any) -> int:
+    """What counts of inputs or outputs: without the references, because files are exempt from that limit."""
+    refs = references_in(values)
+    return json_payload({name: one for name, one in values.items() if name not in refs}).size if refs else payload.size
+
+
+_ENDINGS = {
+    "text/html": ".html",
+    "text/csv": ".csv",
+    "text/plain": ".txt",
+    "application/json": ".json",
+    "application/pdf": ".pdf",
+    "image/png": ".png",
+    "image/jpeg": ".jpg",
+    "image/gif": ".gif",
+    "image/webp": ".webp",
+    "image/svg+xml": ".svg",
+    "application/x-pickle": ".pkl",
+}
+
+
+def file_name(name: str, media_type: str) -> str:
+    """What an artifact is called where it is saved: its name, with the ending that its media type has."""
+    ending = _ENDINGS.get(media_type.partition(";")[0].strip(), "")
+    return name if name.lower().endswith(ending) else name + ending

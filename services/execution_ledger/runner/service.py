@@ -16,6 +16,8 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from execution_ledger.clock import World
+from execution_ledger.data import Data
+from execution_ledger.files import Files
 from execution_ledger.lifecycle import run_until
 from execution_ledger.log.protocol import Lane, Log, Record, Topic
 from execution_ledger.messages.heartbeats import RunnerBeat
@@ -36,6 +38,7 @@ from .outbox import Outbox
 from .outcomes import Outcome
 from .register import Register
 from .retry import persist
+from .storing import AttemptStore
 
 READ_WAIT_S = 1.0
 STOP_S = 1.0  # how long a drain waits for code to stop after it was told to
@@ -63,6 +66,8 @@ class RunnerService:
         host: str = "",
         call_plain: PlainCall = in_daemon_thread,
         registry: CollectorRegistry | None = None,
+        files: Files | None = None,
+        data: Data | None = None,
     ) -> None:
         self.ready = asyncio.Event()
         self.process = "-".join(filter(None, ("runner", host[:200], f"{world.chance.getrandbits(48):012x}")))
@@ -85,7 +90,13 @@ class RunnerService:
         self._metrics = RunnerMetrics(registry, settings.slots, self._attempts, self._outbox, self._heart.silent_s)
         self._entered_s: dict[Token, float] = {}  # by the steady clock, while the code runs
         self._executor = FunctionExecutor(
-            pipelines, world.spawn, call_plain, self._code_stopped, self._code_said, self._fault
+            pipelines,
+            world.spawn,
+            call_plain,
+            self._code_stopped,
+            self._code_said,
+            self._fault,
+            lambda: AttemptStore(files, data, world.spawn),
         )
 
     def stop(self) -> None:

@@ -14,6 +14,8 @@ from execution_ledger.errors import BadRequest
 from execution_ledger.messages.definition import Port, PortType, mismatch
 from execution_ledger.messages.payload import json_text
 
+from .file import File
+
 Declared = Mapping[str, "PortType | Port"]
 
 _WORDS: dict[Any, PortType] = {
@@ -27,6 +29,7 @@ _WORDS: dict[Any, PortType] = {
     str: "string",
     bool: "boolean",
     list: "array",
+    File: "file",
     collections.abc.Sequence: "array",
 }
 
