@@ -88,6 +88,7 @@ class Gateway:
 
     async def watch(self) -> None:
         """Looks regularly how far behind the others are, and how full the disks; only cancellation ends it."""
+        await self.storing.sweep()
         while True:
             self.admission.full_disk = await self._disks.full()
             for _ in range(DISK_LOOKS):

@@ -7,13 +7,14 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from urllib.parse import quote
 
+import structlog
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.requests import ClientDisconnect
 
 from execution_ledger.clock import World
 from execution_ledger.data import Data
-from execution_ledger.errors import BadSettings, NoSuchObject, TooLarge, Unavailable
+from execution_ledger.errors import BadSettings, LedgerError, NoSuchObject, TooLarge, Unavailable
 from execution_ledger.files import Files
 from execution_ledger.messages.files import file_name
 from execution_ledger.objects import open_objects
@@ -23,6 +24,8 @@ from .admission import Admission
 from .problems import Away, FieldError, Problem, Refused, away, invalid, refused
 
 NO_STORE = "This gateway has no object store: set EXLEDGER__OBJECTS__URL where it runs."
+LOG = structlog.get_logger("gateway.storing")
+
 PIECE_S = 30.0  # how long a piece of an upload may be on its way
 
 
@@ -73,8 +76,12 @@ class Storing:
             self._left += 1
 
     async def sweep(self) -> None:
+        """Once in a gateway's life; where the store is away, a later one does it."""
         if self._files:
-            await self._files.sweep()
+            try:
+                await self._files.sweep()
+            except LedgerError as error:
+                LOG.warning("what killed writers left could not be swept away", error=str(error))
 
 
 @contextmanager
