@@ -55,17 +55,8 @@ class Files:
 
     async def pieces(self, sha256: str) -> AsyncGenerator[bytes, None]:
         """Raises NoSuchObject; BrokenHistory, before the last piece, for bytes that are not those of the digest."""
-        digest, held = hashlib.sha256(), b""
-        async with aclosing(self._objects.get(object_name(sha256))) as found:
-            async for piece in found:
-                if held:
-                    yield held
-                digest.update(piece)
-                held = piece
-        if digest.hexdigest() != sha256:
-            raise BrokenHistory(f"The object {object_name(sha256)} is damaged: restore it from a copy.")
-        if held:
-            yield held
+        async for piece in verified(self._objects.get(object_name(sha256)), sha256):
+            yield piece
 
     async def size(self, sha256: str) -> int | None:
         """In bytes; None where there is no such file."""
@@ -80,6 +71,21 @@ class Files:
             begun_ms = name.removeprefix(f"{UPLOADS}/").partition("-")[0]
             if begun_ms.isdecimal() and self._world.clock.now_ms() - int(begun_ms) > UPLOAD_MS_MAX:
                 await self._objects.delete(name)
+
+
+async def verified(pieces: AsyncGenerator[bytes, None], sha256: str) -> AsyncGenerator[bytes, None]:
+    """Raises BrokenHistory, before the last piece, where they are not those of the digest."""
+    digest, held = hashlib.sha256(), b""
+    async with aclosing(pieces) as found:
+        async for piece in found:
+            if held:
+                yield held
+            digest.update(piece)
+            held = piece
+    if digest.hexdigest() != sha256:
+        raise BrokenHistory(f"The object {object_name(sha256)} is damaged: restore it from a copy.")
+    if held:
+        yield held
 
 
 class Measured:

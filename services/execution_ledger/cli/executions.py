@@ -130,9 +130,21 @@ def short_type(event_type: str) -> str:
     return ".".join(event_type.split(".")[1:-1])
 
 
+def _recorded(kind: str, data: Mapping[str, Any]) -> str | None:
+    """What an attempt has recorded, in words."""
+    if kind == "execution.artifact_recorded":
+        return f"{data['kind']} {data['name']}, {size_text(data['file']['size'])}"
+    if kind == "execution.metric_recorded":
+        values = data.get("values")
+        return f"{data['name']} = {data['value']:g}" if values is None else f"{data['name']}: {len(values):,} values"
+    return None
+
+
 def why(event: dict[str, Any]) -> str | None:
     """The reason somebody gave, else what the event itself says of its cause."""
     data = event["data"]
+    if recorded := _recorded(short_type(event["type"]), data):
+        return recorded
     cause = (data.get("failure") or data.get("refusal") or {}) or data
     found = (
         event.get("reason") or cause.get("message") or cause.get("detail") or data.get("cause") or data.get("outcome")

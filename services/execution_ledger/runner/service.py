@@ -16,8 +16,6 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from execution_ledger.clock import World
-from execution_ledger.data import Data
-from execution_ledger.files import Files
 from execution_ledger.lifecycle import run_until
 from execution_ledger.log.protocol import Lane, Log, Record, Topic
 from execution_ledger.messages.heartbeats import RunnerBeat
@@ -38,7 +36,7 @@ from .outbox import Outbox
 from .outcomes import Outcome
 from .register import Register
 from .retry import persist
-from .storing import AttemptStore
+from .storing import AttemptStore, DataLent, FilesLent
 
 READ_WAIT_S = 1.0
 STOP_S = 1.0  # how long a drain waits for code to stop after it was told to
@@ -66,8 +64,8 @@ class RunnerService:
         host: str = "",
         call_plain: PlainCall = in_daemon_thread,
         registry: CollectorRegistry | None = None,
-        files: Files | None = None,
-        data: Data | None = None,
+        files: FilesLent | None = None,
+        data: DataLent | None = None,
     ) -> None:
         self.ready = asyncio.Event()
         self.process = "-".join(filter(None, ("runner", host[:200], f"{world.chance.getrandbits(48):012x}")))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Mapping
 from contextlib import aclosing
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, Protocol, TypeVar
 
 from execution_ledger.clock import Spawn
-from execution_ledger.data import Data
 from execution_ledger.errors import BadRequest, LedgerError, StoreAway
-from execution_ledger.files import Files, pieces_in, pieces_of
+from execution_ledger.files import Kept, pieces_in, pieces_of
 from execution_ledger.messages.definition import Definition
 from execution_ledger.messages.files import FileRef, references_in
 from execution_ledger.sdk.file import File, opened
@@ -21,13 +20,33 @@ REST_S = 5.0  # how long what code that has failed has recorded may still take
 T = TypeVar("T")
 
 
+class FilesLent(Protocol):
+    """As `files.Files` has them."""
+
+    async def keep(self, pieces: AsyncIterable[bytes]) -> Kept: ...
+
+    def pieces(self, sha256: str) -> AsyncGenerator[bytes, None]: ...
+
+
+class DataLent(Protocol):
+    """As `data.Data` has them."""
+
+    async def put(self, path: str, pieces: AsyncIterable[bytes]) -> Kept: ...
+
+    def pieces(self, path: str) -> AsyncGenerator[bytes, None]: ...
+
+    async def sizes(self, prefix: str = "") -> Mapping[str, int]: ...
+
+    async def delete(self, path: str) -> bool: ...
+
+
 class AttemptStore:
     """`keep` and what blocks are for the code; the rest is for the runner, on the loop.
 
     Without a store it says so when it is asked for something.
     """
 
-    def __init__(self, files: Files | None, data: Data | None, spawn: Spawn) -> None:
+    def __init__(self, files: FilesLent | None, data: DataLent | None, spawn: Spawn) -> None:
         self._lent_files = files
         self._lent_data = data
         self._spawn = spawn
@@ -109,13 +128,13 @@ class AttemptStore:
         then(kept.sha256, kept.size)
 
     @property
-    def _files(self) -> Files:
+    def _files(self) -> FilesLent:
         if self._lent_files is None:
             raise StoreAway(NO_STORE)
         return self._lent_files
 
     @property
-    def _data(self) -> Data:
+    def _data(self) -> DataLent:
         if self._lent_data is None:
             raise StoreAway(NO_STORE)
         return self._lent_data

@@ -127,12 +127,16 @@ def _digest(into: BinaryIO) -> str:
 
 def upload(connection: Connection, source: Path | str | BinaryIO | File) -> File:
     """Raises BadRequest where it cannot be read, or is too large."""
-    name = source.name if isinstance(source, File) else Path(str(getattr(source, "name", source))).name or "file"
-    file = source if isinstance(source, File) else File(name)
+    file = source if isinstance(source, File) else File(_called(source))
     with opened(source) as content:
         answer = connection.send("POST", "/v1/files", content, file.media_type, name=file.name)
     ref = FileRef.model_validate(answer)
     return File.kept(ref, fetching(connection, ref))
+
+
+def _called(source: Path | str | BinaryIO) -> str:
+    path = source if isinstance(source, Path | str) else str(getattr(source, "name", "file"))
+    return Path(path).name or "file"
 
 
 def sent_inputs(connection: Connection, inputs: Mapping[str, Any], known: dict[int, File]) -> dict[str, Any]:
