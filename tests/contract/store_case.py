@@ -53,6 +53,7 @@ TABLES = (
     "artifacts",
     "metrics",
     "pipelines",
+    "entries",
     "batches",
     "jobs",
     "commands",

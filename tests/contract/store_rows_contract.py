@@ -11,8 +11,6 @@ from contract.events_builder import ACTOR, BEGIN_MS, History
 from contract.store_case import (
     COMPLETED,
     DISPATCHED,
-    MEASURED,
-    PLOTTED,
     STARTED,
     StoreCase,
     add_a_life_of_everything,
@@ -24,7 +22,6 @@ from contract.store_case import (
 from execution_ledger.messages.events import (
     Aborted,
     AbortRequested,
-    BatchOpened,
     CommandRejected,
     CommandRepeated,
     Dispatched,
@@ -32,8 +29,6 @@ from execution_ledger.messages.events import (
     Held,
     JobOpened,
     LabelsChanged,
-    MetricRecorded,
-    PipelineRegistered,
     Quarantined,
     Requeued,
     Started,
@@ -69,6 +64,8 @@ class RowsContract(StoreCase):
         batch_id = history.new_id()
         execution = history.queue(
             twin="pump-7",
+            template="pump",
+            experiment="winter",
             labels={"team": "blue", "tricky": 'a"b\\c,{d}'},
             origin=Origin(source=f"batch/{batch_id}", ordinal=4),
             properties=json_payload({"colour": "red"}),
@@ -80,6 +77,7 @@ class RowsContract(StoreCase):
         await project(store, history)
         row = await self.execution(store, execution)
         assert (row["twin"], row["priority"], row["reason"], row["body_digest"]) == ("pump-7", 7, "nightly", "b1")
+        assert (row["template"], row["experiment"], row["source"]) == ("pump", "winter", f"batch/{batch_id}")
         assert row["labels"] == ["team=blue", 'tricky=a"b\\c,{d}']
         assert (row["batch_id"], row["created_by"], row["shard"]) == (batch_id, ACTOR, 1)
         assert (row["link"], row["linked_to"]) == ("rerun", batch_id)
@@ -321,23 +319,6 @@ class RowsContract(StoreCase):
         assert [warning["message"] for warning in warnings] == ["one", "two", '"three"']
         assert warnings[0] == {"time": "2026-09-21T14:13:20.004Z", "attempt": 1, "message": "one"}
 
-    async def test_artifacts_and_metrics_are_rows_of_their_own(self, store: ViewStore) -> None:
-        history = History()
-        execution = history.queue()
-        single = MetricRecorded(attempt=1, ordinal=5, name="rmse", value=0.1)
-        history.add(execution, DISPATCHED, STARTED, PLOTTED, MEASURED, single)
-        await project(store, history)
-        [plot] = await self.rows(store, "artifacts")
-        told = ("execution_id", "sequence", "attempt", "kind", "name", "step", "sha256", "size", "media_type")
-        file = PLOTTED.file
-        seen = (execution, 4, 1, "plot", "trend", "fit", file.sha256, file.size, file.media_type)
-        assert tuple(plot[name] for name in told) == seen
-        metrics = await self.rows(store, "metrics")
-        assert [(row["name"], row["value"], row["values"]) for row in metrics] == [
-            ("loss", None, [0.5, 0.25]),
-            ("rmse", 0.1, None),
-        ]
-
     async def test_any_text_that_users_write_can_be_stored(self, store: ViewStore) -> None:
         nasty = "nul \x00 quote \" backslash \\ newline \n emoji \U0001f680 '; DROP TABLE"
         history = History()
@@ -361,25 +342,6 @@ class RowsContract(StoreCase):
         row = await self.execution(store, execution)
         assert (row["status"], json.loads(row["failure"])) == ("queued", {"kind": "quarantined", "message": "boom"})
         assert len(await self.rows(store, "live_executions")) == 1
-
-    async def test_pipelines_and_batches_have_rows(self, store: ViewStore) -> None:
-        history = History()
-        batch_id = history.new_id()
-        definition = json_payload({"name": "train"})
-        for version in (1, 2):
-            fact = PipelineRegistered(pipeline="train", version=version, digest=f"d{version}", definition=definition)
-            history.add("pipeline/train", fact)
-        linked = Link(how="retry", to=history.new_id())
-        opened = BatchOpened(batch_id=batch_id, count=3, opened=0, versions={}, body_digest="b1", link=linked)
-        history.add(f"batch/{batch_id}", opened)
-        await project(store, history)
-        _, newest = await self.rows(store, "pipelines")
-        assert (newest["version"], newest["digest"], newest["definition"]) == (2, "d2", '{"name":"train"}')
-        assert (newest["registered_at"], newest["registered_by"]) == (at_ms(2), ACTOR)
-        (batch,) = await self.rows(store, "batches")
-        assert (batch["id"], batch["count"], batch["opened_at"], batch["actor"]) == (batch_id, 3, at_ms(3), ACTOR)
-        assert (batch["shard"], batch["sequence"], batch["body_digest"]) == (1, 3, "b1")
-        assert (batch["link"], batch["linked_to"]) == ("retry", linked.to)
 
     async def test_the_first_trace_of_a_command_stays(self, store: ViewStore) -> None:
         history = History()

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from contract.store_case import Row
+from contract.store_catalog_contract import CatalogContract
 from contract.store_contract import StoreContract
 from contract.store_rows_contract import RowsContract
 from execution_ledger.projector.memory import MemoryStore
 
 
-class TestMemoryStore(StoreContract, RowsContract):
+class TestMemoryStore(StoreContract, RowsContract, CatalogContract):
     @pytest.fixture
     def store(self) -> MemoryStore:
         return MemoryStore()

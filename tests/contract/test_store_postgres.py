@@ -12,6 +12,7 @@ import pytest
 
 from contract.events_builder import History
 from contract.store_case import COMPLETED, DISPATCHED, STARTED, TABLES, Row, folded, project
+from contract.store_catalog_contract import CatalogContract
 from contract.store_contract import StoreContract
 from contract.store_rows_contract import RowsContract
 from execution_ledger.errors import BrokenHistory, OutcomeUnknown, Unavailable
@@ -51,7 +52,7 @@ async def store(views: str, reader: Any) -> AsyncIterator[PostgresStore]:
     await store.close()
 
 
-class TestPostgresStore(StoreContract, RowsContract):
+class TestPostgresStore(StoreContract, RowsContract, CatalogContract):
     @pytest.fixture(autouse=True)
     def _reader(self, reader: Any) -> None:
         self.reader = reader
@@ -84,7 +85,7 @@ async def test_the_views_belong_to_the_contract(store: PostgresStore, reader: An
         "SELECT c.relname, obj_description(c.oid) AS comment FROM pg_class AS c "
         "WHERE c.relnamespace = 'ledger_v1'::regnamespace"
     )
-    assert {view["relname"] for view in views} == {*TABLES, "models"}
+    assert {view["relname"] for view in views} == {*TABLES, "models", "twins"}
     for view in views:
         assert view["comment"]
         assert await reader.fetch(f"SELECT * FROM ledger_v1.{view['relname']}") == []

@@ -35,6 +35,7 @@ def test_a_pipeline_runs_and_its_outputs_come_back(dev: Dev) -> None:
 
 
 def test_what_has_run_is_in_the_list_and_has_a_history(dev: Dev) -> None:
+    answer(dev, "twins", "add", "pump-7")
     done = answer(dev, "run", "double", "-i", "n=2", "--twin", "pump-7", "--wait")
     [listed] = lines(dev, "list", "--twin", "pump-7")
     assert (listed["id"], listed["status"]) == (done["id"], "completed")

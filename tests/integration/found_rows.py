@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 from random import Random
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -29,12 +30,16 @@ SORTS: dict[str, Callable[[Row], Any]] = {
     "total": lambda row: _ms(row["created_at"], row["ended_at"]),
     "number": lambda row: row["number"],
     "priority": lambda row: row["priority"],
+    **{name: itemgetter(name) for name in ("pipeline", "status", "twin", "template", "experiment")},
 }
 GROUPS: dict[str, Callable[[Row], str | None]] = {
     "status": lambda row: row["status"],
     "pipeline": lambda row: row["pipeline"],
     "twin": lambda row: row["twin"],
+    "template": lambda row: row["template"],
+    "experiment": lambda row: row["experiment"],
     "mode": lambda row: row["mode"],
+    "trigger": lambda row: trigger(row),
     "day": lambda row: f"{row['created_at']:%Y-%m-%d}",
 }
 FILTERS: dict[str, Callable[[Row, Any], bool]] = {
@@ -42,7 +47,10 @@ FILTERS: dict[str, Callable[[Row, Any], bool]] = {
     "version": lambda row, wanted: row["pipeline_version"] == wanted,
     "status": lambda row, wanted: row["status"] in wanted,
     "twin": lambda row, wanted: row["twin"] == wanted,
+    "template": lambda row, wanted: row["template"] == wanted,
+    "experiment": lambda row, wanted: row["experiment"] == wanted,
     "mode": lambda row, wanted: row["mode"] == wanted,
+    "trigger": lambda row, wanted: trigger(row) == wanted,
     "label": lambda row, wanted: set(wanted) <= set(row["labels"]),
     "created_by": lambda row, wanted: row["created_by"] == wanted,
     "batch": lambda row, wanted: str(row["batch_id"]) == wanted,
@@ -68,6 +76,12 @@ def texts(row: Row) -> list[str]:
     return [row["name"], row["twin"] or "", *row["labels"], message]
 
 
+def trigger(row: Row) -> str:
+    """Rows of before there was a source have none, whatever made them."""
+    source: str = row["source"] or ("batch" if row["batch_id"] else "caller")
+    return source.partition("/")[0]
+
+
 def waiting_ms(row: Row) -> int | None:
     return _ms(row["created_at"], row["started_at"] or row["ended_at"])
 
@@ -90,6 +104,9 @@ def random_row(random: Random, ordinal: int) -> Row:
         "pipeline_version": random.randint(1, 2),
         "pipeline_digest": "d",
         "twin": random.choice((None, "pump-1", "Pump-2", "été")),
+        "template": random.choice((None, "pump", "valve")),
+        "experiment": random.choice((None, "winter", "Summer.26")),
+        "source": random.choice((None, "batch/7", "schedule/nightly")),
         "mode": random.choice(("experiment", "production")),
         "options": '{"train": false, "plot": false, "write": true}',
         "labels": sorted(random.sample(("team=blue", "team=red", "run=1", "a=b=c"), random.randrange(3))),
@@ -124,7 +141,10 @@ def random_filters(random: Random) -> dict[str, Any]:
         "version": 1,
         "status": random.sample(STATUSES, random.randint(1, 3)),
         "twin": "pump-1",
+        "template": "pump",
+        "experiment": "Summer.26",
         "mode": "experiment",
+        "trigger": random.choice(("caller", "batch", "schedule")),
         "label": random.choice((["team=blue"], ["team=red", "run=1"], ["a=b=c"])),
         "created_by": "ada",
         "batch": str(UUID(int=7)),

@@ -187,3 +187,26 @@ async def test_holding_what_nobody_knows_is_refused(cluster: Cluster, verb: str)
         await submit(http, 1)
         answer = await post(http, f"/v1/executions/{make_id(1_700_000_000_000, 1, 1)}/{verb}")
         assert answer.status_code == 404
+
+
+async def test_a_business_id_is_unique_among_what_is_live(cluster: Cluster) -> None:
+    async with everything(cluster) as (_, http):
+        said = {"pipeline": "double", "inputs": {"n": 1}, "business_id": "order-7"}
+        first = (await post(http, "/v1/executions", said)).json()
+        refused = await post(http, "/v1/executions", said, key="r")
+        assert (refused.status_code, refused.json()["code"]) == (409, "business_id_live")
+        joined = await post(http, "/v1/executions", {**said, "if_live": "first"}, key="j")
+        assert (joined.status_code, joined.json()["id"], joined.json()["name"]) == (200, first["id"], first["name"])
+        command = await get(http, f"/v1/commands/{joined.json()['command_id']}")
+        assert (command["status"], command["id"]) == ("accepted", first["id"])
+        waiting = (await post(http, "/v1/executions", {**said, "if_live": "wait"})).json()
+        found = await get(http, "/v1/executions", business_id="order-7")
+        assert [(each["id"], each["business_id"]) for each in found["items"]] == [
+            (waiting["id"], "order-7"),
+            (first["id"], "order-7"),
+        ]
+        job = await ask(http, action="abort", where={"business_id": "order-7"})
+        assert (await ended(http, job["id"]))["done"] == 2
+        assert (await post(http, "/v1/executions", said)).status_code == 201
+        assert (await post(http, "/v1/executions", {**said, "business_id": ""})).status_code == 422
+        assert (await post(http, "/v1/executions", {**said, "if_live": "never"})).status_code == 422

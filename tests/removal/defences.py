@@ -1,8 +1,8 @@
 """The defences: what keeps the promises when things go wrong, each with what takes it out.
 
 A defence is taken out from outside, by replacing what does it; the product has no switches for that. `Simulated`: the
-simulator and its checks see that it is gone. `Tested`: what it keeps from happening takes more chance than a search
-has, so a test of its own shows it.
+simulator and its checks see that it is gone. `Tested`: it stands against what the simulated log never does, losing what
+it has confirmed, or keeps up what no simulated client looks at; so a test of its own shows it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
+from contract.events_builder import BEGIN_MS
+from execution_ledger.log.memory import MemoryLog
 from removal import of_jobs as jobs
 from removal import of_the_dispatcher as dispatcher
 from removal import of_the_ledger as ledger
@@ -19,7 +21,14 @@ from removal import of_the_log as log
 from removal import of_the_runner as runner
 from removal import of_the_snapshots as snapshots
 from removal import of_the_views as views
-from unit import test_gateway_jobs, test_holding
+from unit import (
+    test_business,
+    test_gateway_following,
+    test_gateway_jobs,
+    test_holding,
+    test_projector_service,
+    test_snapshots_keeping,
+)
 
 
 @dataclass(frozen=True)
@@ -219,6 +228,20 @@ DEFENCES: list[Simulated | Tested] = [
         "lose_request late_request",
     ),
     Simulated(
+        "no event missed by the dispatcher",
+        "sequences are dense: a dispatcher that was not given an event ends, and reads all anew",
+        dispatcher.no_event_missed,
+        {6, 9},
+        "skips",
+    ),
+    Simulated(
+        "inputs by their offset",
+        "code that was sent with inputs read again gets those of its own execution",
+        dispatcher.fetched_as_asked_for,
+        {6, 9},
+        "skips",
+    ),
+    Simulated(
         "held places in snapshots",
         "a dispatcher that begins with a snapshot gives away no place of code that may still run",
         dispatcher.held_places_kept,
@@ -303,6 +326,27 @@ DEFENCES: list[Simulated | Tested] = [
         "store_back store_cut",
     ),
     Simulated(
+        "no event missed by the projector",
+        "sequences are dense: a projector that was not given an event halts its shard",
+        views.no_event_missed,
+        {7, 8, 9},
+        "skips",
+    ),
+    Tested(
+        "event at the stored position",
+        "views never go on with another log than the one that they were made from",
+        views.event_at_the_position,
+        lambda: test_projector_service.test_views_of_another_log_stop_their_shard_and_no_other(
+            MemoryLog(3, now_ms=lambda: BEGIN_MS), test_projector_service.WatchedStore(), "another event there"
+        ),
+    ),
+    Tested(
+        "no event missed by the gateway",
+        "sequences are dense: a gateway that was not given an event ends, so nobody's stream lacks one",
+        views.no_event_missed_by_the_gateway,
+        test_gateway_following.test_a_gap_in_a_shard_stops_the_tail,
+    ),
+    Simulated(
         "batch opened first",
         "a batch that is repeated is the same batch",
         views.batch_opened_first,
@@ -327,6 +371,18 @@ DEFENCES: list[Simulated | Tested] = [
         "two gateways at one job, or one that does it again, ask each execution once",
         jobs.job_commands_by_target,
         test_gateway_jobs.each_target_is_asked_once,
+    ),
+    Tested(
+        "one of a business id",
+        "of two executions with the same business id only one runs, whatever a dispatcher asks for",
+        jobs.one_of_a_business_id,
+        test_business.a_ledger_dispatches_one_at_a_time,
+    ),
+    Tested(
+        "marks of a snapshot in the log",
+        "one of events that the log does not hold is believed by nobody",
+        snapshots.marks_in_the_log,
+        test_snapshots_keeping.test_one_of_an_event_that_the_log_no_longer_holds_is_passed_over,
     ),
 ]
 SIMULATED = {defence.name: defence for defence in DEFENCES if isinstance(defence, Simulated)}

@@ -12,6 +12,7 @@ from execution_ledger.domain import execution as domain
 from execution_ledger.domain.execution import Circumstances, Decision, Execution
 from execution_ledger.domain.states import Queued
 from execution_ledger.gateway.jobs import Job, Target
+from execution_ledger.ledger.shard import ShardState
 from execution_ledger.messages.commands import Dispatch
 
 
@@ -27,6 +28,15 @@ def held_is_not_dispatched() -> Iterator[None]:
 
     with patch.object(domain, "_dispatch", dispatch):
         yield
+
+
+def one_of_a_business_id() -> AbstractContextManager[object]:
+    """A ledger does not look whether another one is live."""
+
+    def nobody(self: ShardState, business: str | None, execution_id: str) -> None:
+        return None
+
+    return patch.object(ShardState, "ahead", nobody)
 
 
 def job_commands_by_target() -> AbstractContextManager[object]:

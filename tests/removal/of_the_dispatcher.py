@@ -13,18 +13,24 @@ from execution_ledger.dispatcher.asking import Asking
 from execution_ledger.dispatcher.board import Execution, Token
 from execution_ledger.dispatcher.claims import Claims
 from execution_ledger.dispatcher.desk import Desk, Orders
+from execution_ledger.dispatcher.fetching import Fetcher
 from execution_ledger.dispatcher.folded import Folded
+from execution_ledger.dispatcher.keeping import Keeping
 from execution_ledger.dispatcher.limits import Slots
 from execution_ledger.dispatcher.picture import Picture
 from execution_ledger.dispatcher.post import Post
 from execution_ledger.dispatcher.service import DispatcherService
 from execution_ledger.dispatcher.starts import start_message
 from execution_ledger.dispatcher.told import Kind, Telling, Told
+from execution_ledger.errors import Stalled
+from execution_ledger.log.protocol import Lane, Record, Topic
 from execution_ledger.messages.commands import Dispatch
+from execution_ledger.messages.events import Event, decode_event
 from execution_ledger.messages.heartbeats import DispatcherTick
 from removal.instead import instead
 
 NEVER_MS = 10**9
+WAIT_S = 5.0
 
 
 @contextmanager
@@ -60,6 +66,39 @@ def missed_named_again() -> Iterator[None]:
         return missed
 
     with instead(Picture, "take_due", take_due):
+        yield
+
+
+@contextmanager
+def no_event_missed() -> Iterator[None]:
+    """It goes on from whatever comes."""
+
+    def sequence(self: Keeping, shard: int) -> int:
+        return following[shard]
+
+    real, following = Keeping.follow, dict[int, int]()
+
+    def follow(self: Keeping, event: Event, record: Record) -> None:
+        following[event.shard] = event.sequence - 1
+        real(self, event, record)
+
+    with instead(Keeping, "_sequence", sequence), instead(Keeping, "follow", follow):
+        yield
+
+
+@contextmanager
+def fetched_as_asked_for() -> Iterator[None]:
+    """What comes first is taken for the event that was asked for."""
+
+    async def read(self: Fetcher, execution: Execution) -> Event:
+        lane = Lane(Topic.EVENTS, execution.shard)
+        async with self._log.reader({lane: execution.offset}) as reader:
+            chunk = (await reader.read(WAIT_S)).get(lane)
+        if chunk is None or not chunk.records:
+            raise Stalled("as before")
+        return decode_event(chunk.records[0].value or b"")
+
+    with instead(Fetcher, "_read", read):
         yield
 
 

@@ -9,9 +9,14 @@ from contextlib import contextmanager
 from execution_ledger.gateway.batches import BatchAnswer, BatchSender, submits
 from execution_ledger.gateway.checking import Stamp
 from execution_ledger.gateway.requests import ExecutionRequest
+from execution_ledger.gateway.tail import Tail
+from execution_ledger.log.protocol import Chunk
+from execution_ledger.messages.events import Event
 from execution_ledger.messages.ids import shard_of_child
+from execution_ledger.projector import rows, service
 from execution_ledger.projector.changes import Changes, StoredPosition
 from execution_ledger.projector.memory import MemoryStore
+from execution_ledger.projector.rows import Recorded
 from execution_ledger.projector.service import ProjectorService
 from removal.instead import instead
 
@@ -33,6 +38,39 @@ def idle_look_at_position() -> Iterator[None]:
         pass
 
     with instead(ProjectorService, "_check_stored", trust):
+        yield
+
+
+@contextmanager
+def event_at_the_position() -> Iterator[None]:
+    """It goes on from its position, whatever the log holds there."""
+
+    def behind(shard: int, at: StoredPosition, chunk: Chunk | None) -> Chunk:
+        return Chunk(chunk.records[1:], chunk.position) if chunk else Chunk((), at.next_offset)
+
+    with instead(service, "_behind", behind):
+        yield
+
+
+@contextmanager
+def no_event_missed() -> Iterator[None]:
+    """They go on from whatever comes."""
+    real = rows._next_position
+
+    def next_position(shard: int, at: StoredPosition | None, recorded: Recorded, digest: str) -> StoredPosition:
+        before = at._replace(sequence=recorded.event.sequence - 1) if at else None
+        return real(shard, before, recorded, digest)
+
+    with instead(rows, "_next_position", next_position):
+        yield
+
+
+@contextmanager
+def no_event_missed_by_the_gateway() -> Iterator[None]:
+    def follow(self: Tail, event: Event) -> None:
+        pass
+
+    with instead(Tail, "_check_dense", follow):
         yield
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from execution_ledger.trials.simulate.loop import VirtualLoop
 from execution_ledger.trials.simulate.run import run
 from execution_ledger.trials.simulate.story import sentence_of
 from removal.defences import DEFENCES, SIMULATED, TESTED
@@ -47,14 +48,16 @@ def test_its_plan_breaks_nothing_while_it_is_in(name: str) -> None:
 def test_its_own_test_fails_without_it(name: str) -> None:
     defence = TESTED[name]
     asked.clear()
-    with defence.without(), pytest.raises(AssertionError):
+    with defence.without(), pytest.raises((AssertionError, TimeoutError)):
         run_to_end(defence.test)
     assert all(asked.values()), f"nobody asked what stands in for it, so it was not taken out: {asked}"
 
 
 def run_to_end(test: Callable[[], Coroutine[Any, Any, None] | None]) -> None:
+    """Waiting in vain costs nothing: time is virtual."""
     if (running := test()) is not None:
-        asyncio.run(running)
+        with asyncio.Runner(loop_factory=lambda: VirtualLoop(1)) as runner:
+            runner.run(running)
 
 
 def test_every_kept_plan_is_that_of_a_defence() -> None:

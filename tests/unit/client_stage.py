@@ -88,7 +88,7 @@ class Told:
 def record(status: str, **fields: Any) -> dict[str, Any]:
     """What the gateway answers for an execution of this status."""
     values = dict.fromkeys(ExecutionRecord.model_fields)
-    texts = dict.fromkeys(("id", "name", "pipeline", "pool", "pipeline_digest", "digest", "position"), "x")
+    texts = dict.fromkeys(("id", "name", "pipeline", "pool", "pipeline_digest", "digest", "position", "trigger"), "x")
     times = dict.fromkeys(("created_at", "queued_at", "updated_at"), 1_700_000_000_000)
     numbers = dict.fromkeys(("number", "pipeline_version", "priority", "attempt", "losses", "version"), 1)
     more = {"mode": "production", "labels": {}, "warnings": [], "attempts": [], "linked": [], "artifacts": []}

@@ -38,4 +38,4 @@ class Cluster(cluster.Cluster):
             raise crash.error
 
     async def _register(self, definition: Definition, digest: str) -> None:
-        await self.callers.register(definition, actor="runner")
+        await self.callers.catalog.pipeline(definition, actor="runner")

@@ -21,6 +21,7 @@ from execution_ledger.settings import LedgerSettings, Settings
 SHARDS = 4
 TOKEN = "a-token"
 BODY = {"pipeline": "double", "inputs": {"n": 1}}
+TWINS = ("pump-1", "pump-2", "pump-3", "pump-7")
 DEFINITION = {"name": "double", "inputs": {"n": {"type": "json"}}, "code": "c1"}
 
 
@@ -31,7 +32,7 @@ def settings(**gateway: Any) -> Settings:
 
 @asynccontextmanager
 async def serve() -> AsyncIterator[tuple[Gateway, httpx.AsyncClient]]:
-    """A gateway with a ledger, on the log in memory and without Postgres; `double` is registered."""
+    """A gateway with a ledger, on the log in memory and without Postgres; `double` and some twins are registered."""
     world = real_world()
     log = MemoryLog(SHARDS, now_ms=world.clock.now_ms)
     ledger = LedgerService(log, world, LedgerSettings(), SHARDS)
@@ -43,6 +44,8 @@ async def serve() -> AsyncIterator[tuple[Gateway, httpx.AsyncClient]]:
         await ledger.ready.wait()
         await gateway.tail.caught_up.wait()
         assert (await client.put("/v1/pipelines/double", json=DEFINITION)).status_code == 201
+        for twin in TWINS:
+            assert (await client.put(f"/v1/twins/{twin}", json={})).status_code == 201
         yield gateway, client
     ledger.stop()
     await tasks[0]

@@ -18,6 +18,7 @@ from execution_ledger.ledger.service import LedgerService
 from execution_ledger.lifecycle import end_tasks
 from execution_ledger.log.memory import MemoryLog
 from execution_ledger.log.protocol import Lane, Topic
+from execution_ledger.messages.catalog import Twin
 from execution_ledger.messages.definition import Definition, Port
 from execution_ledger.messages.events import Event, decode_event
 from execution_ledger.settings import LedgerSettings
@@ -51,6 +52,9 @@ class FrailLog(MemoryLog):
             raise OutcomeUnknown(f"{lane} does not answer.")
         if lane.topic is Topic.COMMANDS:
             await self.answering.wait()
+
+
+TWINS = ("pump-7", "pump-8")
 
 
 class Stage:
@@ -117,13 +121,15 @@ async def open_stage(world: World) -> AsyncIterator[Stage]:
 
 
 def on_stage(scenario: Callable[[Stage], Coroutine[Any, Any, None]], seed: int = 1, ledger: bool = True) -> None:
-    """Plays it in virtual time; `double` is registered when the ledger is there."""
+    """Plays it in virtual time; `double` and two twins are registered when the ledger is there."""
 
     async def play() -> None:
         async with open_stage(virtual_world(loop, seed)) as stage:
             if ledger:
                 await stage.start_ledger()
-                await stage.callers.register(DOUBLE, "ada")
+                await stage.callers.catalog.pipeline(DOUBLE, "ada")
+                for twin in TWINS:
+                    await stage.callers.catalog.entry(twin, Twin(), "ada")
                 for shard in range(SHARDS):
                     await stage.tail.read_to_end(shard, DECIDE_WAIT_S)
             await scenario(stage)

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import strategies as st
@@ -26,13 +27,17 @@ from execution_ledger.messages.commands import (
     Hold,
     OpenBatch,
     OpenJob,
+    RegisterExperiment,
     RegisterPipeline,
+    RegisterTemplate,
+    RegisterTwin,
+    RemoveTwin,
     RequestAbort,
     Submit,
     Unhold,
 )
 from execution_ledger.messages.events import Event, decode_event, digest_of, encode_event
-from execution_ledger.messages.ids import make_id, shard_of
+from execution_ledger.messages.ids import business_key, make_id, shard_of, shard_of_business
 from execution_ledger.messages.parts import Failure, Origin, PipelineRef, Policy
 from execution_ledger.messages.payload import json_payload
 from execution_ledger.messages.reports import (
@@ -138,6 +143,26 @@ class Story:
             kind = ForceAbort if other % 3 == 0 else RequestAbort
             self._ask(execution_id, kind(command_id=self._id(), actor="ada", reason="why", execution_id=execution_id))
 
+    def submit_business(self, one: int, other: int) -> None:
+        """Of two business ids, in each way in which one may be taken."""
+        pipeline, business_id = PIPELINES[0], f"order-{one % 2}"
+        shard = shard_of_business(business_key(pipeline, business_id), SHARDS)
+        execution_id = make_id(self.now_ms, shard, next(self._numbers))
+        self.submitted.append(execution_id)
+        self._do(
+            shard,
+            Submit(
+                command_id=self._id(),
+                actor="ada",
+                execution_id=execution_id,
+                pipeline=PipelineRef(name=pipeline, version=1, digest=f"{pipeline}-v"),
+                inputs=json_payload({"n": one}),
+                options=OPTIONS,
+                business_id=business_id,
+                if_live=(None, "first", "wait")[other % 3],
+            ),
+        )
+
     def hold(self, one: int, other: int) -> None:
         if execution_id := self._pick(one):
             kind = (Hold, Unhold)[other % 2]
@@ -167,6 +192,20 @@ class Story:
                 command_id=self._id(), actor="ada", pipeline=name, digest=f"{name}-{other}", definition=definition
             ),
         )
+
+    def enter(self, one: int, other: int) -> None:
+        """Now and then in vain: a twin before its template, or with a value too many; one removed that is not there."""
+        twin: dict[str, Any] = {"command_id": self._id(), "actor": "ada", "key": f"pump-{other % 2}"}
+        new = {**twin, "digest": f"d{other}"}
+        properties = {"kw": {"type": "number", "required": other % 2 == 0}}
+        values = {"kw": other} if other % 3 else {}
+        commands: list[Callable[[], AnyCommand]] = [
+            lambda: RegisterTemplate(**{**new, "key": "pump"}, definition=json_payload({"properties": properties})),
+            lambda: RegisterTwin(**new, definition=json_payload({"template": "pump", "values": values})),
+            lambda: RegisterExperiment(**new, definition=json_payload({"name": f"Season {other}"})),
+            lambda: RemoveTwin(**twin),
+        ]
+        self._do(0, commands[one % 4]())
 
     def open_batch(self, one: int, other: int) -> None:
         shard = 1 + one % (SHARDS - 1)
@@ -236,9 +275,11 @@ _STEPS: dict[str, Callable[[Story, int, int], None]] = {
     "expire": Story.expire,
     "abort": Story.abort,
     "hold": Story.hold,
+    "submit_business": Story.submit_business,
     "label": Story.label,
     "open_job": Story.open_job,
     "register": Story.register,
+    "enter": Story.enter,
     "open_batch": Story.open_batch,
     "repeat": Story.repeat,
     "claim": lambda story, one, other: story.claim(),
@@ -279,7 +320,7 @@ def record() -> None:
     Only for new types of events; its digests change with it, and FOLD_VERSION only where the old file's did.
     """
     story = Story()
-    names = list(_STEPS)
+    names = [name for name in _STEPS if name != "enter"]
     for number in range(36):
         numbers = (("submit", number * 7 % 11), ("dispatch", 1), ("report", 0), ("report", number % 9))
         for what, other in (*numbers, (names[number % len(names)], number % 5)):
@@ -287,6 +328,12 @@ def record() -> None:
     story.tell(("submit", 0, 0))
     for other in (0, 1, 0):  # held, released, held
         story.tell(("hold", len(story.submitted) - 1, other))
+    story.tell(("submit", 0, 0))
+    story.tell(("abort", len(story.submitted) - 1, 1))
+    for other in range(4):
+        story.tell(("submit_business", 0, other))
+    for one in range(4):
+        story.tell(("enter", one, 1))
     with pytest.MonkeyPatch.context() as patch:
         _plant(story, patch)
     raw = [encode_event(event) for event, _ in interleaved(story)]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from execution_ledger.cli.pipelines import port_text
 from unit.cli_stage import fake_ledger
 from unit.test_cli_commands import FakeLedger, exledger
 
@@ -136,3 +137,16 @@ def test_one_pipeline_is_shown_whole(ledger: FakeLedger) -> None:
     assert "limit        2" in result.stdout
     shown = "inputs\n  days: number = 7\n  since: json = null\n  unit: string  of the rows\noutputs      rows: number\n"
     assert shown in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("port", "told"),
+    [
+        ({"type": "number", "min": 1, "max": 9.5, "required": False, "default": 7}, "n: number 1…9.5 = 7"),
+        ({"type": "number", "min": 1}, "n: number 1…"),
+        ({"type": "string", "enum": ["a", "b"]}, "n: string a | b"),
+        ({"type": "array", "items": "number"}, "n: array of number"),
+    ],
+)
+def test_an_input_says_which_values_it_takes(port: dict[str, Any], told: str) -> None:
+    assert port_text("n", port) == told

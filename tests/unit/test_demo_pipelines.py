@@ -26,6 +26,7 @@ def about(twin: str, warned: list[str] | None = None) -> Context:
         options=options,
         said=lambda said: warnings.append(said.fields["message"]),
         twin=twin,
+        properties={"since": 1952},
     )
 
 

@@ -21,7 +21,10 @@ from unit.gateway_stage import DOUBLE, SHARDS, TWO_INPUTS, Stage, double, on_sta
 
 SAME = RetryRequest()
 CHANGED = {"policy": {"retries": 5}, "options": {"write": True}}
-KEPT = ("pipeline", "inputs", "properties", "twin", "mode", "options", "labels", "priority", "pool", "policy")
+KEPT = (
+    *("pipeline", "inputs", "properties", "own_properties", "twin", "template", "experiment"),
+    *("mode", "options", "labels", "priority", "pool", "policy"),
+)
 POLICY = {"retries": 2, "timeout_ms": 60_000, "backoff": {"first_ms": 5}}
 MORE: dict[str, Any] = {"twin": "pump-7", "mode": "experiment", "policy": POLICY, "priority": 3, "labels": {"a": "b"}}
 
@@ -60,7 +63,7 @@ async def asked(stage: Stage, answer: Answer) -> Any:
 def test_a_retry_asks_for_the_very_same_on_the_same_shard(status: Status) -> None:
     async def scenario(stage: Stage) -> None:
         first = await ended(stage, status, properties={"q": "ü\x00"}, **MORE)
-        await stage.callers.register(DOUBLE.model_copy(update={"code": "c2"}), "ada")
+        await stage.callers.catalog.pipeline(DOUBLE.model_copy(update={"code": "c2"}), "ada")
         answer = await stage.callers.retry(first, SAME, "ada")
         again = await asked(stage, answer)
         assert {name: getattr(again, name) for name in KEPT} == {name: getattr(first.asked, name) for name in KEPT}
@@ -151,7 +154,7 @@ def test_a_rerun_at_most_once_gives_up_the_retries_of_before() -> None:
 def test_a_rerun_runs_the_version_of_before_unless_it_asks_for_the_newest() -> None:
     async def scenario(stage: Stage) -> None:
         first = await ended(stage)
-        await stage.callers.register(TWO_INPUTS, "ada")
+        await stage.callers.catalog.pipeline(TWO_INPUTS, "ada")
         assert (await asked(stage, await stage.callers.rerun(first, RerunRequest(), "ada"))).pipeline.version == 1
         problem = await problem_of(stage.callers.rerun(first, RerunRequest(newest=True), "ada"))
         assert [error.field for error in problem.errors] == ["inputs.m"]
@@ -166,7 +169,7 @@ def test_a_keyed_rerun_that_fits_no_longer_gets_its_first_answer() -> None:
     async def scenario(stage: Stage) -> None:
         first, newest = await ended(stage), RerunRequest(newest=True)
         answer = await stage.callers.rerun(first, newest, "ada", "k")
-        await stage.callers.register(TWO_INPUTS, "ada")
+        await stage.callers.catalog.pipeline(TWO_INPUTS, "ada")
         again = await stage.callers.rerun(first, newest, "ada", "k")
         assert (again.repeated, again.subject) == (True, answer.subject)
         other = RerunRequest(newest=True, priority=1)

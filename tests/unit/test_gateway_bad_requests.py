@@ -111,6 +111,28 @@ async def test_a_field_is_taken_as_it_is_written_or_named(http: httpx.AsyncClien
     assert "Correct this and send it again." in problem["detail"]
 
 
+@pytest.mark.parametrize(
+    ("side", "port", "field"),
+    [
+        ("inputs", {"type": "number", "min": 2, "max": 1}, "inputs.n.max"),
+        ("inputs", {"type": "json", "max": 1}, "inputs.n.max"),
+        ("inputs", {"type": "number", "required": False, "default": 3, "max": 1}, "inputs.n.default"),
+        ("inputs", {"type": "number", "min": "1"}, "inputs.n.min"),
+        ("inputs", {"type": "string", "enum": []}, "inputs.n.enum"),
+        ("inputs", {"type": "array", "items": "array"}, "inputs.n.items"),
+        ("outputs", {"type": "string", "enum": [1]}, "outputs.n.enum"),
+        ("outputs", {"type": "json", "items": "number"}, "outputs.n.items"),
+    ],
+)
+async def test_a_port_that_no_value_fits_is_not_registered(
+    http: httpx.AsyncClient, side: str, port: dict[str, Any], field: str
+) -> None:
+    body = {**DEFINITION, "name": "narrow", side: {"n": port}}
+    problem = check_problem(await http.put("/v1/pipelines/narrow", json=body), "invalid-request")
+    assert [error["field"] for error in problem["errors"]] == [field]
+    check_problem(await http.get("/v1/pipelines/narrow"), "unknown-pipeline")
+
+
 @pytest.mark.parametrize("limit", [0, -1, True, "3", 0.5, 2**31, 10**30])
 async def test_a_limit_that_no_version_could_have_is_refused(http: httpx.AsyncClient, limit: object) -> None:
     """One beyond the integers of a version would stop every gateway at the event for ever."""

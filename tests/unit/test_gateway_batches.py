@@ -78,7 +78,7 @@ def test_a_batch_that_was_interrupted_is_completed_by_its_key_with_the_versions_
         assert "with its key to complete it" in problem.detail
         assert broken.partition not in {event.shard for event in await stage.queued()}
         stage.log.refusing.clear()
-        await stage.callers.register(DOUBLE.model_copy(update={"code": "c2"}), "ada")
+        await stage.callers.catalog.pipeline(DOUBLE.model_copy(update={"code": "c2"}), "ada")
         answer = await send(stage, 100, "k")
         assert answer.batch_id == problem.more["batch_id"]
         children = await stage.queued()
@@ -94,7 +94,7 @@ def test_a_batch_that_no_longer_fits_the_newest_version_is_completed_all_the_sam
         stage.log.refusing.add(Lane(Topic.COMMANDS, 1 + opened_on % (SHARDS - 1)))
         problem = await problem_of(send(stage, 30, "k"))
         stage.log.refusing.clear()
-        await stage.callers.register(TWO_INPUTS, "ada")
+        await stage.callers.catalog.pipeline(TWO_INPUTS, "ada")
         assert (await problem_of(send(stage, 31, "k"))).kind == "key-reused"
         answer = await send(stage, 30, "k")
         assert answer.opened.repeated

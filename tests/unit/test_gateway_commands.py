@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from execution_ledger.errors import OutcomeUnknown
-from execution_ledger.gateway.commands import SUBMIT_ROUTE, CommandSender, definition_payload
+from execution_ledger.gateway.commands import SUBMIT_ROUTE, CommandSender
+from execution_ledger.gateway.registering import definition_payload
 from execution_ledger.gateway.requests import AbortRequest
 from execution_ledger.gateway.traces import Trace, Traces, Waiter
 from execution_ledger.log.protocol import Lane, Outgoing, Topic
@@ -94,7 +95,7 @@ def test_a_key_with_another_body_is_refused() -> None:
 def test_a_repeat_that_no_longer_fits_the_newest_version_gets_the_first_answer() -> None:
     async def scenario(stage: Stage) -> None:
         first = await stage.submit(1, key="k")
-        await stage.callers.register(TWO_INPUTS, "ada")
+        await stage.callers.catalog.pipeline(TWO_INPUTS, "ada")
         again = await stage.submit(1, key="k")
         assert (again.subject, again.repeated) == (first.subject, True)
         assert (await problem_of(stage.submit(2, key="k"))).kind == "key-reused"
@@ -107,7 +108,7 @@ def test_a_repeat_that_no_longer_fits_the_newest_version_gets_the_first_answer()
 def test_a_first_answer_of_long_ago_is_found_in_the_views() -> None:
     async def scenario(stage: Stage) -> None:
         first = await stage.submit(1, key="k")
-        await stage.callers.register(TWO_INPUTS, "ada")
+        await stage.callers.catalog.pipeline(TWO_INPUTS, "ada")
         stage.tail.traces = Traces()
         assert (await problem_of(stage.submit(1, key="k"))).kind == "views-away"  # never a false 422
         journal = {event.commandid: encode_event(event) for event in await stage.history() if event.commandid}
@@ -248,7 +249,7 @@ def test_an_unknown_pipeline_is_refused_with_the_names_that_may_be_meant() -> No
 def test_a_pipeline_that_was_registered_elsewhere_a_moment_ago_is_known(seed: int) -> None:
     async def scenario(stage: Stage) -> None:
         async with stage.another_gateway() as other:
-            await stage.callers.register(DOUBLE.model_copy(update={"name": "new"}), "ada")
+            await stage.callers.catalog.pipeline(DOUBLE.model_copy(update={"name": "new"}), "ada")
             answer = await other.submit(double(pipeline="new"), "ada")
         assert answer.trace is not None
 
@@ -257,8 +258,8 @@ def test_a_pipeline_that_was_registered_elsewhere_a_moment_ago_is_known(seed: in
 
 def test_registering_the_same_definition_again_is_a_repeat_and_another_one_a_new_version() -> None:
     async def scenario(stage: Stage) -> None:
-        again = await stage.callers.register(DOUBLE, "ada")
-        changed = await stage.callers.register(DOUBLE.model_copy(update={"code": "c2"}), "ada")
+        again = await stage.callers.catalog.pipeline(DOUBLE, "ada")
+        changed = await stage.callers.catalog.pipeline(DOUBLE.model_copy(update={"code": "c2"}), "ada")
         assert again.trace is not None
         assert changed.trace is not None
         assert (again.repeated, again.trace.outcome.version) == (True, 1)
@@ -309,7 +310,7 @@ def test_what_no_service_obeys_yet_is_refused() -> None:
 def test_a_request_says_its_policy_and_its_pipeline_the_rest() -> None:
     async def scenario(stage: Stage) -> None:
         declared = PolicyChoice(retries=4, timeout_ms=60_000, abort_grace_ms=5, backoff=Backoff(first_ms=7))
-        await stage.callers.register(DOUBLE.model_copy(update={"code": "c9", "policy": declared}), "ada")
+        await stage.callers.catalog.pipeline(DOUBLE.model_copy(update={"code": "c9", "policy": declared}), "ada")
         await stage.submit()
         await stage.submit(policy={"timeout_ms": 5, "queue_ttl_ms": 9})
         await stage.submit(policy={"delivery": "at_most_once"})
@@ -329,10 +330,10 @@ def test_at_most_once_and_retries_contradict_each_other() -> None:
         problem = await problem_of(stage.submit(policy={"delivery": "at_most_once", "retries": 1}))
         assert [error.field for error in problem.errors] == ["policy.retries"]
         both = PolicyChoice(delivery="at_most_once", retries=1)
-        problem = await problem_of(stage.callers.register(DOUBLE.model_copy(update={"policy": both}), "ada"))
+        problem = await problem_of(stage.callers.catalog.pipeline(DOUBLE.model_copy(update={"policy": both}), "ada"))
         assert [error.field for error in problem.errors] == ["policy.retries"]
         declared = DOUBLE.model_copy(update={"policy": PolicyChoice(delivery="at_most_once")})
-        await stage.callers.register(declared, "ada")
+        await stage.callers.catalog.pipeline(declared, "ada")
         problem = await problem_of(stage.submit(policy={"retries": 1}))
         assert [error.field for error in problem.errors] == ["policy.retries"]
         assert not await stage.queued()

@@ -244,7 +244,8 @@ def test_a_gap_in_a_shard_stops_the_tail() -> None:
             await tail.caught_up.wait()
             await writer.append([Outgoing(b"k", doubled)])
         with pytest.raises(BrokenHistory, match="missing or doubled"):
-            await reading
+            async with asyncio.timeout(60):
+                await reading
 
     on_stage(scenario)
 

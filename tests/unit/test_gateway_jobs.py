@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
@@ -12,8 +13,10 @@ from execution_ledger.errors import Transient
 from execution_ledger.gateway.again import Ended
 from execution_ledger.gateway.jobs import CHUNK, Job, Targets, job_of
 from execution_ledger.gateway.requests import JobRequest
-from execution_ledger.messages.events import Held, LabelsChanged, Queued
+from execution_ledger.messages.events import Held, LabelsChanged, Queued, encode_event
 from execution_ledger.messages.parts import JobAction, Status
+from execution_ledger.verify.findings import Breach
+from execution_ledger.verify.history import check_log
 from unit.gateway_stage import Stage, on_stage, problem_of
 from unit.test_gateway_again import ended
 
@@ -65,6 +68,29 @@ def each_target_is_asked_once() -> None:
 
 def test_each_target_is_asked_once() -> None:
     each_target_is_asked_once()
+
+
+def test_who_checks_the_log_sees_what_a_job_asked_twice_or_never_was_to_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(stage: Stage) -> None:
+        ids = await submitted(stage, 3)
+        job = await opened(stage, "label", ids, labels={"team": "blue"})
+        await stage.callers.jobs.complete(job, (), nobody)
+        assert await breaches(stage) == []
+        fresh = itertools.count(1)
+        monkeypatch.setattr(Job, "command_id", lambda *_: f"{next(fresh):032x}")
+        await stage.callers.jobs.complete(job, (), nobody)
+        found = await breaches(stage)
+        assert {breach.promise for breach in found} == {4}
+        assert f"job/{job.id} never was to ask for this" in found[0].what
+
+    on_stage(scenario)
+
+
+async def breaches(stage: Stage) -> list[Breach]:
+    log: dict[int, list[tuple[bytes, int]]] = {}
+    for event in await stage.history():
+        log.setdefault(event.shard, []).append((encode_event(event), event.sequence))
+    return check_log(log).breaches.kept
 
 
 def test_the_same_key_is_the_same_job_and_another_body_is_refused() -> None:

@@ -50,7 +50,7 @@ def on_cluster(scenario: Callable[[Cluster], Coroutine[Any, Any, None]]) -> None
             cluster.start("dispatcher-a")
             await cluster.tail.caught_up.wait()
             for one in PIPELINES.values():
-                await cluster.callers.register(one.definition, "ada")
+                await cluster.callers.catalog.pipeline(one.definition, "ada")
             await scenario(cluster)
             await cluster.stop()
 

@@ -11,7 +11,11 @@ from execution_ledger.postgres import queries
 from execution_ledger.projector.changes import PROGRESS, StoredPosition
 
 FOLDER = Path(execution_ledger.projector.__file__).parent
-FILES = {"sql/apply.sql": "postgres.py", "sql/migrations.sql": "migrations.py"}
+FILES = {
+    "sql/apply.sql": "postgres.py",
+    "sql/migrations.sql": "migrations.py",
+    "sql/rebuilding.sql": "rebuilding.py",
+}
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -19,7 +23,7 @@ def test_each_query_has_a_reason_and_a_caller(file: str) -> None:
     caller = (FOLDER / FILES[file]).read_text()
     for name, query in queries("execution_ledger.projector", file).items():
         assert query.startswith("-- "), f"{name} does not say why"
-        assert f'_SQL["{name}"]' in caller
+        assert f'sql["{name}"]' in caller.replace("_SQL[", "sql[")
 
 
 def test_parameters_are_as_many_as_the_values_they_get() -> None:

@@ -194,3 +194,32 @@ def test_neither_the_package_nor_its_commands_load_an_http_client_before_they_ne
     code = "import sys, execution_ledger, execution_ledger.cli; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"httpx", "pydantic", "rich", "execution_ledger.sdk.client"} & set(loaded)
+
+
+def test_what_there_is_to_run_on_is_registered_read_and_removed(gateway: Stage) -> None:
+    client, transport = gateway
+    registered = client.templates.put("motor", {"kw": "number", "site": {"type": "string", "required": False}})
+    assert (registered.key, registered.version) == ("motor", 1)
+    transport.drop = 1  # the answer is lost, and asked for again
+    assert client.twins.put("motor-1", template="motor", values={"kw": 2}, labels={"line": "2"}).version == 1
+    assert client.twins.put("motor-1", template="motor", values={"kw": 3}).version == 2
+    found = client.twins.get("motor-1")
+    assert (found.definition.values, found.definition.labels, found.properties) == (
+        {"kw": 3},
+        None,
+        {"kw": 3, "site": None},
+    )
+    assert [twin.key for twin in client.twins.all(template="motor")] == ["motor-1"]
+    assert client.templates.get("motor").definition.properties["kw"].type == "number"
+    assert client.experiments.put("winter", "Winter", description="cold").key == "winter"
+    assert [each.definition.name for each in client.experiments.all()] == ["Winter"]
+    assert client.experiments.get("winter").definition.description == "cold"
+    with pytest.raises(BadRequest, match=r"values\.kw: must be a number"):
+        client.twins.put("motor-1", template="motor", values={"kw": "3"})
+    with pytest.raises(BadRequest, match="would no longer fit motor-1"):
+        client.templates.put("motor", {"kw": "string"})
+    client.twins.remove("motor-1")
+    with pytest.raises(BadRequest, match="exledger twins add motor-1"):
+        client.twins.get("motor-1")
+    with pytest.raises(BadRequest, match="No twin 'motor-1' is registered"):
+        client.twins.remove("motor-1")

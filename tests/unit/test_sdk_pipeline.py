@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
-from typing import Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, TypedDict
 
 import pytest
 
 from execution_ledger import Context, Pipeline, pipeline
 from execution_ledger.errors import BadRequest
-from execution_ledger.messages.definition import Definition, Port, check_inputs, definition_text
+from execution_ledger.messages.definition import Definition, Port, check_inputs, check_outputs, definition_text
 
 
 class Model(TypedDict):
@@ -34,7 +35,7 @@ def test_bare_on_a_plain_function() -> None:
         "n": Port(type="number"),
         "name": Port(type="string", required=False, default="a"),
     }
-    assert definition.outputs == {"score": Port(type="number"), "labels": Port(type="array")}
+    assert definition.outputs == {"score": Port(type="number"), "labels": Port(type="array", items="string")}
     assert not train.is_async
 
 
@@ -106,6 +107,97 @@ def test_every_annotation_has_its_type() -> None:
     }
     assert check_inputs(typed.definition, {})[1].keys() >= {"i", "s"}
     assert not typed.definition.inputs["maybe"].required
+
+
+def test_annotations_narrow_what_an_input_may_be() -> None:
+    @pipeline
+    def narrow(
+        context: Context,
+        days: Annotated[int, {"min": 1, "max": 365, "description": "of history"}],
+        sites: list[str],
+        kind: Literal["fast", "full"] = "fast",
+        share: Annotated[float | None, {"max": 1}] = None,
+        nested: list[list[int]] = [],  # noqa: B006
+    ) -> None: ...
+
+    assert narrow.definition.inputs == {
+        "days": Port(type="number", min=1, max=365, description="of history"),
+        "sites": Port(type="array", items="string"),
+        "kind": Port(type="string", required=False, default="fast", enum=["fast", "full"]),
+        "share": Port(type="number", required=False, max=1),
+        "nested": Port(type="array", required=False, default=[]),
+    }
+
+
+def test_a_port_may_be_spelled_out() -> None:
+    @pipeline(
+        inputs={"n": {"type": "number", "min": 0}},
+        outputs={"kind": {"type": "string", "enum": ["a", "b"]}},
+        labels={"team": "blue"},
+        template="pump",
+    )
+    def spelled(context: Context, n: float = 1) -> dict[str, Any]:
+        return {"kind": "a"}
+
+    definition = spelled.definition
+    assert definition.inputs == {"n": Port(type="number", min=0, required=False, default=1)}
+    assert definition.outputs == {"kind": Port(type="string", enum=["a", "b"])}
+    assert (definition.labels, definition.template) == ({"team": "blue"}, "pump")
+
+
+@pytest.mark.parametrize(
+    ("port", "value", "wrong"),
+    [
+        (Port(type="string", enum=["a", "b"]), "c", 'must be one of "a", "b"'),
+        (Port(type="json", enum=[1, None]), True, "must be one of 1, null"),
+        (Port(type="number", min=1, max=2), 0.5, "must be at least 1"),
+        (Port(type="number", min=1, max=2), 3, "must be at most 2"),
+        (Port(type="array", items="number"), [1, 2, "3"], "[2] must be a number, not a string"),
+    ],
+)
+def test_values_outside_of_what_is_declared(port: Port, value: Any, wrong: str) -> None:
+    definition = Definition(name="p", inputs={"x": port}, outputs={"x": port}, code="c")
+    assert check_inputs(definition, {"x": value})[1] == {"x": wrong}
+    assert check_outputs(definition, {"x": value}) == {"x": wrong}
+
+
+@pytest.mark.parametrize(
+    ("port", "value"),
+    [
+        (Port(type="json", enum=[1, None]), None),
+        (Port(type="number", min=1, max=2), 2),
+        (Port(type="array", items="json"), [[], {}]),
+    ],
+)
+def test_values_on_the_edge_of_what_is_declared(port: Port, value: Any) -> None:
+    assert check_outputs(Definition(name="p", outputs={"x": port}, code="c"), {"x": value}) == {}
+
+
+@pytest.mark.parametrize(
+    ("port", "complaint"),
+    [
+        ({"type": "number", "min": 2, "max": 1}, "n.max is below min, 2"),
+        ({"type": "string", "min": 2}, "n.min is for numbers, not for a string"),
+        ({"type": "string", "items": "string"}, "n.items is for arrays, not for a string"),
+        ({"type": "string", "enum": ["a", 1]}, "n.enum holds a value that must be a string, not a number"),
+        ({"type": "number", "enum": []}, "'n' is declared wrongly"),
+        ({"type": "number", "least": 1}, "'n' is declared wrongly"),
+        ({"type": "nmber"}, "'nmber' is not a type for 'n'"),
+        ({"min": 1}, "None is not a type for 'n'"),
+    ],
+)
+def test_ports_that_contradict_themselves_are_refused(port: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(BadRequest, match=re.escape(complaint)):
+
+        @pipeline(inputs={"n": port})
+        def wrong(context: Context, n: Any) -> None: ...
+
+
+def test_a_default_has_to_be_in_range() -> None:
+    with pytest.raises(BadRequest, match="the default of 'n' must be at least 1"):
+
+        @pipeline
+        def wrong(context: Context, n: Annotated[int, {"min": 1}] = 0) -> None: ...
 
 
 def test_outputs_that_nothing_tells_may_be_any() -> None:

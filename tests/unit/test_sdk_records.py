@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from execution_ledger.errors import UnknownVersion
 from execution_ledger.gateway import answers, records
 from execution_ledger.messages import explanation
-from execution_ledger.sdk import explanations
+from execution_ledger.sdk import entries, explanations
 from execution_ledger.sdk import records as sdk
 from unit.client_stage import record
 
@@ -22,6 +22,10 @@ PAIRS: list[tuple[type[BaseModel], type[BaseModel], set[str], set[str]]] = [
     (records.ExecutionRecord, sdk.Execution, set(), WARNING),
     (records.Stats, sdk.Stats, set(), set()),
     (records.PipelineRecord, sdk.PipelineVersion, {"definition.name", "definition.code"}, set()),
+    (records.TemplateRecord, entries.Template, set(), set()),
+    (records.TwinAt, entries.Twin, {"position"}, set()),
+    (records.ExperimentRecord, entries.Experiment, set(), set()),
+    (answers.EntryAnswer, entries.Registered, {"position", "command_id"}, set()),
     (answers.ChildAnswer, sdk.Child, set(), set()),
     (explanation.Explanation, explanations.Explanation, set(), set()),
     (explanation.QueueReport, explanations.Queue, set(), set()),

@@ -35,7 +35,7 @@ COMPLETED = {"attempt": 1, "outputs": json_payload({}).model_dump(exclude_none=T
 def test_a_legal_history_breaks_nothing_and_is_counted() -> None:
     findings = check(lives().raw)
     assert findings.breaches.kept == []
-    assert (findings.events, findings.executions, findings.shards) == (LAST + 6, 3, 4)
+    assert (findings.events, findings.executions, findings.shards) == (LAST + 7, 3, 4)
 
 
 def queued_again(history: History, number: int, link: object = None, **envelope: object) -> None:
@@ -55,6 +55,14 @@ def opened(history: History, batch_id: str, link: object = None) -> None:
     linked = data | ({"link": link} if link else {})
     cmdoffset = max(int(it["cmdoffset"]) for it in history.documents) + 1
     history.append(f"batch/{batch_id}", "batch.opened.v1", linked, cmdoffset=str(cmdoffset), commandid=batch_id)
+    for of_an_execution in ("version", "previous"):
+        history.documents[-1].pop(of_an_execution, None)
+
+
+def entered_later(history: History) -> None:
+    """The first version is the second one."""
+    data = {"key": "pump-7", "version": 2}
+    history.append("twin/pump-7", "twin.removed.v1", data, cmdoffset=str(LAST_COMMAND + 1), commandid="c")
     for of_an_execution in ("version", "previous"):
         history.documents[-1].pop(of_an_execution, None)
 
@@ -145,6 +153,7 @@ PLACES: list[tuple[str, Damage, tuple[int, int, str | None]]] = [
     ("a retry of what lives", lambda h: made_from(h, "retry", THREE), (3, 20, OTHER)),
     ("a rerun of nothing", lambda h: made_from(h, "rerun", new_id(8)), (3, 20, OTHER)),
     ("a retry of no batch", lambda h: opened(h, new_id(5), {"how": "retry", "to": new_id(6)}), (3, 20, None)),
+    ("a twin's version left out", entered_later, (3, 20, None)),
     ("outputs that were changed", lambda h: h[7]["data"]["outputs"].update(inline='{"n":3}'), (11, 7, ONE)),
 ]  # fmt: skip
 

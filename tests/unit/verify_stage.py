@@ -8,7 +8,7 @@ from typing import Any
 
 from execution_ledger.log.protocol import Record, Topic
 from execution_ledger.messages.base import Message
-from execution_ledger.messages.commands import ClaimDispatch, RegisterPipeline
+from execution_ledger.messages.commands import ClaimDispatch, RegisterPipeline, RegisterTwin
 from execution_ledger.messages.events import digest_of, event_id
 from execution_ledger.messages.ids import shard_of
 from execution_ledger.messages.payload import json_payload
@@ -44,12 +44,14 @@ class Keeper(Ledger):
 
 
 def catalog(limit: int | None = None) -> Keeper:
-    """Shard 0: the claims up to the one that the others have seen, and one pipeline."""
+    """Shard 0: the claims up to the one that the others have seen, one pipeline and one twin."""
     ledger = Keeper(shard=0)
     for number in range(CLAIM):
         ledger.do(ClaimDispatch(command_id=f"claim-{number}", actor="d-1", dispatcher="d-1"))
     definition = json_payload({"name": "train", "limit": limit, "code": "c"})
     ledger.do(RegisterPipeline(command_id="register", actor="r", pipeline="train", digest="d1", definition=definition))
+    twin = json_payload({"name": "Pump 7"})
+    ledger.do(RegisterTwin(command_id="twin", actor="r", key="pump-7", digest="t1", definition=twin))
     return ledger
 
 

@@ -16,6 +16,7 @@ from . import (
     again,
     artifacts,
     bench,
+    catalog,
     changes,
     config,
     data,
@@ -104,6 +105,9 @@ app.command(epilog=examples("tail"))(tail.tail)
 app.command(epilog=examples("queue"))(queue.queue)
 app.command(epilog=examples("runners"))(runners.runners)
 app.command(epilog=examples("pipelines"))(pipelines.pipelines)
+app.add_typer(catalog.templates, name="templates")
+app.add_typer(catalog.twins, name="twins")
+app.add_typer(catalog.experiments, name="experiments")
 app.command(epilog=examples("info"))(info.info)
 app.command(epilog=examples("init"))(serve.init)
 app.command(epilog=examples("serve"))(serve.serve)

@@ -10,25 +10,31 @@ from ..sdk.address import DEFAULT_FOLDER, execution_path
 from ..sdk.waiting import WAIT_S
 from .connection import DataDir, connect
 from .executions import Which
-from .inputs import parse_labels
+from .inputs import parse_inputs, parse_labels
 from .output import AsJson
 from .run import (
     AtMostOnce,
     Backoff,
+    Experiment,
     Inputs,
     Key,
     Label,
     Mode,
+    Plot,
     Priority,
+    Property,
     QueueTtl,
     Retries,
     Timeout,
+    Train,
     Twin,
     Wait,
     WaitFor,
+    Write,
     ask,
     given_inputs,
     input_types,
+    options_of,
     policy_of,
 )
 
@@ -51,7 +57,12 @@ def rerun(
     inputs: Inputs = None,
     newest: Annotated[bool, typer.Option("--newest", help="Of its pipeline's newest version.")] = False,
     twin: Twin = None,
+    properties: Property = None,
     mode: Annotated[Mode | None, typer.Option(help="By default: as it was.")] = None,
+    experiment: Experiment = None,
+    train: Train = None,
+    plot: Plot = None,
+    write: Write = None,
     label: Label = None,
     priority: Priority = None,
     key: Key = None,
@@ -75,7 +86,10 @@ def rerun(
             "newest": newest,
             "labels": parse_labels(label or ()),
             "twin": twin,
+            "properties": parse_inputs(properties, {}) if properties else None,
             "mode": mode,
+            "experiment": experiment,
+            "options": options_of(train, plot, write),
             "priority": priority,
             "policy": policy or None,
         }

@@ -35,13 +35,19 @@ class By(StrEnum):
     STATUS = "status"
     PIPELINE = "pipeline"
     TWIN = "twin"
+    TEMPLATE = "template"
+    EXPERIMENT = "experiment"
     MODE = "mode"
+    TRIGGER = "trigger"
     DAY = "day"
 
 
 Pipelines = Annotated[list[str] | None, typer.Option("--pipeline", help="Only of this pipeline. Can be repeated.")]
 Statuses = Annotated[list[Status] | None, typer.Option("--status", help="Only with this status. Can be repeated.")]
 OnTwin = Annotated[str | None, typer.Option("--twin", help="Only on this twin.")]
+OnTemplate = Annotated[str | None, typer.Option("--template", help="Only on twins of this template.")]
+OfExperiment = Annotated[str | None, typer.Option("--experiment", metavar="KEY", help="Only of this experiment.")]
+OfTrigger = Annotated[str | None, typer.Option("--trigger", help="Only asked for by this: caller, batch.")]
 OfMode = Annotated[Mode | None, typer.Option("--mode", help="Only of this mode.")]
 Labels = Annotated[list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="Only with all these labels.")]
 Search = Annotated[
@@ -58,6 +64,9 @@ def list_(
     pipeline: Pipelines = None,
     status: Statuses = None,
     twin: OnTwin = None,
+    template: OnTemplate = None,
+    experiment: OfExperiment = None,
+    trigger: OfTrigger = None,
     mode: OfMode = None,
     label: Labels = None,
     search: Search = None,
@@ -74,12 +83,13 @@ def list_(
     warnings: Annotated[bool | None, typer.Option("--warnings/--no-warnings", help="Only with, or without.")] = None,
     priority: Annotated[int | None, typer.Option(help="Only of this priority.")] = None,
     held: Annotated[bool | None, typer.Option("--held/--not-held", help="Only held back, or not.")] = None,
+    business_id: Annotated[str | None, typer.Option(metavar="ID", help="Only with this business id.")] = None,
     job: Annotated[str | None, typer.Option(metavar="ID", help="Only what this job acted on, or made.")] = None,
     sort: Annotated[
         str | None,
         typer.Option(
-            help="created, started, ended, updated, waiting, took, total, number or priority; with - before it, the "
-            "largest first. By default: -created."
+            help="created, started, ended, updated, waiting, took, total, number, priority, pipeline, status, twin, "
+            "template or experiment; with - before it, the largest first. By default: -created."
         ),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many.")] = 20,
@@ -90,6 +100,7 @@ def list_(
     """List executions, newest first."""
     filters = {
         **narrowed(pipeline, status, twin, mode, label, search, since, until, created_by, batch, failure),
+        **_of_catalog(template, experiment, trigger),
         "version": version,
         "runner": runner,
         "pool": pool,
@@ -98,6 +109,7 @@ def list_(
         "warnings": warnings,
         "priority": priority,
         "held": held,
+        "business_id": business_id,
         "job": job,
         "sort": sort,
     }
@@ -117,6 +129,9 @@ def stats(
     pipeline: Pipelines = None,
     status: Statuses = None,
     twin: OnTwin = None,
+    template: OnTemplate = None,
+    experiment: OfExperiment = None,
+    trigger: OfTrigger = None,
     mode: OfMode = None,
     label: Labels = None,
     search: Search = None,
@@ -130,7 +145,10 @@ def stats(
     as_json: AsJson = False,
 ) -> None:
     """Count executions, with the percentiles of how long they waited and ran."""
-    filters = narrowed(pipeline, status, twin, mode, label, search, since, until, created_by, batch, failure)
+    filters = {
+        **narrowed(pipeline, status, twin, mode, label, search, since, until, created_by, batch, failure),
+        **_of_catalog(template, experiment, trigger),
+    }
     with connect(data_dir) as ledger:
         report = ledger.get("/v1/executions/stats", by=by, limit=limit, **filters)
     if as_json:
@@ -169,6 +187,10 @@ def narrowed(
         "created_after": since and moment(since),
         "created_before": until and moment(until),
     }
+
+
+def _of_catalog(template: str | None, experiment: str | None, trigger: str | None) -> dict[str, Any]:
+    return {"template": template, "experiment": experiment, "trigger": trigger}
 
 
 def moment(when: str) -> str:

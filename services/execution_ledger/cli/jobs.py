@@ -13,7 +13,7 @@ import typer
 
 from ..errors import BadRequest
 from ..sdk.address import DEFAULT_FOLDER, job_path
-from ..sdk.waiting import post_until_decided
+from ..sdk.waiting import write_until_decided
 from .connection import DataDir, connect
 from .examples import examples
 from .executions import PAGE_MAX, Reason
@@ -113,7 +113,7 @@ def run(
                 return _show_preview(preview, as_json)
             _confirm(preview)
             body["targets_digest"] = preview["targets_digest"]
-        opened = post_until_decided(ledger, "/v1/jobs", body, key or f"cli-{uuid.uuid4()}", deadline=0)
+        opened = write_until_decided(ledger, "POST", "/v1/jobs", body, key or f"cli-{uuid.uuid4()}", deadline=0)
         record = _follow(ledger, opened, quiet=as_json)
     return _show(record, as_json)
 

@@ -54,6 +54,8 @@ def _show(record: dict[str, Any], as_json: bool) -> None:
         "name": record["name"],
         "version": record["version"],
         "description": definition.get("description"),
+        "labels": definition.get("labels"),
+        "template": definition.get("template"),
         "limit": definition.get("limit"),
         "policy": filled(definition.get("policy") or {}),
         "registered": date_time(record["registered_at"]),
@@ -64,9 +66,19 @@ def _show(record: dict[str, Any], as_json: bool) -> None:
 
 
 def port_text(name: str, port: Mapping[str, Any]) -> str:
-    """`days: number = 7`; what has no default has to be given."""
+    """`days: number 1… = 7`; what has no default has to be given."""
     default = "" if port.get("required", True) else f" = {plain(port.get('default')) or 'null'}"
-    return f"{name}: {port['type']}{default}"
+    return f"{name}: {port['type']}{_narrowed(port)}{default}"
+
+
+def _narrowed(port: Mapping[str, Any]) -> str:
+    """What else its values have to be."""
+    parts = [f"of {port['items']}"] if port.get("items") else []
+    if port.get("min") is not None or port.get("max") is not None:
+        parts.append("…".join("" if port.get(name) is None else f"{port[name]:g}" for name in ("min", "max")))
+    if port.get("enum"):
+        parts.append(" | ".join(plain(value) for value in port["enum"]))
+    return "".join(f" {part}" for part in parts)
 
 
 def _lines(ports: Mapping[str, Mapping[str, Any]]) -> str:

@@ -11,7 +11,7 @@ import typer
 
 from ..sdk.address import DEFAULT_FOLDER, pipeline_path
 from ..sdk.durations import duration_ms
-from ..sdk.waiting import ENDED, RECEIVED, WAIT_S, post_until_decided, until_end
+from ..sdk.waiting import ENDED, RECEIVED, WAIT_S, until_end, write_until_decided
 from .connection import DataDir, connect
 from .inputs import parse_inputs, parse_labels
 from .output import AsJson, console, show_error, show_fields, show_json, show_note, size_text
@@ -29,11 +29,25 @@ class Mode(StrEnum):
     EXPERIMENT = "experiment"
 
 
+class IfLive(StrEnum):
+    REFUSE = "refuse"
+    FIRST = "first"
+    WAIT = "wait"
+
+
 # What a run and a rerun may say.
 Inputs = Annotated[
     list[str] | None, typer.Option("--input", "-i", metavar="NAME=VALUE", help="JSON or text. Can be repeated.")
 ]
-Twin = Annotated[str | None, typer.Option(help="The asset that it is about.")]
+Twin = Annotated[str | None, typer.Option(help="The asset that it is about; registered by: exledger twins add.")]
+Property = Annotated[
+    list[str] | None,
+    typer.Option("--property", "-p", metavar="NAME=VALUE", help="Goes before the twin's value. Can be repeated."),
+]
+Experiment = Annotated[str | None, typer.Option(metavar="KEY", help="What it belongs to, in mode experiment.")]
+Train = Annotated[bool | None, typer.Option("--train/--no-train", help="By default: in mode experiment alone.")]
+Plot = Annotated[bool | None, typer.Option("--plot/--no-plot", help="By default: in mode experiment alone.")]
+Write = Annotated[bool | None, typer.Option("--write/--no-write", help="By default: in mode production alone.")]
 Label = Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Can be repeated.")]
 Priority = Annotated[int | None, typer.Option(help="The higher, the earlier.")]
 Key = Annotated[str | None, typer.Option(help="Idempotency key: the same one again starts nothing new.")]
@@ -50,9 +64,20 @@ def run(
     pipeline: Annotated[str, typer.Argument(metavar="PIPELINE", help="The name of a registered pipeline.")],
     inputs: Inputs = None,
     twin: Twin = None,
+    properties: Property = None,
     mode: Annotated[Mode | None, typer.Option(help="By default: production.")] = None,
+    experiment: Experiment = None,
+    train: Train = None,
+    plot: Plot = None,
+    write: Write = None,
     label: Label = None,
     priority: Priority = None,
+    business_id: Annotated[
+        str | None, typer.Option(metavar="ID", help="Unique among the pipeline's live executions.")
+    ] = None,
+    if_live: Annotated[
+        IfLive | None, typer.Option(help="Where one with this business id is live. By default: refuse.")
+    ] = None,
     key: Key = None,
     wait: Wait = False,
     wait_for: WaitFor = WAIT_S,
@@ -72,8 +97,13 @@ def run(
             "inputs": given_inputs(ledger, inputs, input_types(ledger, pipeline)),
             "labels": parse_labels(label or ()),
             "twin": twin,
+            "properties": parse_inputs(properties, {}) if properties else None,
             "mode": mode,
+            "experiment": experiment,
+            "options": options_of(train, plot, write),
             "priority": priority,
+            "business_id": business_id,
+            "if_live": if_live,
             "policy": policy or None,
         }
         ask(ledger, "/v1/executions", request, key, wait_for if wait else None, as_json)
@@ -86,7 +116,7 @@ def ask(
     deadline = time.monotonic() + (wait_s or 0.0)
     given = {name: value for name, value in request.items() if value is not None}
     key = key or f"cli-{uuid.uuid4()}"
-    execution = post_until_decided(ledger, path, given, key, deadline)
+    execution = write_until_decided(ledger, "POST", path, given, key, deadline)
     if wait_s is not None and execution["status"] != RECEIVED:
         execution = _follow(ledger, execution, deadline)
     if as_json:
@@ -94,6 +124,12 @@ def ask(
     else:
         _show(execution, key)
     raise typer.Exit(0 if wait_s is None else _exit_code(execution["status"]))
+
+
+def options_of(train: bool | None, plot: bool | None, write: bool | None) -> dict[str, bool] | None:
+    """What is said of them here; the rest goes by the mode."""
+    said = {"train": train, "plot": plot, "write": write}
+    return {name: value for name, value in said.items() if value is not None} or None
 
 
 def policy_of(

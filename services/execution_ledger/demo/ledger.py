@@ -33,6 +33,9 @@ class LiveLedger:
     ) -> None:
         await self._http.aclose()
 
+    async def register(self, path: str, definition: Json) -> None:
+        await self._ask("PUT", f"/v1/{path}", definition)
+
     async def submit(self, executions: Sequence[Json]) -> None:
         await self._ask("POST", "/v1/batches", {"executions": list(executions)})
 

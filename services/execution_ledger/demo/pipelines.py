@@ -18,15 +18,15 @@ WEEK_S = 0.05  # of replay
 RESAMPLES_PER_TURN = 50  # then others have their turn, and an abort can end it
 
 
-@pipeline(outputs={"slope": "number", "summary": "string"})
+@pipeline(outputs={"slope": "number", "summary": "string"}, template="country")
 def trend(ctx: Context) -> dict[str, Any]:
     """How a country's life expectancy changes per year, by least squares."""
-    points = life_expectancies(str(ctx.twin))
+    points = [point for point in life_expectancies(str(ctx.twin)) if point[0] >= ctx.properties["since"]]
     found = slope(points)
     return {"slope": found, "summary": f"{found:+.2f} years of life a year"}
 
 
-@pipeline(outputs={"month": "string", "change": "number", "summary": "string"})
+@pipeline(outputs={"month": "string", "change": "number", "summary": "string"}, template="stock")
 def best_month(ctx: Context) -> dict[str, Any]:
     """The month in which a stock rose most, from the last price of the month before."""
     last = {day[:7]: price for day, price in prices(str(ctx.twin))}
@@ -36,7 +36,12 @@ def best_month(ctx: Context) -> dict[str, Any]:
     return {"month": month, "change": change, "summary": f"{change:+.0%} in {month}"}
 
 
-@pipeline(inputs={"resamples": "number"}, outputs={"low": "number", "high": "number", "summary": "string"}, limit=1)
+@pipeline(
+    inputs={"resamples": {"type": "number", "min": 1}},
+    outputs={"low": "number", "high": "number", "summary": "string"},
+    limit=1,
+    template="country",
+)
 async def interval(ctx: Context, resamples: float) -> dict[str, Any]:
     """How sure the trend is: a bootstrap interval of 95 %. Heavy work, so one at a time."""
     points = life_expectancies(str(ctx.twin))
@@ -51,7 +56,7 @@ async def interval(ctx: Context, resamples: float) -> dict[str, Any]:
     return {"low": low, "high": high, "summary": f"95 % sure: {low:+.2f} to {high:+.2f}"}
 
 
-@pipeline(inputs={"fall": "number"}, outputs={})
+@pipeline(inputs={"fall": {"type": "number", "min": 0, "max": 1}}, outputs={}, template="stock")
 async def watch(ctx: Context, fall: float) -> NoReturn:
     """Replays a stock and warns when it falls by more than `fall` in a week; goes on until it is aborted."""
     weeks = list(pairwise(prices(str(ctx.twin))))

@@ -17,8 +17,15 @@ T = TypeVar("T")
 STEP_S = 30.0  # a slow machine
 HEAVY = {"resamples": 200_000}  # one to three seconds of work
 FALLS = 2  # that are seen before `watch` is aborted
+# What executions are about: templates with their properties, and the twins that are on them. One that is no country of
+# the data is registered, too: a ledger knows no geography.
+TEMPLATES: dict[str, Json] = {
+    "country": {"properties": {"since": {"type": "number", "required": False, "default": 1952}}},
+    "stock": {"properties": {}},
+}
+TWINS = {"country": ("Japan", "Brazil", "Rwanda", "Atlantis"), "stock": ("AAPL", "NFLX", "FB")}
 BATCH: tuple[Json, ...] = (
-    *({"pipeline": "trend", "twin": country} for country in ("Japan", "Brazil", "Rwanda", "Atlantis")),
+    *({"pipeline": "trend", "twin": country} for country in TWINS["country"]),
     *({"pipeline": "best_month", "twin": stock} for stock in ("AAPL", "NFLX")),
     {"pipeline": "watch", "twin": "FB", "inputs": {"fall": 0.1}},
     *({"pipeline": "interval", "twin": country, "inputs": HEAVY} for country in ("Japan", "Brazil", "Rwanda")),
@@ -27,6 +34,8 @@ BATCH: tuple[Json, ...] = (
 
 class Ledger(Protocol):
     """What the story asks for."""
+
+    async def register(self, path: str, definition: Json) -> None: ...
 
     async def submit(self, executions: Sequence[Json]) -> None: ...
 
@@ -68,6 +77,11 @@ class Told:
 
 
 async def play(ledger: Ledger, stage: Stage) -> Told:
+    stage.tell("Two templates and seven twins are registered: what executions are about.")
+    for template, definition in TEMPLATES.items():
+        await ledger.register(f"templates/{template}", definition)
+        for twin in TWINS[template]:
+            await ledger.register(f"twins/{twin}", {"template": template})
     stage.tell("Ten executions are submitted in one batch.")
     await ledger.submit(BATCH)
     waiting, spare = await stage.until("two wait for one", _two_that_wait)

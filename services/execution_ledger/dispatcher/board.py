@@ -25,6 +25,7 @@ from execution_ledger.messages.events import (
     Started,
     Unheld,
 )
+from execution_ledger.messages.ids import business_key
 from execution_ledger.messages.parts import Failure
 
 CAUSE_CHARS_MAX = 200
@@ -79,6 +80,7 @@ class Execution:
     losses: int = 0
     losses_max: int = 0  # as its policy says: the next one is its end
     hold: Hold | None = None
+    business: str = ""  # its business id, with its pipeline
 
     @property
     def token(self) -> Token:
@@ -117,6 +119,7 @@ class Board:
     def __init__(self) -> None:
         self._executions: dict[str, Execution] = {}
         self._live: dict[str, dict[Token, Execution]] = {}
+        self._business: dict[str, dict[str, Execution]] = {}
 
     def executions(self) -> dict[str, Execution]:
         """Copies, which stay as they are when the board goes on; two microseconds each."""
@@ -124,7 +127,7 @@ class Board:
 
     def restore(self, execution: Execution) -> None:
         """Puts one on an empty board, as the events up to here had left it."""
-        self._executions[execution.id] = execution
+        self._put(execution)
         if execution.runner:
             self._enter(execution, execution.runner)
 
@@ -137,6 +140,15 @@ class Board:
 
     def get(self, execution_id: str) -> Execution | None:
         return self._executions.get(execution_id)
+
+    def ahead(self, execution: Execution) -> Execution | None:
+        """The one that must end before this one may begin, because both have the same business id."""
+        first = self.first_of(execution.business)
+        return None if first is execution else first
+
+    def first_of(self, business: str) -> Execution | None:
+        """All of a business id live on one shard, so the log's offsets are their order."""
+        return min(self._business.get(business, {}).values(), key=lambda each: each.offset, default=None)
 
     def live(self, token: Token) -> Execution | None:
         """The execution whose current attempt this is, while a runner has it."""
@@ -166,9 +178,22 @@ class Board:
             at_most_once=fact.policy.delivery == "at_most_once",
             expires_at=fact.expires_at,
             losses_max=fact.policy.losses_max,
+            business="" if fact.business_id is None else business_key(fact.pipeline.name, fact.business_id),
         )
-        self._executions[execution.id] = execution
+        self._put(execution)
         return execution
+
+    def _put(self, execution: Execution) -> None:
+        self._executions[execution.id] = execution
+        if execution.business:
+            self._business.setdefault(execution.business, {})[execution.id] = execution
+
+    def _remove(self, execution: Execution) -> None:
+        del self._executions[execution.id]
+        if others := self._business.get(execution.business):
+            del others[execution.id]
+            if not others:
+                del self._business[execution.business]
 
     def _change(self, execution: Execution, event: Event) -> Change | None:
         match event.data:
@@ -193,7 +218,7 @@ class Board:
                 execution.losses += fact.cause == "lost"
                 return self._end_attempt(execution, Phase.QUEUED, event)
             case Completed() | Failed() | Aborted() | Quarantined():
-                del self._executions[execution.id]
+                self._remove(execution)
                 return self._end_attempt(execution, Phase.ENDED, event)
             case _:
                 return None

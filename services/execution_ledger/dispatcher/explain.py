@@ -101,6 +101,8 @@ def _reasons(desk: Desk, execution: Execution) -> list[Why]:
         return [_under_way(desk, execution), *([silent] if silent else [])]
     if execution.hold:
         return [_held(desk, execution, execution.hold)]
+    if ahead := desk.picture.board.ahead(execution):
+        return [_behind(execution, ahead)]
     if waits := _waits_for_time(desk, execution):
         return [waits]
     following = Token(execution.id, execution.attempt + 1)
@@ -161,6 +163,15 @@ def _held(desk: Desk, execution: Execution, hold: Hold) -> Why:
         code="held",
         text=f"{hold.by} held it back {_ago(desk, hold.since_ms)}{why}.",
         next=f"When it may run: exledger release {execution.name}",
+    )
+
+
+def _behind(execution: Execution, ahead: Execution) -> Why:
+    business_id = execution.business.partition("/")[2]
+    return Why(
+        code="behind",
+        text=f"It waits for the end of {ahead.name}, which has the same business id {business_id!r} and came first.",
+        next=f"See why that one has not ended: exledger explain {ahead.name}",
     )
 
 

@@ -67,7 +67,7 @@ class Fetcher:
         lane = Lane(Topic.EVENTS, execution.shard)
         async with self._log.reader({lane: execution.offset}) as reader:
             chunk = (await reader.read(_READ_WAIT_S)).get(lane)
-        if chunk is None or not chunk.records:
+        if chunk is None or not chunk.records or chunk.records[0].offset != execution.offset:
             raise Stalled(f"Nothing came of {lane} at {execution.offset} in {_READ_WAIT_S:.0f} s. It is tried again.")
         values = [record.value or b"" for record in chunk.records[:_AHEAD_MAX]]
         events = [(decode_event(value), len(value)) for value in values]

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from prometheus_client.core import Metric
 
 from execution_ledger.clock import World
+from execution_ledger.errors import BrokenHistory
 from execution_ledger.log.protocol import Lane, Log, Record, Topic
 from execution_ledger.messages.events import Event, digest_of, log_id_of
 from execution_ledger.messages.ids import CATALOG_SHARD
@@ -50,8 +51,21 @@ class Keeping:
         return {Lane(Topic.EVENTS, mark.shard): mark.offset + 1 for mark in self._marks.values()}
 
     def follow(self, event: Event, record: Record) -> None:
+        """Raises BrokenHistory where an event is missing before this one: what it did would be unknown for ever."""
+        if event.sequence != (wanted := self._sequence(event.shard) + 1):
+            raise BrokenHistory(
+                f"Shard {event.shard} goes on with sequence {event.sequence} where {wanted} must come. A "
+                "dispatcher that is started again reads all anew. If that ends so, too, `exledger verify` says what is "
+                "missing."
+            )
         self._newest[event.shard] = event, record
         self._events += 1
+
+    def _sequence(self, shard: int) -> int:
+        """That of the newest event which was read."""
+        if shard in self._newest:
+            return self._newest[shard][0].sequence
+        return self._marks[shard].sequence if shard in self._marks else 0
 
     def measured(self, events: int, seconds: float) -> None:
         if self._keeper:

@@ -56,6 +56,7 @@ class Picture:
             self.board.restore(execution)
             if execution.runner:
                 self._take(execution)
+        for execution in folded.executions.values():  # once all are there: some wait for others
             self._line_up(execution)
         for key, held in folded.held.items():
             self.slots.take(token_of(key), Taken(held.runner, held.pipeline, held.alone))
@@ -115,12 +116,14 @@ class Picture:
         if isinstance(event.data, Dispatched):
             self._take(execution)
         self._line_up(execution)
+        if execution.phase is Phase.ENDED and (following := self.board.first_of(execution.business)):
+            self._line_up(following)
 
     def _take(self, execution: Execution) -> None:
         self.slots.take(execution.token, Taken(execution.runner, execution.pipeline, execution.alone))
 
     def _line_up(self, execution: Execution) -> None:
-        if execution.dispatchable and not self.is_backing_off(execution):
+        if execution.dispatchable and not (self.is_backing_off(execution) or self.board.ahead(execution)):
             self.queue.add(execution)
         else:
             self.queue.drop(execution.id)

@@ -178,9 +178,9 @@ class DispatcherService:
     def _event(self, record: Record) -> None:
         value = record.value or b""
         event = decode_event(value, record)
+        self._keeping.follow(event, record)
         self._desk.event(event, record.offset)
         self._queued.follow(event, len(value))
-        self._keeping.follow(event, record)
 
     def _heard(self, record: Record) -> None:
         try:

@@ -64,6 +64,7 @@ def start_message(execution: Execution, queued: Event, claim: int, fenced: int |
         inputs=fact.inputs,
         properties=fact.properties,
         twin=fact.twin,
+        experiment=fact.experiment,
         mode=fact.mode,
         options=fact.options,
         traceparent=queued.traceparent,

@@ -24,7 +24,7 @@ from execution_ledger.messages.commands import (
     Unhold,
 )
 from execution_ledger.messages.events import Fact
-from execution_ledger.messages.ids import name_of
+from execution_ledger.messages.ids import business_key, name_of
 from execution_ledger.messages.parts import AbortOutcome, Failure, Policy, Refusal, RequeueCause, Status
 from execution_ledger.messages.reports import (
     AnyReport,
@@ -36,6 +36,7 @@ from execution_ledger.messages.reports import (
     ReportStarted,
 )
 
+from .business import Ahead, taken
 from .holding import held_or_not, hold, unhold
 from .recording import recorded
 from .retrying import after, again_or_failed, cause_of, in_seconds, lost, released, timed_out
@@ -59,6 +60,7 @@ class Execution:
     failures: int = 0
     timeouts: int = 0
     faults: int = 0  # of the infrastructure
+    business: str | None = None  # its business id, with its pipeline
 
     def retried(self, cause: RequeueCause) -> int:
         """How often it has been queued again for this cause."""
@@ -79,7 +81,10 @@ INITIAL: Execution | None = None
 def evolve(execution: Execution | None, fact: Fact) -> Execution:
     """The state after `fact`. Raises ValueError for a fact that cannot follow."""
     if isinstance(fact, events.Queued):
-        return Execution(fact.number, fact.name, fact.policy, Queued(expires_at=fact.expires_at))
+        waiting, business = Queued(expires_at=fact.expires_at), None
+        if fact.business_id is not None:
+            business = business_key(fact.pipeline.name, fact.business_id)
+        return Execution(fact.number, fact.name, fact.policy, waiting, business=business)
     if execution is None:
         raise ValueError(f"{fact.TYPE} of an execution that was never queued")
     return _evolve_known(execution, fact)
@@ -140,6 +145,7 @@ class Circumstances:
     now_ms: int
     next_number: int
     claim: int  # the newest dispatcher claim this shard has seen
+    ahead: Ahead | None = None  # another one, which is live and was first with the same business id
 
 
 Decision = list[Fact] | Refusal
@@ -172,27 +178,14 @@ def decide(execution: Execution | None, command: ExecutionCommand, given: Circum
 def _submit(execution: Execution | None, command: Submit, given: Circumstances) -> Decision:
     if execution is not None:
         return Refusal(code="duplicate_id", detail=f"The execution {command.execution_id} exists already.")
-    return [
-        events.Queued(
-            number=given.next_number,
-            name=name_of(command.pipeline.name, given.next_number),
-            pipeline=command.pipeline,
-            inputs=command.inputs,
-            properties=command.properties,
-            twin=command.twin,
-            mode=command.mode,
-            options=command.options,
-            labels=command.labels,
-            priority=command.priority,
-            pool=command.pool,
-            policy=command.policy,
-            origin=command.origin,
-            body_digest=command.body_digest,
-            keyed=command.keyed,
-            expires_at=after(given.now_ms, command.policy.queue_ttl_ms),
-            link=command.link,
-        )
-    ]
+    if given.ahead and (answer := taken(command, given.ahead)) is not None:
+        return answer
+    asked = {name: getattr(command, name) for name in _ASKED}
+    number, expires_at = given.next_number, after(given.now_ms, command.policy.queue_ttl_ms)
+    return [events.Queued(number=number, name=name_of(command.pipeline.name, number), expires_at=expires_at, **asked)]
+
+
+_ASKED = Submit.model_fields.keys() & events.Queued.model_fields.keys()  # what it was asked for, it keeps
 
 
 def _dispatch(execution: Execution, command: Dispatch, given: Circumstances) -> Decision:
@@ -203,6 +196,8 @@ def _dispatch(execution: Execution, command: Dispatch, given: Circumstances) -> 
         return _impossible(execution, f"dispatching attempt {command.attempt}")
     if state.held:
         return _impossible(execution, f"dispatching attempt {command.attempt}, which is held,")
+    if given.ahead:
+        return _impossible(execution, f"dispatching attempt {command.attempt} before the end of {given.ahead.name}")
     if state.not_before is not None and given.now_ms < state.not_before:
         return _impossible(execution, f"dispatching attempt {command.attempt} before its time")
     timeout_at = after(given.now_ms, execution.policy.timeout_ms)

@@ -22,7 +22,7 @@ from .problems import field_errors, invalid, refused
 from .requests import ExecutionRequest, OptionsRequest, RerunRequest, policy_of
 
 # What a new execution does not share with the one that it was made from.
-_ITS_OWN = frozenset({"origin", "link", "body_digest", "keyed"})
+_ITS_OWN = frozenset({"origin", "link", "body_digest", "keyed", "if_live"})
 _KEPT = (Submit.model_fields.keys() & Queued.model_fields.keys()) - _ITS_OWN
 
 
@@ -95,14 +95,22 @@ def rerun_request(ended: Ended, changes: RerunRequest) -> ExecutionRequest:
             inputs={**asked.inputs.value(), **changes.inputs},
             twin=asked.twin if changes.twin is None else changes.twin,
             mode=changes.mode or asked.mode,
+            experiment=_experiment(asked, changes),
             options=_options(asked, changes),
             policy=policy_of(changes.policy, _chosen(asked)),
             properties=_properties(asked, changes),
             labels={**asked.labels, **changes.labels},
             priority=asked.priority if changes.priority is None else changes.priority,
+            business_id=asked.business_id,
         )
     except ValidationError as error:
         raise invalid(*field_errors(error.errors(include_input=False, include_url=False))) from error
+
+
+def _experiment(asked: Queued, changes: RerunRequest) -> str | None:
+    """Left behind with the mode that it is for."""
+    kept = asked.experiment if (changes.mode or asked.mode) == "experiment" else None
+    return kept if changes.experiment is None else changes.experiment
 
 
 def _options(asked: Queued, changes: RerunRequest) -> OptionsRequest:
@@ -118,7 +126,8 @@ def _chosen(asked: Queued) -> PolicyChoice:
 
 
 def _properties(asked: Queued, changes: RerunRequest) -> dict[str, Any] | None:
+    """The twin's own values are asked for anew."""
     if changes.properties is not None or asked.properties is None:
         return changes.properties
-    kept: dict[str, Any] | None = asked.properties.value()
-    return kept
+    kept: dict[str, Any] = asked.properties.value()
+    return kept if asked.own_properties is None else {name: kept[name] for name in asked.own_properties}

@@ -68,9 +68,9 @@ def writing(
     gateway: TheGateway,
     caller: TheCaller,
     traceparent: Traceparent,
-    key: IdempotencyKey = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> Writing:
-    return Writing(gateway, caller, key, traceparent, request, response)
+    return Writing(gateway, caller, idempotency_key, traceparent, request, response)
 
 
 TheWrite = Annotated[Writing, Depends(writing)]

@@ -101,6 +101,23 @@ class PipelineAnswer(Message):
     command_id: str
 
 
+class EntryAnswer(Message):
+    """Of a template, a twin or an experiment."""
+
+    key: str
+    version: int
+    digest: str
+    position: str
+    command_id: str
+
+
+class RemovedAnswer(Message):
+    key: str
+    version: int
+    position: str
+    command_id: str
+
+
 class CommandRecord(Message):
     """What became of a command. `id`, `number` and `name` are of the execution that it was about."""
 

@@ -21,6 +21,7 @@ from .routes import (
     again,
     artifacts,
     batches,
+    catalog,
     changes,
     commands,
     data,
@@ -75,6 +76,7 @@ def create_app(gateway: Gateway | None = None) -> FastAPI:
         commands,
         events,
         pipelines,
+        catalog,
         health,
     ):
         app.include_router(noun.router)

@@ -15,7 +15,7 @@ from typing import Literal
 from execution_ledger.clock import Clock
 from execution_ledger.errors import Transient
 from execution_ledger.messages.commands import OpenBatch, Submit
-from execution_ledger.messages.ids import child_id, command_id_of_key, shard_of, shard_of_child
+from execution_ledger.messages.ids import child_id, command_id_of_key, shard_of, shard_of_business, shard_of_child
 from execution_ledger.messages.parts import Link, Origin, PipelineRef, Refusal, Status
 from execution_ledger.messages.position import Position, joined
 
@@ -25,7 +25,8 @@ from .checking import Checked, Stamp, Submittable, check
 from .firsts import FirstAnswers
 from .given_files import Sizes, missing
 from .problems import Away, FieldError, Refused, away, invalid
-from .requests import ExecutionRequest, digest_of_body
+from .requests import ExecutionRequest, business_of, digest_of_body
+from .resolving import named_in
 from .sending import Answer, Sender, accepted
 from .tail import Tail
 from .traces import Waiter
@@ -33,9 +34,12 @@ from .traces import Waiter
 ERRORS_MAX = 100  # reported in one answer
 BREATH = 100  # requests checked before other tasks get a turn
 
+_NOT_IN_A_BATCH = "`first` is not possible in a batch, whose executions are its own: use `refuse` or `wait`"
+
 ChildStatus = Status | Literal["received", "rejected"]
 
-ID_TOO_OLD = "id_too_old"
+ID_TOO_OLD, NOT_ANY_MORE = "id_too_old", "not_any_more"
+UNSURE = frozenset({ID_TOO_OLD, NOT_ANY_MORE})  # only the views can tell whether such a child exists
 # The shard has this child of the source, or a later one; or it no longer knows: the views can tell.
 FORGOTTEN = frozenset({"not_above_ordinal", ID_TOO_OLD})
 
@@ -85,9 +89,12 @@ class BatchSender:
             opening = replace(opening, body_digest=digest_of_body(*requests))
             opened = await self._sender.send(shard, self._open(opening, checked))
         if opened.trace is not None and opened.repeated:
-            checked = await self._check(requests, await self._of_first(opened.trace.outcome.versions or {}))
+            try:
+                checked = await self._check(requests, await self._of_first(opened.trace.outcome.versions or {}))
+            except Refused as refusal:
+                return _as_it_is(opened, len(requests), self._sender.shards(), refusal)
         shards = self._sender.shards()
-        places = [shard_of_child(index, shards) for index in range(len(checked))]
+        places = [_place(one.request, index, shards) for index, one in enumerate(checked)]
         return await self._complete(opened, checked, places, opening)
 
     async def retry(self, retries: Sequence[Retry], opening: Stamp, link: Link) -> BatchAnswer:
@@ -139,10 +146,13 @@ class BatchSender:
     async def _check(
         self, requests: Sequence[ExecutionRequest], versions: Mapping[str, Registered]
     ) -> Sequence[Checked]:
+        await self._tail.learn({named for request in requests for named in named_in(request)}, self._wait_s)
         checked: list[Checked] = []
         errors: list[FieldError] = []
         for index, request in enumerate(requests):
-            one = check(request, versions[request.pipeline])
+            one = check(request, versions[request.pipeline], self._tail.catalog.entries)
+            if request.if_live == "first":
+                errors.append(FieldError(f"executions[{index}].if_live", _NOT_IN_A_BATCH))
             if isinstance(one, Checked):
                 checked.append(one)
             else:
@@ -178,6 +188,12 @@ class BatchSender:
                 self._sender.forget(lane)
 
 
+def _place(request: ExecutionRequest, index: int, shards: int) -> int:
+    """The child's shard."""
+    business = business_of(request)
+    return shard_of_child(index, shards) if business is None else shard_of_business(business, shards)
+
+
 def submits(shard: int, children: Sequence[Submittable], places: Sequence[int], batch: Stamp) -> Iterator[Submit]:
     for index, (child, place) in enumerate(zip(children, places, strict=True)):
         if place == shard:
@@ -199,6 +215,13 @@ def _answered(opened: Answer, waiters: Sequence[Waiter]) -> BatchAnswer:
     for waiter in waiters:
         position = joined(position, waiter.trace.position if waiter.trace else {})
     return BatchAnswer(opened, [_child(waiter) for waiter in waiters], position)
+
+
+def _as_it_is(opened: Answer, count: int, shards: int, refusal: Refused) -> BatchAnswer:
+    """A repeat that could not be asked for any more, because a twin has gone: it completes nothing."""
+    told = Refusal(code=NOT_ANY_MORE, detail=str(refusal)[:2_000])
+    ids = (child_id(_batch_id(opened), shard_of_child(index, shards), index) for index in range(count))
+    return BatchAnswer(opened, [Child(each, Status.QUEUED, refusal=told) for each in ids], opened.position)
 
 
 def _child(waiter: Waiter) -> Child:

@@ -1,6 +1,6 @@
-"""The catalog as this gateway knows it: every version of every pipeline, and who dispatches, from shard 0's events.
+"""The catalog as this gateway knows it: every version of every pipeline, the entries beside them, and who dispatches.
 
-Kept in memory from shard 0's first event on, so checking a request and listing pipelines need no database.
+Kept in memory from shard 0's first event on, so that checking a request and listing pipelines need no database.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from execution_ledger.messages.definition import Definition
 from execution_ledger.messages.events import DispatcherClaimed, Event, PipelineRegistered
 from execution_ledger.messages.parts import PipelineRef
 
+from .entries import KnownEntries
 from .problems import Refused, refused
 
 
@@ -28,6 +29,7 @@ class Registered:
 class Catalog:
     def __init__(self) -> None:
         self.dispatcher_address: str | None = None  # of the newest claim
+        self.entries = KnownEntries()
         self._versions: dict[str, list[Registered]] = {}
 
     def fold(self, event: Event) -> None:
@@ -36,6 +38,8 @@ class Catalog:
             self._versions.setdefault(fact.pipeline, []).append(_registered(event, fact))
         elif isinstance(fact, DispatcherClaimed):
             self.dispatcher_address = fact.address
+        else:
+            self.entries.fold(event)
 
     def newest(self, name: str) -> Registered | None:
         versions = self._versions.get(name)

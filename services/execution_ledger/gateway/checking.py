@@ -12,8 +12,10 @@ from execution_ledger.messages.parts import Link, Origin, PipelineRef, Policy
 from execution_ledger.messages.payload import DEPTH_MAX, PAYLOAD_BYTES_MAX, Payload, json_payload, too_deep
 
 from .catalog import Registered
+from .entries import KnownEntries
 from .problems import FieldError
 from .requests import ExecutionRequest, not_yet, options_of, policy_of
+from .resolving import Resolved, resolve
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class Checked:
     inputs: Payload
     properties: Payload | None
     policy: Policy
+    resolved: Resolved
     link: Link | None = None
     file_inputs: frozenset[str] = frozenset()
 
@@ -74,33 +77,43 @@ class Checked:
             pipeline=self.pipeline,
             inputs=self.inputs,
             properties=self.properties,
+            own_properties=self.resolved.own,
             twin=self.request.twin,
+            template=self.resolved.template,
+            experiment=self.request.experiment,
             mode=self.request.mode,
             options=options_of(self.request),
             labels=self.request.labels,
             priority=self.request.priority,
             policy=self.policy,
             link=self.link,
+            business_id=self.request.business_id,
+            if_live=self.request.if_live if self.request.business_id is not None else None,
         )
 
 
-def check(request: ExecutionRequest, registered: Registered) -> Checked | list[FieldError]:
+def check(request: ExecutionRequest, registered: Registered, entries: KnownEntries) -> Checked | list[FieldError]:
     """The request with its defaults filled in, or everything that is wrong with it."""
     values, wrong = check_inputs(registered.definition, request.inputs)
     errors = [*not_yet(request.options), *(FieldError(f"inputs.{name}", detail) for name, detail in wrong.items())]
     ports = registered.definition.inputs
     files = frozenset(name for name in values if ports[name].type == "file" and values[name] is not None)
-    inputs = _payload("inputs", values, errors)
-    properties = None if request.properties is None else _payload("properties", request.properties, errors)
+    inputs = payload_of("inputs", values, errors)
+    resolved = resolve(request, registered.definition, entries, errors)
+    properties = None if resolved.properties is None else payload_of("properties", resolved.properties, errors)
     policy = policy_of(request.policy, registered.definition.policy)
     if contradiction := policy.contradiction():
         errors.append(FieldError("policy.retries", contradiction))
+    if request.if_live != "refuse" and request.business_id is None:
+        errors.append(FieldError("if_live", "belongs to a business_id, and there is none"))
     if errors or inputs is None:
         return errors
-    return Checked(request, registered.ref, inputs, properties, policy.policy(), file_inputs=files)
+    return Checked(request, registered.ref, inputs, properties, policy.policy(), resolved, file_inputs=files)
 
 
-def _payload(name: str, value: dict[str, Any], errors: list[FieldError]) -> Payload | None:
+def payload_of(
+    name: str, value: dict[str, Any], errors: list[FieldError], bytes_max: int = PAYLOAD_BYTES_MAX
+) -> Payload | None:
     """Encodes once; what cannot be encoded or is too much is added to `errors`."""
     if too_deep(value):
         errors.append(FieldError(name, f"is nested more than {DEPTH_MAX} levels deep"))
@@ -110,8 +123,8 @@ def _payload(name: str, value: dict[str, Any], errors: list[FieldError]) -> Payl
     except (ValueError, TypeError) as error:  # NaN from a caller in Python, or half a surrogate pair
         errors.append(FieldError(name, f"cannot be written as JSON ({error})"))
         return None
-    if (size := bytes_of(payload, value)) > PAYLOAD_BYTES_MAX:
-        errors.append(FieldError(name, _TOO_LARGE.format(size=size, limit=PAYLOAD_BYTES_MAX)))
+    if (size := bytes_of(payload, value)) > bytes_max:
+        errors.append(FieldError(name, _TOO_LARGE.format(size=size, limit=bytes_max)))
     return payload
 
 

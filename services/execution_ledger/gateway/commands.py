@@ -11,11 +11,9 @@ from dataclasses import replace
 from execution_ledger.clock import World
 from execution_ledger.log.protocol import Log
 from execution_ledger.messages.base import Message
-from execution_ledger.messages.commands import ChangeLabels, Hold, RegisterPipeline, RequestAbort, Unhold
-from execution_ledger.messages.definition import Definition, check_defaults
-from execution_ledger.messages.ids import CATALOG_SHARD, shard_of
+from execution_ledger.messages.commands import ChangeLabels, Hold, RequestAbort, Unhold
+from execution_ledger.messages.ids import CATALOG_SHARD, shard_of, shard_of_business
 from execution_ledger.messages.parts import Link, PipelineRef
-from execution_ledger.messages.payload import Payload, json_payload
 
 from .again import Ended, rerun_request, retry_of
 from .batches import BatchAnswer, BatchSender
@@ -23,7 +21,8 @@ from .checking import Checked, Stamp, Submittable, check
 from .firsts import FirstAnswers, LookUp, without_views
 from .given_files import NoFiles, Sizes, missing
 from .jobs import JobSender, Targets, open_job
-from .problems import FieldError, Refused, invalid, refused
+from .problems import Refused, invalid, refused
+from .registering import Registrar
 from .requests import (
     AbortRequest,
     BatchRetryRequest,
@@ -33,13 +32,13 @@ from .requests import (
     LabelRequest,
     RerunRequest,
     RetryRequest,
+    business_of,
     digest_of_body,
     label_change,
 )
+from .resolving import named_in
 from .sending import Answer, Sender, accepted
 from .tail import Tail
-
-DEFINITION_BYTES_MAX = 200_000
 
 SUBMIT_ROUTE = "POST /v1/executions"
 BATCH_ROUTE = "POST /v1/batches"
@@ -63,6 +62,7 @@ class CommandSender:
         self._wait_s = decide_wait_s
         self._sender = Sender(log, world, tail, decide_wait_s, observe_s)
         self._sizes = sizes or NoFiles()
+        self.catalog = Registrar(self._sender, tail, decide_wait_s)
         self._first_answers = FirstAnswers(tail, decide_wait_s, look_up)
         self._batches = BatchSender(self._sender, world.clock, tail, decide_wait_s, self._first_answers, self._sizes)
         self.jobs = JobSender(self._sender, self._changed)
@@ -70,7 +70,11 @@ class CommandSender:
     async def submit(
         self, request: ExecutionRequest, actor: str, key: str | None = None, traceparent: str | None = None
     ) -> Answer:
-        command_id, shard = self._sender.address(actor, SUBMIT_ROUTE, key)
+        business = business_of(request)
+        route = SUBMIT_ROUTE if business is None else f"{SUBMIT_ROUTE} {business}"
+        command_id, shard = self._sender.address(actor, route, key)
+        if business is not None:
+            shard = shard_of_business(business, self._sender.shards())
         stamp = Stamp(command_id, actor, keyed=key is not None, traceparent=traceparent)
         return await self._submit(shard, request, self._check(request, None), stamp)
 
@@ -140,31 +144,6 @@ class CommandSender:
             **change,
         )
         return await self._sender.send(shard, command)
-
-    async def register(
-        self, definition: Definition, actor: str, key: str | None = None, traceparent: str | None = None
-    ) -> Answer:
-        """The same definition as the newest version's is a repeat, with that version as the answer."""
-        if wrong := check_defaults(definition):
-            raise invalid(*(FieldError(f"inputs.{name}.default", detail) for name, detail in wrong.items()))
-        if definition.policy and (contradiction := definition.policy.contradiction()):
-            raise invalid(FieldError("policy.retries", contradiction))
-        payload = definition_payload(definition)
-        if payload.size > DEFINITION_BYTES_MAX:
-            too_large = f"{payload.size:,} bytes, at most {DEFINITION_BYTES_MAX:,} are taken: shorten the descriptions"
-            raise invalid(FieldError("", too_large))
-        command_id, _ = self._sender.address(actor, f"PUT /v1/pipelines/{definition.name}", key)
-        command = RegisterPipeline(
-            command_id=command_id,
-            actor=actor,
-            keyed=key is not None,
-            body_digest=digest_of_body(definition),
-            traceparent=traceparent,
-            pipeline=definition.name,
-            digest=payload.sha256,
-            definition=payload,
-        )
-        return await self._sender.send(CATALOG_SHARD, command)
 
     async def open_batch(
         self, requests: Sequence[ExecutionRequest], actor: str, key: str | None = None, traceparent: str | None = None
@@ -241,16 +220,13 @@ class CommandSender:
         return replace(checked, link=Link(how="rerun", to=ended.id))
 
     async def _check(self, request: ExecutionRequest, version: int | None) -> Checked:
-        checked = check(request, await self._tail.resolve(request.pipeline, self._wait_s, version))
+        registered = await self._tail.resolve(request.pipeline, self._wait_s, version)
+        await self._tail.learn([*named_in(request)], self._wait_s)
+        checked = check(request, registered, self._tail.catalog.entries)
         errors = await missing(self._sizes, checked.files()) if isinstance(checked, Checked) else checked
         if errors or not isinstance(checked, Checked):
             raise invalid(*errors)
         return checked
-
-
-def definition_payload(definition: Definition) -> Payload:
-    """Its digest is the version's identity."""
-    return json_payload(definition.model_dump(exclude_none=True))
 
 
 def unknown_execution(reference: str) -> Refused:

@@ -14,7 +14,7 @@ from fastapi import Depends, Query
 from pydantic import AwareDatetime, BeforeValidator, ConfigDict, StringConstraints
 
 from execution_ledger.messages.ids import PipelineName
-from execution_ledger.messages.parts import TERMINAL, AbortOutcome, Count, Mode, Status, Text
+from execution_ledger.messages.parts import TERMINAL, AbortOutcome, BusinessId, Count, Mode, Status, Text
 
 Label = Annotated[str, StringConstraints(pattern=r"^[^=\x00]{1,63}=[^\x00]{0,255}$")]
 
@@ -36,13 +36,18 @@ Moment = Annotated[AwareDatetime, BeforeValidator(_moment)]
 Truth = Annotated[bool, BeforeValidator(_truth)]
 Sought = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
-Ascending = Literal["created", "started", "ended", "updated", "waiting", "took", "total", "number", "priority"]
+Ascending = Literal[
+    "created", "started", "ended", "updated", "waiting", "took", "total", "number", "priority",
+    "pipeline", "status", "twin", "template", "experiment",
+]  # fmt: skip
 Descending = Literal[
-    "-created", "-started", "-ended", "-updated", "-waiting", "-took", "-total", "-number", "-priority"
+    "-created", "-started", "-ended", "-updated", "-waiting", "-took", "-total", "-number", "-priority",
+    "-pipeline", "-status", "-twin", "-template", "-experiment",
 ]  # fmt: skip
 Sort = Literal[Ascending, Descending]
-By = Literal["status", "pipeline", "twin", "mode", "day"]
+By = Literal["status", "pipeline", "twin", "template", "experiment", "mode", "trigger", "day"]
 TIMES = frozenset({"created", "started", "ended", "updated"})
+TEXTS = frozenset({"pipeline", "status", "twin", "template", "experiment"})
 
 
 @dataclass(frozen=True)
@@ -55,10 +60,14 @@ class Filters:
     version: Annotated[Count | None, Query(description="of the pipeline")] = None
     status: Annotated[list[Status] | None, Query(max_length=6, description="any; `queued`: not started yet")] = None
     twin: Text | None = None
+    template: Annotated[Text | None, Query(description="that its twin was on")] = None
+    experiment: Text | None = None
     mode: Mode | None = None
+    trigger: Annotated[Text | None, Query(description="what asked for it: caller, batch")] = None
     label: Annotated[list[Label] | None, Query(max_length=20, description="key=value; all must hold")] = None
     created_by: Text | None = None
     batch: UUID | None = None
+    business_id: BusinessId | None = None
     job: Annotated[UUID | None, Query(description="what this job acted on, or made")] = None
     held: Annotated[Truth | None, Query(description="whether it is held back")] = None
     linked_to: Annotated[UUID | None, Query(description="retries and reruns of this one")] = None

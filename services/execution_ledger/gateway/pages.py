@@ -16,12 +16,13 @@ from uuid import UUID
 
 from fastapi import Query
 
-from .finding import TIMES, Listing
+from .finding import TEXTS, TIMES, Listing
 from .problems import FieldError, Refused, invalid
 
 Limit = Annotated[int, Query(ge=1, le=500)]
 PageCursor = Annotated[
-    str | None, Query(max_length=200, description="`next` of the page before, unchanged, as are `sort` and all filters")
+    str | None,
+    Query(max_length=1_600, description="`next` of the page before, unchanged, as are `sort` and all filters"),
 ]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -32,7 +33,7 @@ _MICROSECOND = timedelta(microseconds=1)
 class Cursor:
     """Where a page ends: what it is sorted by, and the id for those that are equal in that."""
 
-    key: datetime | int
+    key: datetime | int | str
     id: UUID
 
 
@@ -41,9 +42,8 @@ def read_cursor(text: str | None, listing: Listing) -> Cursor | None:
     if text is None:
         return None
     try:
-        digest, key, last = base64.urlsafe_b64decode(text.encode() + b"==").decode().split(".")
-        number = int(key)
-        cursor = Cursor(_EPOCH + number * _MICROSECOND if listing.column in TIMES else number, UUID(last))
+        digest, last, written = base64.urlsafe_b64decode(text.encode() + b"==").decode().split(".", 2)
+        cursor = Cursor(_read_key(written, listing.column), UUID(last))
     except (ValueError, OverflowError, binascii.Error) as error:
         raise _refused("is not a cursor; pass the `next` of a page, unchanged") from error
     if digest != listing.digest:
@@ -54,7 +54,14 @@ def read_cursor(text: str | None, listing: Listing) -> Cursor | None:
 def write_cursor(row: Mapping[str, Any], listing: Listing) -> str:
     key = row["sort_key"]
     number = (key - _EPOCH) // _MICROSECOND if isinstance(key, datetime) else key
-    return base64.urlsafe_b64encode(f"{listing.digest}.{number}.{row['id']}".encode()).decode().rstrip("=")
+    return base64.urlsafe_b64encode(f"{listing.digest}.{row['id']}.{number}".encode()).decode().rstrip("=")
+
+
+def _read_key(written: str, column: str) -> datetime | int | str:
+    if column in TEXTS:
+        return written
+    number = int(written)
+    return _EPOCH + number * _MICROSECOND if column in TIMES else number
 
 
 def _refused(detail: str) -> Refused:

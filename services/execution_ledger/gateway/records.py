@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 from execution_ledger.messages.base import Message, Time
+from execution_ledger.messages.catalog import Entry, Experiment, Template, Twin
 from execution_ledger.messages.definition import Definition
 from execution_ledger.messages.parts import Failure, Mode, Options, Policy, Status
 
 from .catalog import Registered
+from .entries import KnownEntry
 from .recorded import ArtifactRecord
 
 
@@ -30,6 +32,74 @@ class PipelineAt(PipelineRecord):
 
 class PipelinePage(Message):
     items: list[PipelineRecord]
+    next: str | None
+    position: str
+
+
+class EntryRecord(Message):
+    """A template, a twin or an experiment, in its newest version."""
+
+    key: str
+    version: int
+    digest: str
+    definition: Entry
+    registered_at: Time
+    registered_by: str | None
+
+    @classmethod
+    def of(cls, known: KnownEntry, **more: Any) -> Self:
+        return cls(
+            key=known.key,
+            version=known.version,
+            digest=known.digest,
+            definition=known.definition,
+            registered_at=known.registered_ms,
+            registered_by=known.registered_by,
+            **more,
+        )
+
+
+class TemplateRecord(EntryRecord):
+    definition: Template
+
+
+class TemplateAt(TemplateRecord):
+    position: str
+
+
+class TemplatePage(Message):
+    items: list[TemplateRecord]
+    next: str | None
+    position: str
+
+
+class TwinRecord(EntryRecord):
+    definition: Twin
+
+
+class TwinAt(TwinRecord):
+    """`properties` are what a run on it gets: its values over its template's defaults."""
+
+    properties: dict[str, Any]
+    position: str
+
+
+class TwinPage(Message):
+    items: list[TwinRecord]
+    next: str | None
+    position: str
+
+
+class ExperimentRecord(EntryRecord):
+    definition: Experiment
+
+
+class ExperimentAt(ExperimentRecord):
+    position: str
+
+
+class ExperimentPage(Message):
+    items: list[ExperimentRecord]
     next: str | None
     position: str
 
@@ -76,6 +146,7 @@ class ExecutionSummary(Message):
     """One line of a list: everything but payloads. Times are the ledger's.
 
     `link` says what it is of `linked_to`, the execution that it was made from: retry, or rerun. Else both are null.
+    `trigger` is the kind of what asked for it: caller, or batch. Which batch is `source`; which caller, `created_by`.
     """
 
     id: str
@@ -106,6 +177,11 @@ class ExecutionSummary(Message):
     link: str | None
     linked_to: str | None
     held_at: Time | None
+    business_id: str | None
+    template: str | None
+    experiment: str | None
+    trigger: str
+    source: str | None
 
 
 class ExecutionRecord(ExecutionSummary):

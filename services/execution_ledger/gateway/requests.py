@@ -10,9 +10,11 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, FailFast, Field
 
 from execution_ledger.messages.base import Message
-from execution_ledger.messages.ids import PipelineName
+from execution_ledger.messages.ids import PipelineName, business_key
 from execution_ledger.messages.parts import (
     LABELS_MAX,
+    BusinessId,
+    IfLive,
     JobAction,
     LabelKey,
     Labels,
@@ -56,13 +58,22 @@ class ExecutionRequest(Asked):
 
     pipeline: PipelineName
     inputs: dict[str, Any] = Field(default_factory=dict)
-    twin: Text | None = None
+    twin: Text | None = Field(default=None, description="Has to be registered; its values are properties of the run")
     mode: Mode = "production"
+    experiment: Text | None = Field(default=None, description="What it belongs to, in mode experiment")
     options: OptionsRequest = OptionsRequest()
     policy: PolicyChoice = Field(default=PolicyChoice(), description="Where it says nothing, the pipeline's holds")
     properties: dict[str, Any] | None = None
     labels: Labels = Field(default_factory=dict)
     priority: Annotated[int, Field(ge=-100, le=100)] = 0
+    business_id: Annotated[
+        BusinessId | None,
+        Field(description="Unique among the pipeline's live executions; an Idempotency-Key counts per business id"),
+    ] = None
+    if_live: Annotated[
+        IfLive,
+        Field(description="Where one is live: `refuse`; `first`: that one is the answer; `wait`: run after its end"),
+    ] = "refuse"
 
 
 class BatchRequest(Asked):
@@ -79,12 +90,14 @@ class RerunRequest(Asked):
     """What to change; `inputs` and `labels` go over the old ones by name, and what is left out stays as it was.
 
     It runs the version that ran before, or with `newest` the newest one, whose declaration all inputs then have to fit.
+    The twin's values are those of now.
     """
 
     inputs: dict[str, Any] = Field(default_factory=dict)
     newest: bool = False
     twin: Text | None = None
     mode: Mode | None = None
+    experiment: Text | None = None
     options: OptionsRequest = OptionsRequest()
     policy: PolicyChoice = PolicyChoice()
     properties: dict[str, Any] | None = None
@@ -173,6 +186,11 @@ def policy_of(said: PolicyChoice, otherwise: PolicyChoice | None) -> PolicyChoic
     if said.delivery == "at_most_once" and said.retries is None:
         said = said.model_copy(update={"retries": 0})
     return said.over(otherwise)
+
+
+def business_of(request: ExecutionRequest) -> str | None:
+    """The business id with its pipeline."""
+    return None if request.business_id is None else business_key(request.pipeline, request.business_id)
 
 
 def not_yet(options: OptionsRequest) -> list[FieldError]:

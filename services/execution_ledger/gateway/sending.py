@@ -23,6 +23,7 @@ from .tail import Tail
 from .traces import Trace, Waiter
 
 UNDECIDED_MAX = 2_000  # commands that may lie before one shard's ledger when a Submit comes: some 200 ms of deciding
+UNKNOWN = frozenset({"unknown-execution", "unknown-twin"})  # problems of their own, of refusals with the same name
 CHUNK_COMMANDS_MAX = 500
 CHUNK_BYTES_MAX = 1_000_000
 
@@ -159,8 +160,14 @@ def accepted(answer: Answer) -> Answer:
 
 
 def _refusal(refusal: Refusal, answer: Answer) -> Refused:
-    kind = "unknown-execution" if refusal.code == "unknown_execution" else "refused"
-    return refused(kind, refusal.detail, code=refusal.code, position=position_text(answer.position), **_named(answer))
+    kind = refusal.code.replace("_", "-")
+    return refused(
+        kind if kind in UNKNOWN else "refused",
+        refusal.detail,
+        code=refusal.code,
+        position=position_text(answer.position),
+        **_named(answer),
+    )
 
 
 def _named(answer: Answer) -> dict[str, str]:

@@ -14,8 +14,12 @@ _JOBS = queries("execution_ledger.gateway", "sql/jobs.sql")
 
 # What has no value comes last in both directions, as if it had this one. (asyncpg sends the year 1 as -infinity.)
 _LAST = {
-    True: {"last_time": "timestamptz '1900-01-01 00:00Z'", "last_number": "-1"},
-    False: {"last_time": "timestamptz '9999-01-01 00:00Z'", "last_number": str(2**63 - 1)},
+    True: {"last_time": "timestamptz '1900-01-01 00:00Z'", "last_number": "-1", "last_text": "''"},
+    False: {
+        "last_time": "timestamptz '9999-01-01 00:00Z'",
+        "last_number": str(2**63 - 1),
+        "last_text": "E'\\U0010FFFF'",
+    },
 }
 
 

@@ -7,12 +7,13 @@ warm and their sequences are known. Callers wait for traces and endings, followe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import structlog
 
 from execution_ledger.errors import BrokenHistory, Transient
 from execution_ledger.log.protocol import Chunk, Lane, Log, Reader, Record, Topic
+from execution_ledger.messages.catalog import Noun
 from execution_ledger.messages.events import Aborted, Completed, Event, Failed, decode_event
 from execution_ledger.messages.ids import CATALOG_SHARD
 from execution_ledger.messages.position import Position
@@ -75,6 +76,11 @@ class Tail:
         if known is None:
             raise self.catalog.unknown(name)
         return known
+
+    async def learn(self, named: Collection[tuple[Noun, str]], wait_s: float) -> None:
+        """Reads shard 0 to its end where the catalog lacks some of these: they may have been registered just now."""
+        if not self.catalog.entries.knows(named):
+            await self.read_to_end(CATALOG_SHARD, wait_s)
 
     async def read_to_end(self, shard: int, wait_s: float) -> None:
         """Returns when this tail has read what the shard holds now. Raises Away when that takes too long."""

@@ -21,12 +21,15 @@ from execution_ledger.messages.events import (
     CommandRejected,
     CommandRepeated,
     CommandUnreadable,
+    EntryRegistered,
     Event,
     Held,
     JobOpened,
     LabelsChanged,
     PipelineRegistered,
     Queued,
+    SubmitJoined,
+    TwinRemoved,
     Unheld,
 )
 from execution_ledger.messages.parts import Outcome, Status
@@ -228,10 +231,12 @@ def trace_of(event: Event) -> Trace | None:
             return _trace(event, status=Status.ABORTED, sequence=event.sequence + 1)
         case AbortRequested():
             return _trace(event, status=Status.ABORT_REQUESTED)
-        case PipelineRegistered():
+        case PipelineRegistered() | EntryRegistered() | TwinRemoved():
             return _trace(event, {"version": fact.version})
         case BatchOpened():
             return _trace(event, {"versions": fact.versions})
+        case SubmitJoined():
+            return _joined(event, fact)
         case Held() | Unheld() | LabelsChanged() | JobOpened():
             return _trace(event)
         case CommandRejected():
@@ -241,6 +246,13 @@ def trace_of(event: Event) -> Trace | None:
         case CommandUnreadable() | CommandFailed() if fact.lane == "commands":
             return _trace(event, offset=fact.offset, error=fact.error)
     return None
+
+
+def _joined(event: Event, fact: SubmitJoined) -> Trace:
+    """Answered with an execution that is there already, as a repeat is; but the answer is this command's own."""
+    known = {"sequence": event.sequence, "subject": fact.execution_id, "body_digest": fact.body_digest}
+    outcome = Outcome(**known, number=fact.number, name=fact.name)
+    return _trace(event, outcome=outcome, repeated=True, status=Status.QUEUED)
 
 
 def _trace(event: Event, told: Mapping[str, Any] = MappingProxyType({}), **known: Any) -> Trace:

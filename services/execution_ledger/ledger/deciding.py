@@ -13,8 +13,8 @@ from typing import Literal
 from pydantic import ValidationError
 
 from execution_ledger.domain.batch import BATCH_AGE_MAX_MS, open_batch
-from execution_ledger.domain.catalog import register
-from execution_ledger.domain.execution import Circumstances, Decision, decide, decide_report
+from execution_ledger.domain.catalog import CatalogCommand, change
+from execution_ledger.domain.execution import Circumstances, Decision, Execution, decide, decide_report
 from execution_ledger.domain.job import open_job
 from execution_ledger.domain.labels import change_labels
 from execution_ledger.errors import BadRequest
@@ -29,11 +29,20 @@ from execution_ledger.messages.commands import (
     ExecutionCommand,
     OpenBatch,
     OpenJob,
+    RegisterEntry,
     RegisterPipeline,
+    RemoveTwin,
     Submit,
 )
 from execution_ledger.messages.events import Fact, digest_of
-from execution_ledger.messages.ids import CATALOG_SHARD, number_of, shard_of, time_ms_of
+from execution_ledger.messages.ids import (
+    CATALOG_SHARD,
+    business_key,
+    number_of,
+    shard_of,
+    shard_of_business,
+    time_ms_of,
+)
 from execution_ledger.messages.parts import Failure, Outcome, Refusal
 from execution_ledger.messages.payload import unreadable
 from execution_ledger.messages.reports import REPORTS, AnyReport, ReportCompleted
@@ -111,8 +120,8 @@ def _decision(state: ShardState, command: AnyCommand, appended_ms: int) -> Decis
     if refusal := _misplaced(state, command):
         return refusal
     match command:
-        case RegisterPipeline():
-            return _register(state, command)
+        case RegisterPipeline() | RegisterEntry() | RemoveTwin():
+            return _change(state, command)
         case ClaimDispatch():
             return _claim(state, command)
         case OpenBatch():
@@ -127,7 +136,8 @@ def _decision(state: ShardState, command: AnyCommand, appended_ms: int) -> Decis
             return refusal
         case _:
             tracked = state.tracked(command.execution_id)
-            return decide(tracked.execution if tracked else None, command, _circumstances(state, appended_ms))
+            execution = tracked.execution if tracked else None
+            return decide(execution, command, _circumstances(state, command, execution, appended_ms))
 
 
 def _repeated(command: AnyCommand, first: Outcome) -> Fact:
@@ -135,16 +145,28 @@ def _repeated(command: AnyCommand, first: Outcome) -> Fact:
     return events.CommandRepeated(command=command.type, same_body=same_body, first=first)
 
 
-def _circumstances(state: ShardState, appended_ms: int) -> Circumstances:
-    now_ms = max(state.recorded_ms, appended_ms)
-    return Circumstances(now_ms, number_of(state.ordinal + 1, state.shard), state.claim)
+def _circumstances(
+    state: ShardState, command: ExecutionCommand, execution: Execution | None, appended_ms: int
+) -> Circumstances:
+    business = execution.business if execution else None
+    if isinstance(command, Submit) and command.business_id is not None:
+        business = business_key(command.pipeline.name, command.business_id)
+    return Circumstances(
+        now_ms=max(state.recorded_ms, appended_ms),
+        next_number=number_of(state.ordinal + 1, state.shard),
+        claim=state.claim,
+        ahead=state.ahead(business, command.execution_id),
+    )
 
 
 def _misplaced(state: ShardState, command: AnyCommand) -> Refusal | None:
     """Every command has one home; what came elsewhere was sent by a program that miscounts the shards."""
-    if isinstance(command, ExecutionCommand):
+    if isinstance(command, Submit) and command.business_id is not None:
+        key = business_key(command.pipeline.name, command.business_id)
+        at_home = shard_of(command.execution_id) == state.shard == shard_of_business(key, state.shards)
+    elif isinstance(command, ExecutionCommand):
         at_home = shard_of(command.execution_id) == state.shard != CATALOG_SHARD
-    elif isinstance(command, RegisterPipeline):
+    elif isinstance(command, CatalogCommand):
         at_home = state.shard == CATALOG_SHARD
     elif isinstance(command, OpenBatch | OpenJob):
         at_home = state.shard != CATALOG_SHARD
@@ -167,9 +189,9 @@ def _unacceptable_id(state: ShardState, command: Submit, appended_ms: int) -> Re
     return None
 
 
-def _register(state: ShardState, command: RegisterPipeline) -> Decision:
-    newest = state.pipelines.get(command.pipeline)
-    decision = register(newest, command)
+def _change(state: ShardState, command: CatalogCommand) -> Decision:
+    newest = state.catalog.get(command.subject)
+    decision = change(state.catalog, command)
     if decision or newest is None:
         return decision
     first = Outcome(sequence=newest.sequence, subject=command.subject, version=newest.version)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from rpds import HashTrieMap
 
+from execution_ledger.domain.business import Ahead
 from execution_ledger.domain.catalog import Registration
 from execution_ledger.domain.execution import Execution, evolve
 from execution_ledger.domain.states import Ended
@@ -71,7 +72,8 @@ class ShardState:
     keyed: Remembered[Answer]  # those whose client sent a key
     sources: Remembered[int]  # source -> highest ordinal
     live: HashTrieMap[str, Tracked] = field(default_factory=HashTrieMap)
-    pipelines: HashTrieMap[str, Registration] = field(default_factory=HashTrieMap)
+    business: HashTrieMap[str, tuple[str, ...]] = field(default_factory=HashTrieMap)  # live ids, in their order
+    catalog: HashTrieMap[str, Registration] = field(default_factory=HashTrieMap)  # by subject
     log_id: str = ""
     sequence: int = 0
     recorded_ms: int = 0
@@ -83,6 +85,14 @@ class ShardState:
 
     def tracked(self, execution_id: str) -> Tracked | None:
         return self.live.get(execution_id) or self.ended.get(execution_id)
+
+    def ahead(self, business: str | None, execution_id: str) -> Ahead | None:
+        """The first live execution of a business id, unless that is this one."""
+        first = self.business.get(business, (execution_id,))[0] if business else execution_id
+        if first == execution_id:
+            return None
+        execution = self.live[first].execution
+        return Ahead(first, execution.number, execution.name)
 
     def answer(self, command_id: str) -> Answer | None:
         return self.answers.get(command_id) or self.keyed.get(command_id)
@@ -137,8 +147,11 @@ def _of_fact(state: ShardState, event: Event, digest: str) -> Fields:
         case events.DispatcherClaimed() as fact:
             return {"claim": fact.claim}
         case events.PipelineRegistered() as fact:
-            registration = Registration(fact.version, fact.digest, event.sequence)
-            return {"pipelines": state.pipelines.insert(fact.pipeline, registration)}
+            return _of_entry(state, event, Registration(fact.version, fact.digest, event.sequence))
+        case events.EntryRegistered() as fact:
+            return _of_entry(state, event, Registration(fact.version, fact.digest, event.sequence, fact.definition))
+        case events.TwinRemoved() as fact:
+            return _of_entry(state, event, Registration(fact.version, None, event.sequence))
         case _ if event.version is not None:
             return _of_execution(state, event, event.version, digest)
         case _:
@@ -154,6 +167,10 @@ def _of_creation(state: ShardState, fact: events.ShardCreated) -> Fields:
     return {"log_id": fact.log_id}
 
 
+def _of_entry(state: ShardState, event: Event, registration: Registration) -> Fields:
+    return {"catalog": state.catalog.insert(event.subject, registration)}
+
+
 def _of_execution(state: ShardState, event: Event, version: int, digest: str) -> Fields:
     before = state.tracked(event.subject)
     _check_chain(before, event)
@@ -161,9 +178,21 @@ def _of_execution(state: ShardState, event: Event, version: int, digest: str) ->
     tracked = Tracked(execution, version, digest)
     if isinstance(execution.state, Ended):
         ended = state.ended.adding(event.subject, tracked, event.recordedtime)
-        return {"live": state.live.discard(event.subject), "ended": ended}
+        left = _left(state, event.subject, execution.business)
+        return {"live": state.live.discard(event.subject), "ended": ended, **left}
     live: Fields = {"live": state.live.insert(event.subject, tracked)}
+    if execution.business and before is None:
+        others = state.business.get(execution.business, ())
+        live["business"] = state.business.insert(execution.business, (*others, event.subject))
     return live | _of_queued(state, event, event.data) if isinstance(event.data, events.Queued) else live
+
+
+def _left(state: ShardState, execution_id: str, business: str | None) -> Fields:
+    """Without it, where it had a business id."""
+    if business is None:
+        return {}
+    others = tuple(one for one in state.business.get(business, ()) if one != execution_id)
+    return {"business": state.business.insert(business, others) if others else state.business.discard(business)}
 
 
 def _check_chain(before: Tracked | None, event: Event) -> None:
@@ -204,12 +233,12 @@ def answer_of(event: Event) -> Answer:
     fact = event.data
     return Answer(
         sequence=event.sequence,
-        subject=event.subject,
+        subject=fact.execution_id if isinstance(fact, events.SubmitJoined) else event.subject,
         body_digest=getattr(fact, "body_digest", None),
         refused=_refusal(fact),
-        number=fact.number if isinstance(fact, events.Queued) else None,
-        name=fact.name if isinstance(fact, events.Queued) else None,
-        version=fact.version if isinstance(fact, events.PipelineRegistered) else None,
+        number=fact.number if isinstance(fact, events.Queued | events.SubmitJoined) else None,
+        name=fact.name if isinstance(fact, events.Queued | events.SubmitJoined) else None,
+        version=getattr(fact, "version", None),
         versions=fact.versions if isinstance(fact, events.BatchOpened) else None,
     )
 

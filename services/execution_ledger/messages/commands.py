@@ -5,16 +5,19 @@ The gateway stamps `actor`, `reason` and ids from the token; a client never send
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, TypeAdapter
 
 from .base import Message, Time
-from .ids import ExecutionId, PipelineName
+from .catalog import Noun
+from .ids import ExecutionId, Key, PipelineName
 from .parts import (
     LABELS_MAX,
+    BusinessId,
     Count,
     ExpiryCause,
+    IfLive,
     JobAction,
     LabelKey,
     Labels,
@@ -56,7 +59,10 @@ class Submit(ExecutionCommand):
     pipeline: PipelineRef
     inputs: Payload
     properties: Payload | None = None
+    own_properties: list[str] | None = None  # the caller's; the others are its twin's. None: all are the caller's
     twin: Text | None = None
+    template: Key | None = None  # the twin's
+    experiment: Key | None = None
     mode: Mode = "production"
     options: Options
     labels: Labels = Field(default_factory=dict)
@@ -65,6 +71,8 @@ class Submit(ExecutionCommand):
     policy: Policy = Policy()
     origin: Origin | None = None
     link: Link | None = None
+    business_id: BusinessId | None = None
+    if_live: IfLive | None = None  # None: refuse
 
 
 class RequestAbort(ExecutionCommand):
@@ -130,6 +138,44 @@ class RegisterPipeline(CommandBase):
         return f"pipeline/{self.pipeline}"
 
 
+class EntryCommand(CommandBase):
+    """About one entry of the catalog beside pipelines."""
+
+    NOUN: ClassVar[Noun]
+    key: Key
+
+    @property
+    def subject(self) -> str:
+        return f"{self.NOUN}/{self.key}"
+
+
+class RegisterEntry(EntryCommand):
+    """`definition` is JSON, as `messages/catalog.py` says. The same digest as the newest version is a repeat."""
+
+    digest: Text
+    definition: Payload
+
+
+class RegisterTemplate(RegisterEntry):
+    type: Literal["register_template.v1"] = "register_template.v1"
+    NOUN = "template"
+
+
+class RegisterTwin(RegisterEntry):
+    type: Literal["register_twin.v1"] = "register_twin.v1"
+    NOUN = "twin"
+
+
+class RegisterExperiment(RegisterEntry):
+    type: Literal["register_experiment.v1"] = "register_experiment.v1"
+    NOUN = "experiment"
+
+
+class RemoveTwin(EntryCommand):
+    type: Literal["remove_twin.v1"] = "remove_twin.v1"
+    NOUN = "twin"
+
+
 class ClaimDispatch(CommandBase):
     """A dispatcher makes itself the active one: numbered on shard 0 (`claim` absent), then told to every shard."""
 
@@ -185,6 +231,10 @@ AnyCommand = (
     | ExpireAttempt
     | ExpireQueued
     | RegisterPipeline
+    | RegisterTemplate
+    | RegisterTwin
+    | RegisterExperiment
+    | RemoveTwin
     | ClaimDispatch
     | OpenBatch
     | OpenJob

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
 from .base import Message
 from .files import wrong_reference
-from .ids import PipelineName
-from .parts import Count, PolicyChoice, Reason, Text
+from .ids import Key, PipelineName
+from .parts import Count, Labels, PolicyChoice, Reason, Text
 from .payload import DEPTH_MAX, json_text, too_deep
 
 PortType = Literal["string", "number", "boolean", "json", "array", "file"]
+ItemType = Literal["string", "number", "boolean", "json"]
+SHOWN_MAX = 10  # values in one message
 PortName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
+Bound = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Declared(Message):
@@ -23,22 +27,33 @@ class Declared(Message):
 
 
 class Port(Declared):
-    """One input or output. An input without a default is required; `null` is a value only for `json`."""
+    """One input, output or property. Without a default it is required; `null` is a value only for `json`."""
 
     type: PortType
     required: bool = True
     default: Any = None
     description: Reason | None = None
+    enum: Annotated[list[Any], Field(min_length=1, max_length=100)] | None = None  # the only values
+    min: Bound | None = None  # of a number, as is `max`; both are still in the range
+    max: Bound | None = None
+    items: ItemType | None = None  # of an array
+
+
+Ports = Annotated[dict[PortName, Port], Field(max_length=200)]
 
 
 class Definition(Declared):
+    """`template`: it runs on twins of that one alone, and gets their values."""
+
     name: PipelineName
-    inputs: Annotated[dict[PortName, Port], Field(max_length=200)] = Field(default_factory=dict)
-    outputs: Annotated[dict[PortName, Port], Field(max_length=200)] = Field(default_factory=dict)
+    inputs: Ports = Field(default_factory=dict)
+    outputs: Ports = Field(default_factory=dict)
     any_outputs: bool = False  # nothing tells what it returns: any dict will do
     limit: Count | None = None  # how many of it may run at once
     description: Reason | None = None
+    labels: Labels | None = None
     policy: PolicyChoice | None = None
+    template: Key | None = None
     code: Text  # sha256 of the source, so that a changed body is a new version
 
 
@@ -46,22 +61,73 @@ def mismatch(port: Port, value: Any) -> str | None:
     """What is wrong with a value for this port, in words; None where it fits."""
     if port.type == "file":
         return wrong_reference(value)
-    fits = {
+    if not _fits(port.type, value):
+        return f"must be a {port.type}, not {_kind(value)}"
+    if port.enum is not None and not any(_equal(value, one) for one in port.enum):
+        return f"must be one of {_listed(port.enum)}"
+    if port.min is not None and _is_number(value) and value < port.min:
+        return f"must be at least {port.min:g}"
+    if port.max is not None and _is_number(value) and value > port.max:
+        return f"must be at most {port.max:g}"
+    return _bad_item(port.items, value) if port.items and isinstance(value, list) else None
+
+
+def _fits(word: PortType, value: Any) -> bool:
+    return {
         "string": isinstance(value, str),
-        "number": isinstance(value, int | float) and not isinstance(value, bool),
+        "number": _is_number(value),
         "boolean": isinstance(value, bool),
         "array": isinstance(value, list),
         "json": True,
-    }[port.type]
-    return None if fits else f"must be a {port.type}, not {_kind(value)}"
+    }[word]
 
 
-def check_defaults(definition: Definition) -> dict[str, str]:
-    """What is wrong with the defaults, by input name. Not a rule of `Definition` itself: what is in the log is read."""
-    given = {name: port for name, port in definition.inputs.items() if port.default is not None}
-    return {
-        name: wrong for name, port in given.items() if (wrong := mismatch(port, port.default) or _unfit(port.default))
-    }
+def _bad_item(word: ItemType, values: list[Any]) -> str | None:
+    bad = next((place for place, value in enumerate(values) if not _fits(word, value)), None)
+    return None if bad is None else f"[{bad}] must be a {word}, not {_kind(values[bad])}"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """As JSON has it: true is not 1."""
+    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
+
+
+def _listed(values: list[Any]) -> str:
+    shown = ", ".join(json_text(value) for value in values[:SHOWN_MAX])
+    return f"{shown}, …" if len(values) > SHOWN_MAX else shown
+
+
+def wrong_ports(ports: dict[str, Port]) -> dict[str, str]:
+    """What contradicts itself, by `name.field`. Not a rule of `Port` itself: what is in the log is read."""
+    found = ((name, _contradiction(port)) for name, port in ports.items())
+    return {f"{name}.{wrong[0]}": wrong[1] for name, wrong in found if wrong}
+
+
+def wrong_in(definition: Definition) -> dict[str, str]:
+    """The same of a whole definition, by `inputs.name.field`."""
+    sides = {"inputs": definition.inputs, "outputs": definition.outputs}
+    return {f"{side}.{where}": wrong for side, ports in sides.items() for where, wrong in wrong_ports(ports).items()}
+
+
+def _contradiction(port: Port) -> tuple[str, str] | None:
+    """The field, and what is wrong with it."""
+    for name in ("min", "max"):
+        if getattr(port, name) is not None and port.type != "number":
+            return name, f"is for numbers, not for a {port.type}"
+    if port.min is not None and port.max is not None and port.min > port.max:
+        return "max", f"is below min, {port.min:g}"
+    if port.items is not None and port.type != "array":
+        return "items", f"is for arrays, not for a {port.type}"
+    for value in port.enum or ():
+        if wrong := _unfit(value) or mismatch(port.model_copy(update={"enum": None}), value):
+            return "enum", f"holds a value that {wrong}"
+    if port.default is not None and (wrong := _unfit(port.default) or mismatch(port, port.default)):
+        return "default", wrong
+    return None
 
 
 def _unfit(value: Any) -> str | None:
@@ -74,11 +140,16 @@ def _unfit(value: Any) -> str | None:
     return None
 
 
-def check_inputs(definition: Definition, given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+def check_inputs(definition: Definition, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     """All inputs with defaults filled in, and what is wrong by name (empty where all is well)."""
-    wrong = {name: "is not an input of this pipeline" for name in given if name not in definition.inputs}
+    return check_ports(definition.inputs, given, "an input of this pipeline")
+
+
+def check_ports(ports: Ports, given: Mapping[str, Any], what: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """The same of any ports; `what` is what a name that none of them bears is not."""
+    wrong = {name: f"is not {what}" for name in given if name not in ports}
     values: dict[str, Any] = {}
-    for name, port in definition.inputs.items():
+    for name, port in ports.items():
         if name not in given and port.required:
             wrong[name] = f"is required ({port.type})"
         elif name not in given:

@@ -26,11 +26,21 @@ from pydantic import (
 from execution_ledger.errors import BrokenHistory, UnknownVersion
 
 from .base import Message, Time
-from .ids import ExecutionId, PipelineName
+from .catalog_facts import EntryFact as EntryFact
+from .catalog_facts import EntryRegistered as EntryRegistered
+from .catalog_facts import ExperimentRegistered as ExperimentRegistered
+from .catalog_facts import PipelineRegistered as PipelineRegistered
+from .catalog_facts import TemplateRegistered as TemplateRegistered
+from .catalog_facts import TwinRegistered as TwinRegistered
+from .catalog_facts import TwinRemoved as TwinRemoved
+from .fact import Fact as Fact
+from .ids import ExecutionId, Key, PipelineName
 from .parts import (
     AbortOutcome,
+    BusinessId,
     Count,
     Failure,
+    IfLive,
     JobAction,
     LabelKey,
     Labels,
@@ -53,7 +63,6 @@ from .shard_facts import CommandFailed as CommandFailed
 from .shard_facts import CommandRejected as CommandRejected
 from .shard_facts import CommandRepeated as CommandRepeated
 from .shard_facts import CommandUnreadable as CommandUnreadable
-from .shard_facts import Fact as Fact
 from .shard_facts import ShardCheckpointed as ShardCheckpointed
 from .shard_facts import ShardClaimed as ShardClaimed
 from .shard_facts import ShardCreated as ShardCreated
@@ -71,7 +80,10 @@ class Queued(Fact):
     pipeline: PipelineRef
     inputs: Payload
     properties: Payload | None = None
+    own_properties: list[str] | None = None  # the caller's; the others are its twin's. None: all are the caller's
     twin: Text | None = None
+    template: Key | None = None  # the twin's
+    experiment: Key | None = None
     mode: Mode
     options: Options
     labels: Labels = Field(default_factory=dict)
@@ -83,6 +95,20 @@ class Queued(Fact):
     keyed: bool = False
     expires_at: Time | None = None  # unless it has been dispatched by then
     link: Link | None = None
+    business_id: BusinessId | None = None  # unique among the pipeline's live executions, but for those that wait
+    if_live: IfLive | None = None  # wait: it is not dispatched before the earlier ones of its business id have ended
+
+
+class SubmitJoined(Fact):
+    """An execution with this business id was live, and whoever asked for another one wanted that one then."""
+
+    TYPE = "submit.joined.v1"
+    execution_id: ExecutionId
+    number: int
+    name: Text
+    business_id: BusinessId
+    body_digest: Text | None = None
+    keyed: bool = False
 
 
 class Dispatched(Fact):
@@ -176,17 +202,7 @@ class LabelsChanged(Fact):
     keyed: bool = False
 
 
-# --- the catalog (shard 0), batches, the dispatcher -------------------------------------------------------------
-
-
-class PipelineRegistered(Fact):
-    TYPE = "pipeline.registered.v1"
-    pipeline: PipelineName
-    version: Count
-    digest: Text
-    definition: Payload
-    body_digest: Text | None = None
-    keyed: bool = False
+# --- batches, jobs, the dispatcher ------------------------------------------------------------------------------
 
 
 class DispatcherClaimed(Fact):
@@ -244,7 +260,12 @@ FACTS: tuple[type[Fact], ...] = (
     Held,
     Unheld,
     LabelsChanged,
+    SubmitJoined,
     PipelineRegistered,
+    TemplateRegistered,
+    TwinRegistered,
+    ExperimentRegistered,
+    TwinRemoved,
     DispatcherClaimed,
     BatchOpened,
     JobOpened,

@@ -26,6 +26,7 @@ ReasonCode = Literal[
     "ledger_away",
     "not_before",
     "held",
+    "behind",
     "expiring",
     "refused",
     "asked",

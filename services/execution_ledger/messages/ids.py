@@ -19,6 +19,8 @@ _UUID_PATTERN = r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-
 _BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's alphabet: no i, l, o, u
 
 ExecutionId = Annotated[str, StringConstraints(pattern=_UUID_PATTERN)]
+# Of templates, twins and experiments: fit for an address, a command line and a file name.
+Key = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 PipelineName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,99}$")]
 
 
@@ -45,6 +47,16 @@ def time_ms_of(execution_id: str) -> int:
 def shard_of_key(key: str, shards: int) -> int:
     """Where a client's idempotency key lives: never on the catalog's shard."""
     return 1 + int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") % (shards - 1)
+
+
+def business_key(pipeline: str, business_id: str) -> str:
+    """What at most one live execution has, but for those that wait for it. No name of a pipeline has a slash."""
+    return f"{pipeline}/{business_id}"
+
+
+def shard_of_business(key: str, shards: int) -> int:
+    """One shard for all executions of a business id, so that one ledger decides which of them is live."""
+    return shard_of_key(f"business/{key}", shards)
 
 
 def shard_of_child(index: int, shards: int) -> int:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from .base import Message
-from .ids import ExecutionId
+from .ids import ExecutionId, Key
 from .parts import Count, Mode, Options, PipelineRef, Reason, Text, Whole
 from .payload import Payload
 
@@ -34,6 +34,7 @@ class Start(InboxMessage):
     inputs: Payload
     properties: Payload | None = None
     twin: Text | None = None
+    experiment: Key | None = None
     mode: Mode
     options: Options
     traceparent: Text | None = None

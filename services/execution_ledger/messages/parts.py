@@ -21,6 +21,11 @@ Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Whole = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Mode = Literal["experiment", "production"]
 
+# What becomes of a Submit whose business id a live execution of its pipeline has: nothing, that execution is the
+# answer, or it waits for that one's end.
+IfLive = Literal["refuse", "first", "wait"]
+BusinessId = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
+
 MESSAGE_BYTES_MAX = 900_000  # below Kafka's default max.message.bytes (1,048,588), with room for headers
 
 

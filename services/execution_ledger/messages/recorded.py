@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from .fact import Fact
 from .files import ArtifactKind, ArtifactName, FilePayload
 from .metrics import MetricName, Number, Numbers
 from .parts import Count, Reason, Text
-from .shard_facts import Fact
 
 
 class Recorded(Fact):

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
-from .base import Message
+from .fact import Fact
 from .parts import Outcome, Reason, Refusal, Text
-
-
-class Fact(Message):
-    """What happened, without its envelope: this is what deciders return and folds read."""
-
-    TYPE: ClassVar[str]  # noun.verb.version, without the prefix
 
 
 class ShardCreated(Fact):

@@ -65,6 +65,10 @@ class Identity(NamedTuple):
     policy: str
     linked_to: str | None
     link: str | None
+    business_id: str | None
+    template: str | None
+    experiment: str | None
+    source: str | None
 
 
 @dataclass(slots=True)
@@ -183,6 +187,18 @@ class PipelineRow(NamedTuple):
     registered_by: str | None
 
 
+class EntryRow(NamedTuple):
+    """A version of a template, a twin or an experiment; without digest and definition it was removed."""
+
+    noun: str
+    key: str
+    version: int
+    digest: str | None
+    definition: str | None
+    registered_at: datetime
+    registered_by: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class BatchRow:  # no tuple, because `count` is a method of those
     id: str
@@ -240,6 +256,7 @@ class Changes:
     artifacts: list[ArtifactRow] = field(default_factory=list)
     metrics: list[MetricRow] = field(default_factory=list)
     pipelines: list[PipelineRow] = field(default_factory=list)
+    entries: list[EntryRow] = field(default_factory=list)
     batches: list[BatchRow] = field(default_factory=list)
     jobs: list[JobRow] = field(default_factory=list)
     commands: dict[str, CommandRow] = field(default_factory=dict)

@@ -45,6 +45,7 @@ class MemoryStore:
         self.artifacts: dict[tuple[str, int], Row] = {}
         self.metrics: dict[tuple[str, int], Row] = {}
         self.pipelines: dict[tuple[str, int], Row] = {}
+        self.entries: dict[tuple[str, str, int], Row] = {}
         self.batches: dict[str, Row] = {}
         self.jobs: dict[str, Row] = {}
         self.commands: dict[tuple[str, int], Row] = {}
@@ -88,6 +89,7 @@ class MemoryStore:
         self.artifacts |= {(row.execution_id, row.sequence): row._asdict() for row in changes.artifacts}
         self.metrics |= {(row.execution_id, row.sequence): row._asdict() for row in changes.metrics}
         self.pipelines |= {(row.name, row.version): row._asdict() for row in changes.pipelines}
+        self.entries |= {(row.noun, row.key, row.version): row._asdict() for row in changes.entries}
         self.batches |= {row.id: asdict(row) for row in changes.batches}
         self.jobs |= {row.id: asdict(row) for row in changes.jobs}
         for identity in changes.created.values():

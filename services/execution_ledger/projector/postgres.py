@@ -27,6 +27,7 @@ from .changes import (
     AttemptRow,
     BatchRow,
     Changes,
+    EntryRow,
     Identity,
     JobRow,
     JournalRow,
@@ -152,6 +153,7 @@ async def _insert(connection: Connection, schema: str, changes: Changes) -> None
     await _copy(connection, schema, "artifacts", ArtifactRow._fields, changes.artifacts)
     await _copy(connection, schema, "metrics", MetricRow._fields, changes.metrics)
     await _copy(connection, schema, "pipelines", PipelineRow._fields, changes.pipelines)
+    await _copy(connection, schema, "entries", EntryRow._fields, changes.entries)
     await _copy(connection, schema, "batches", _BATCH, [_batch_values(it) for it in changes.batches])
     await _copy(connection, schema, "jobs", _JOB, [_job_values(it) for it in changes.jobs])
 

@@ -72,6 +72,10 @@ def _identity(event: Event, fact: Queued) -> Identity:
         policy=fact.policy.model_dump_json(exclude_none=True),
         linked_to=fact.link.to if fact.link else None,
         link=fact.link.how if fact.link else None,
+        business_id=fact.business_id,
+        template=fact.template,
+        experiment=fact.experiment,
+        source=source or None,
     )
 
 

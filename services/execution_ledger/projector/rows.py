@@ -18,11 +18,13 @@ from execution_ledger.messages.events import (
     BatchOpened,
     CommandFailed,
     CommandRejected,
+    EntryRegistered,
     Event,
     Fact,
     JobOpened,
     LabelsChanged,
     PipelineRegistered,
+    TwinRemoved,
     digest_of,
     event_source,
 )
@@ -33,6 +35,7 @@ from .changes import (
     BatchRow,
     Changes,
     CommandRow,
+    EntryRow,
     JobRow,
     JournalRow,
     LabelRow,
@@ -160,6 +163,18 @@ def _pipeline(fact: PipelineRegistered, event: Event, changes: Changes) -> None:
     definition = inline(fact.definition)
     at = moment(event.recordedtime)
     changes.pipelines.append(PipelineRow(fact.pipeline, fact.version, fact.digest, definition, at, event.actor))
+
+
+@_record.register
+def _entry(fact: EntryRegistered, event: Event, changes: Changes) -> None:
+    definition, at = inline(fact.definition), moment(event.recordedtime)
+    changes.entries.append(EntryRow(fact.NOUN, fact.key, fact.version, fact.digest, definition, at, event.actor))
+
+
+@_record.register
+def _removed(fact: TwinRemoved, event: Event, changes: Changes) -> None:
+    at = moment(event.recordedtime)
+    changes.entries.append(EntryRow(fact.NOUN, fact.key, fact.version, None, None, at, event.actor))
 
 
 @_record.register

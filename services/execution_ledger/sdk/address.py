@@ -60,6 +60,11 @@ def pipeline_path(name: str) -> str:
     return f"/v1/pipelines/{quote(name, safe='')}"
 
 
+def entry_path(noun: str, key: str) -> str:
+    """Of a template, a twin or an experiment."""
+    return f"/v1/{noun}s/{quote(key, safe='')}"
+
+
 def _nearest() -> Path:
     """Like git finds its folder: the nearest one that is there, else the one that `exledger dev` would make here."""
     here = Path.cwd()

@@ -20,8 +20,9 @@ import httpx
 from pydantic import ValidationError
 
 from ..errors import BadRequest, OutcomeUnknown
-from ..messages.parts import Mode
+from ..messages.parts import IfLive, Mode
 from .address import DEFAULT_FOLDER, Address, batch_path, execution_path, find_ledger, job_path, pipeline_path
+from .catalog import Experiments, Templates, Twins
 from .client_data import ClientData
 from .ending import ended
 from .explanations import Explanation, Queue, Runners
@@ -44,7 +45,7 @@ from .records import (
     Stats,
 )
 from .run import Run
-from .waiting import WAIT_S, post_until_decided, undecided, until_end
+from .waiting import WAIT_S, undecided, until_end, write_until_decided
 
 DECIDE_S = 30.0  # how long a write is asked again that is safe in the log, but undecided
 PAGE_SIZE = 100
@@ -54,19 +55,26 @@ STATS_MAX = 500
 class Asked(TypedDict, total=False):
     """How to run a pipeline; whatever is left out has the ledger's default.
 
-    An input that is a file may be a Path, an open file or a File: it is sent first. `options` are rights of the run
-    (train, plot, write; by default those of the mode); `policy` is what `@pipeline` takes, too: timeout, retries,
-    backoff and so on; `priority` is from -100 to 100, the higher the earlier.
+    An input that is a file may be a Path, an open file or a File: it is sent first.
+    `twin` is registered, and its values are properties of the run. `options` are rights of the run (train, plot, write;
+    by default those of the mode); `experiment` is what it belongs to, in mode experiment; `policy` is what `@pipeline`
+    takes, too: timeout, retries, backoff and so on; `priority` is from -100 to 100, the higher the earlier.
+
+    `business_id` is unique among the pipeline's live executions. Where one is live, `if_live` says what becomes of
+    this one: "refuse" (by default), "first" (that one is the answer), or "wait" (it runs after the end of that one).
     """
 
     inputs: Mapping[str, Any]
     twin: str | None
     mode: Mode
+    experiment: str | None
     options: Mapping[str, Any]
     policy: PolicyOptions
     properties: Mapping[str, Any]
     labels: Mapping[str, str]
     priority: int
+    business_id: str | None
+    if_live: IfLive
 
 
 class Changes(Asked, total=False):
@@ -107,6 +115,9 @@ class Client:
         """Raises Unavailable where no ledger is found, BadSettings for what is no URL or token."""
         address = _address(url, token, folder)
         self.connection = Connection(address, open_http(address, transport))
+        self.templates = Templates(self)
+        self.twins = Twins(self)
+        self.experiments = Experiments(self)
 
     def __enter__(self) -> Self:
         return self
@@ -129,7 +140,7 @@ class Client:
         the ledger keeps it for a day. Raises BadRequest; OutcomeUnknown while the ledger takes it in and decides
         nothing.
         """
-        return Run(self, self._write("/v1/executions", self._body({"pipeline": pipeline, **asked}), key))
+        return Run(self, self.write("POST", "/v1/executions", self._body({"pipeline": pipeline, **asked}), key))
 
     def multi_run(
         self, pipeline: str, twins: Sequence[str], *, key: str | None = None, **asked: Unpack[Asked]
@@ -143,47 +154,47 @@ class Client:
 
     def batch(self, requests: Iterable[Request], *, key: str | None = None) -> MultiRun:
         """Many executions at once, checked together before any of them exists; else as `run` says."""
-        return MultiRun(self, self._write("/v1/batches", {"executions": self._bodies(requests)}, key))
+        return MultiRun(self, self.write("POST", "/v1/batches", {"executions": self._bodies(requests)}, key))
 
     def retry(self, which: str | int, *, key: str | None = None) -> Run:
         """Runs what has failed or was aborted once more, with all that it was asked for, the version too.
 
         Raises BadRequest for what has not ended, or has completed. A `key` is as `run` says.
         """
-        return Run(self, self._write(f"{execution_path(which)}/retry", {}, key))
+        return Run(self, self.write("POST", f"{execution_path(which)}/retry", {}, key))
 
     def rerun(self, which: str | int, *, key: str | None = None, **changes: Unpack[Changes]) -> Run:
         """Runs what has ended, however it did, once more with changes, see Changes. Else as `retry` says."""
-        return Run(self, self._write(f"{execution_path(which)}/rerun", self._body(changes), key))
+        return Run(self, self.write("POST", f"{execution_path(which)}/rerun", self._body(changes), key))
 
     def retry_batch(self, batch: str, statuses: Sequence[str] = ("failed",), *, key: str | None = None) -> MultiRun:
         """A new batch of those that ended with one of `statuses` ("failed", "aborted"), in their order.
 
         Raises BadRequest where there are none, or while some have not ended. A `key` is as `run` says.
         """
-        return MultiRun(self, self._write(f"{batch_path(batch)}/retry", {"statuses": list(statuses)}, key))
+        return MultiRun(self, self.write("POST", f"{batch_path(batch)}/retry", {"statuses": list(statuses)}, key))
 
     def abort(self, which: str | int, reason: str | None = None, *, key: str | None = None) -> str:
         """Asks an execution to end; returns its status: `aborted` if it was waiting, else `abort_requested`.
 
         Raises BadRequest for one that has ended, or that was asked before.
         """
-        status: str = self._write(f"{execution_path(which)}/abort", _because(reason), key)["status"]
+        status: str = self.write("POST", f"{execution_path(which)}/abort", _because(reason), key)["status"]
         return status
 
     def hold(self, which: str | int, reason: str | None = None, *, key: str | None = None) -> None:
         """Keeps what waits from being started until `release`. Raises BadRequest for what does not wait."""
-        self._write(f"{execution_path(which)}/hold", _because(reason), key)
+        self.write("POST", f"{execution_path(which)}/hold", _because(reason), key)
 
     def release(self, which: str | int, reason: str | None = None, *, key: str | None = None) -> None:
         """Lets what is held be started. Raises BadRequest for what is not held."""
-        self._write(f"{execution_path(which)}/release", _because(reason), key)
+        self.write("POST", f"{execution_path(which)}/release", _because(reason), key)
 
     def label(
         self, which: str | int, labels: Mapping[str, str | None], reason: str | None = None, *, key: str | None = None
     ) -> None:
         """Sets labels, and takes those away that are None; also of what has ended long ago."""
-        self._write(f"{execution_path(which)}/label", {"labels": dict(labels), **_because(reason)}, key)
+        self.write("POST", f"{execution_path(which)}/label", {"labels": dict(labels), **_because(reason)}, key)
 
     # --- many at once ---------------------------------------------------------------------------------------------
 
@@ -207,7 +218,7 @@ class Client:
         body = job_body(action, executions, reason, labels, changes and self._body(changes), where)
         if targets_digest is not None:
             body["targets_digest"] = targets_digest
-        return Job(self, self._write("/v1/jobs", body, key))
+        return Job(self, self.write("POST", "/v1/jobs", body, key))
 
     def preview(
         self,
@@ -250,15 +261,16 @@ class Client:
     ) -> Iterator[ExecutionSummary]:
         """Executions, newest first, asked for a page at a time and only as far as they are taken; see Found.
 
-        `sort` is created, started, ended, updated, waiting, took, total, number or priority, with - before it the
-        largest first; what has no such value yet is last. `page_size` is at most 500.
+        `sort` is created, started, ended, updated, waiting, took, total, number, priority, pipeline, status, twin,
+        template or experiment, with - before it the largest first; what has no such value is last. `page_size` is at
+        most 500.
         """
         filters = {**query_of(found), "sort": sort}
         return map(ExecutionSummary.read, self.connection.pages("/v1/executions", filters, page_size))
 
     def stats(self, by: By = "status", **found: Unpack[Found]) -> Stats:
-        """How many executions, and how long they waited and ran, by status, pipeline, twin, mode or day (of creation,
-        UTC); see Found. Only the 500 largest groups, or newest days.
+        """How many executions, and how long they waited and ran, by status, pipeline, twin, template, experiment, mode,
+        trigger or day (of creation, UTC); see Found. Only the 500 largest groups, or newest days.
 
         Raises BadRequest where that is too much to look through.
         """
@@ -352,9 +364,10 @@ class Client:
             body["inputs"] = sent_inputs(self.connection, request["inputs"], {} if known is None else known)
         return body
 
-    def _write(self, path: str, body: dict[str, Any], key: str | None) -> dict[str, Any]:
+    def write(self, method: str, path: str, body: dict[str, Any] | None, key: str | None = None) -> dict[str, Any]:
+        """The ledger's decision on a write. Raises OutcomeUnknown where there is none in time."""
         key = fresh_key() if key is None else key
-        answer = post_until_decided(self.connection, path, body, key, time.monotonic() + DECIDE_S)
+        answer = write_until_decided(self.connection, method, path, body, key, time.monotonic() + DECIDE_S)
         if undecided(answer):
             raise OutcomeUnknown(
                 f"The ledger at {self.connection.address.url} has taken this in (command {answer['command_id']}), and "

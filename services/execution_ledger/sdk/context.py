@@ -52,6 +52,7 @@ class Context:
         options: Options,
         said: Callable[[Said], None],
         twin: str | None = None,
+        experiment: str | None = None,
         properties: Mapping[str, Any] | None = None,
         store: Store | None = None,
     ) -> None:
@@ -61,6 +62,7 @@ class Context:
         self.mode = mode
         self.options = options
         self.twin = twin
+        self.experiment = experiment
         self.properties = dict(properties or {})
         self._said = said
         self._store = store

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypedDict
 
 from ..messages.parts import Mode
 
-By = Literal["status", "pipeline", "twin", "mode", "day"]
+By = Literal["status", "pipeline", "twin", "template", "experiment", "mode", "trigger", "day"]
 
 
 _MANY = frozenset({"pipeline", "status", "label"})
@@ -18,10 +18,11 @@ class Found(TypedDict, total=False):
     """Everything that is given must hold; of several pipelines or statuses any, of several labels ("key=value") all.
 
     `search` is a part of the name, the twin, a label or the failure's message, in any case. `failure` is its kind,
-    `abort` how an abort ended, `attempts_min` at least so many attempts, `runner` that of the newest one, `linked_to`
-    the id of the one that retries and reruns were made from, `job` that of a job which acted on them, or made them;
-    `held`: whether somebody holds them back. Times are aware; `…_after` includes the moment itself. `min_position`
-    waits for views that include it: what this client was answered is there without it, as long as one gateway answers.
+    `abort` how an abort ended, `attempts_min` at least so many attempts, `runner` that of the newest one, `trigger`
+    what asked for it (caller or batch), `linked_to` the id of the one that retries and reruns were made from, `job`
+    that of a job which acted on them, or made them; `held`: whether somebody holds them back. Times are aware;
+    `…_after` includes the moment itself. `min_position` waits for views that include it: what this client was answered
+    is there without it, as long as one gateway answers.
     """
 
     search: str | None
@@ -29,10 +30,14 @@ class Found(TypedDict, total=False):
     version: int | None
     status: str | Sequence[str] | None
     twin: str | None
+    template: str | None
+    experiment: str | None
     mode: Mode | None
+    trigger: str | None
     label: str | Sequence[str] | None
     created_by: str | None
     batch: str | None
+    business_id: str | None
     job: str | None
     held: bool | None
     linked_to: str | None

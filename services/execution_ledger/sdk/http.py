@@ -106,14 +106,18 @@ class Connection:
                 return
 
     def post(self, path: str, body: Json, key: str | None = None) -> Json:
-        """With the key of an earlier post, the same answer again; without, it has one of its own for its own repeats.
+        """As `write`."""
+        return self.write("POST", path, body, key)
+
+    def write(self, method: str, path: str, body: Json | None, key: str | None = None) -> Json:
+        """With the key of an earlier write, the same answer again; without, it has one of its own for its own repeats.
 
         Raises BadRequest, Unavailable.
         """
         key = fresh_key() if key is None else key
         if not is_header_text(key):
             raise BadRequest(f"The idempotency key {key!a} cannot be sent. Use plain ASCII text without line breaks.")
-        return self._answer(self._request("POST", path, json=body, headers={"Idempotency-Key": key}))
+        return self._answer(self._request(method, path, json=body, headers={"Idempotency-Key": key}))
 
     def delete(self, path: str) -> Json:
         """Asking again is safe: what is gone stays so. Raises BadRequest, Unavailable."""

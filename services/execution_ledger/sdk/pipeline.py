@@ -13,7 +13,7 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Unpack, overload
@@ -62,6 +62,8 @@ def pipeline(
     outputs: Declared | None = None,
     limit: int | None = None,
     description: str | None = None,
+    labels: Mapping[str, str] | None = None,
+    template: str | None = None,
     **policy: Unpack[PolicyOptions],
 ) -> Callable[[Function], Pipeline]: ...
 @overload
@@ -72,6 +74,8 @@ def pipeline(
     outputs: Declared | None = None,
     limit: int | None = None,
     description: str | None = None,
+    labels: Mapping[str, str] | None = None,
+    template: str | None = None,
     **policy: Unpack[PolicyOptions],
 ) -> Callable[[Function], Pipeline]: ...
 def pipeline(
@@ -83,18 +87,21 @@ def pipeline(
     outputs: Declared | None = None,
     limit: int | None = None,
     description: str | None = None,
+    labels: Mapping[str, str] | None = None,
+    template: str | None = None,
     **policy: Unpack[PolicyOptions],
 ) -> Pipeline | Callable[[Function], Pipeline]:
     """Declares an async or plain function of a context and its inputs, returning a dict of outputs, as a pipeline.
 
     Bare, or with a name first; what is omitted is inferred from the annotations. `limit`: how many of it may run at
-    once. `policy`: timeout, retries, backoff, delivery, queue_ttl and abort_grace, which each run may say anew.
+    once. `template`: it runs on twins of that one alone, whose values are in `ctx.properties`. `policy`: timeout,
+    retries, backoff, delivery, queue_ttl and abort_grace, which each run may say anew.
     Raises BadRequest, naming the function, for what cannot be declared so.
     """
     if callable(first):
-        return _declare(first, None, None, None, None, None, {})
-    named = first if first is not None else name
-    return lambda function: _declare(function, named, inputs, outputs, limit, description, policy)
+        return _declare(first, None, None, None, {}, {})
+    said = {"limit": limit, "description": description, "labels": labels and dict(labels), "template": template}
+    return lambda function: _declare(function, first if first is not None else name, inputs, outputs, said, policy)
 
 
 def _declare(
@@ -102,10 +109,10 @@ def _declare(
     name: str | None,
     inputs: Declared | None,
     outputs: Declared | None,
-    limit: int | None,
-    description: str | None,
+    said: Mapping[str, Any],
     policy: PolicyOptions,
 ) -> Pipeline:
+    """`said` are further fields of the definition; a description that is None is taken from the function."""
     try:
         check_function(function)
         declared_outputs = output_ports(function, outputs)
@@ -114,10 +121,9 @@ def _declare(
             inputs=input_ports(function, inputs),
             outputs=declared_outputs or {},
             any_outputs=declared_outputs is None,
-            limit=limit,
-            description=first_line(function) if description is None else description,
             policy=choice_of(policy),
             code=code_digest(function),
+            **{**said, "description": first_line(function) if said.get("description") is None else said["description"]},
         )
         return Pipeline(function, definition)
     except ValidationError as error:

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import collections.abc
+import functools
 import inspect
 import json
+import operator
 import types
 import typing
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args, get_origin
 
+from pydantic import ValidationError
+
 from execution_ledger.errors import BadRequest
-from execution_ledger.messages.definition import Port, PortType, mismatch
+from execution_ledger.messages.definition import ItemType, Port, PortType, mismatch, wrong_ports
 from execution_ledger.messages.payload import json_text
 
 from .file import File
+from .policy import complaints
 
-Declared = Mapping[str, "PortType | Port"]
+# A type's name, or {"type": "number", "min": 1, …} with the fields of a Port.
+Declared = Mapping[str, "PortType | Port | Mapping[str, Any]"]
 
 _WORDS: dict[Any, PortType] = {
     inspect.Parameter.empty: "json",
@@ -39,19 +45,15 @@ def input_ports(function: Callable[..., Any], declared: Declared | None) -> dict
     parameters = _parameters(function)
     if declared is None:
         named = {name: p for name, p in parameters.items() if p.kind not in _COLLECTING}
-        return {
-            name: _input(function, p, word_of(_evaluated(function, name, p.annotation))) for name, p in named.items()
-        }
+        return {name: _input(p, _hinted(_evaluated(function, name, p.annotation), name)) for name, p in named.items()}
     _check_names(parameters, declared)
-    return {name: _declared_input(function, parameters.get(name), name, port) for name, port in declared.items()}
+    return {name: _declared_input(parameters.get(name), name, port) for name, port in declared.items()}
 
 
 def output_ports(function: Callable[..., Any], declared: Declared | None) -> dict[str, Port] | None:
     """The outputs as declared, else those of a TypedDict that it returns; None where nothing tells."""
     if declared is not None:
-        return {
-            name: port if isinstance(port, Port) else Port(type=_known(port, name)) for name, port in declared.items()
-        }
+        return {name: port if isinstance(port, Port) else _port(name, _fields(port)) for name, port in declared.items()}
     returned = _evaluated(function, "return", inspect.signature(function).return_annotation)
     if returned is None or returned is types.NoneType:
         return {}
@@ -109,24 +111,46 @@ def _check_names(parameters: Mapping[str, inspect.Parameter], declared: Declared
             raise BadRequest(f"its parameter {name!r} is neither declared as an input nor has a default")
 
 
-def _declared_input(
-    function: Callable[..., Any], parameter: inspect.Parameter | None, name: str, port: PortType | Port
-) -> Port:
+def _declared_input(parameter: inspect.Parameter | None, name: str, port: PortType | Port | Mapping[str, Any]) -> Port:
     if isinstance(port, Port):
         return port
-    word = _known(port, name)
-    return _input(function, parameter, word) if parameter else Port(type=word)
+    return _input(parameter, _fields(port)) if parameter else _port(name, _fields(port))
 
 
-def _input(function: Callable[..., Any], parameter: inspect.Parameter, word: PortType | None) -> Port:
-    if word is None:
+def _fields(declared: str | Mapping[str, Any]) -> dict[str, Any]:
+    """Of a Port, as people write it: a type's name alone, or all of it."""
+    return {"type": declared} if isinstance(declared, str) else dict(declared)
+
+
+def _hinted(annotation: Any, name: str) -> dict[str, Any]:
+    """The same out of an annotation: `Literal` lists the values, `list[int]` says the items, `Annotated` the rest."""
+    if (word := word_of(annotation)) is None:
         raise BadRequest(
-            f"nothing fits the annotation of {parameter.name!r}; use int, float, str, bool, list, dict or Any,"
+            f"nothing fits the annotation of {name!r}; use int, float, str, bool, list, dict or Any,"
             " or declare inputs={…}"
         )
+    return {"type": word, **_narrowed(annotation)}
+
+
+def _narrowed(annotation: Any) -> dict[str, Any]:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is typing.Annotated:
+        said = [dict(each) for each in arguments[1:] if isinstance(each, Mapping)]
+        return functools.reduce(operator.or_, said, _narrowed(arguments[0]))
+    if origin is Literal:
+        return {"enum": list(arguments)}
+    if origin in (typing.Union, types.UnionType):
+        others = [member for member in arguments if member is not types.NoneType]
+        return _narrowed(others[0]) if len(others) == 1 else {}
+    item = word_of(arguments[0]) if origin in (list, collections.abc.Sequence) else None
+    return {"items": item} if item in get_args(ItemType) else {}
+
+
+def _input(parameter: inspect.Parameter, fields: dict[str, Any]) -> Port:
+    """The parameter's own default counts."""
     if parameter.default is inspect.Parameter.empty:
-        return Port(type=word)
-    port = Port(type=word, required=False, default=parameter.default)
+        return _port(parameter.name, fields)
+    port = _port(parameter.name, fields | {"required": False, "default": parameter.default})
     if parameter.default is not None and (complaint := _bad_default(port)):
         raise BadRequest(f"the default of {parameter.name!r} {complaint}")
     return port
@@ -136,7 +160,22 @@ def _output(name: str, hint: Any, required: bool) -> Port:
     word = word_of(hint)
     if word is None:
         raise BadRequest(f"nothing fits the annotation of its output {name!r}; declare outputs={{…}}")
-    return Port(type=word, required=required)
+    return _port(name, {"type": word, **_narrowed(hint), "required": required})
+
+
+def _port(name: str, fields: dict[str, Any]) -> Port:
+    """Raises BadRequest for what is no port, or contradicts itself."""
+    if fields.get("type") not in get_args(PortType):
+        raise BadRequest(
+            f"{fields.get('type')!r} is not a type for {name!r}; use one of {', '.join(get_args(PortType))}"
+        )
+    try:
+        port = Port.model_validate(fields)
+    except ValidationError as error:
+        raise BadRequest(f"{name!r} is declared wrongly: {complaints(error)}") from error
+    for field, wrong in wrong_ports({name: port.model_copy(update={"default": None})}).items():
+        raise BadRequest(f"{field} {wrong}")
+    return port
 
 
 def _bad_default(port: Port) -> str | None:
@@ -146,12 +185,6 @@ def _bad_default(port: Port) -> str | None:
     except (TypeError, ValueError, RecursionError) as error:
         return f"cannot be written as JSON: {error}"
     return mismatch(port, port.default) if same else "changes when it is written as JSON"
-
-
-def _known(word: Any, name: str) -> PortType:
-    if word not in get_args(PortType):
-        raise BadRequest(f"{word!r} is not a type for {name!r}; use one of {', '.join(get_args(PortType))}")
-    return typing.cast(PortType, word)
 
 
 def _evaluated(function: Callable[..., Any], name: str, annotation: Any) -> Any:

@@ -32,7 +32,8 @@ class Record(BaseModel):
 class ExecutionSummary(Record):
     """One line of a list: everything but payloads. `losses` are attempts whose runner went away.
 
-    `link` is `retry` or `rerun` where it was made from another one, which `linked_to` names.
+    `link` is `retry` or `rerun` where it was made from another one, which `linked_to` names. `trigger` is what asked
+    for it: `caller` (named by `created_by`), or `batch` (`source` says which).
     """
 
     id: str
@@ -63,6 +64,11 @@ class ExecutionSummary(Record):
     link: str | None = None
     linked_to: str | None = None
     held_at: datetime | None = None
+    business_id: str | None = None
+    template: str | None = None
+    experiment: str | None = None
+    trigger: str | None = None
+    source: str | None = None
 
 
 class Percentiles(Record):
@@ -241,12 +247,16 @@ class Event(Record):
 
 
 class Port(Record):
-    """One input or output."""
+    """One input, output or property. `enum` are its only values, `min` and `max` of a number, `items` of an array."""
 
     type: str
     required: bool = True
     default: Any = None
     description: str | None = None
+    enum: list[Any] | None = None
+    min: float | None = None
+    max: float | None = None
+    items: str | None = None
 
 
 class PolicyChoice(Record):
@@ -264,14 +274,16 @@ class PolicyChoice(Record):
 
 
 class Definition(Record):
-    """What a pipeline declares; `limit` is how many of it may run at once."""
+    """What a pipeline declares; `limit` is how many of it may run at once, `template` what its twins are on."""
 
     inputs: dict[str, Port]
     outputs: dict[str, Port]
     any_outputs: bool = False
     limit: int | None = None
     description: str | None = None
+    labels: dict[str, str] | None = None
     policy: PolicyChoice | None = None
+    template: str | None = None
 
 
 class PipelineVersion(Record):

@@ -26,15 +26,15 @@ AWAY_S = 60.0  # how long a ledger that was there may be away while someone wait
 Answer = TypeVar("Answer")
 
 
-def post_until_decided(
-    connection: Connection, path: str, body: dict[str, Any], key: str, deadline: float
+def write_until_decided(
+    connection: Connection, method: str, path: str, body: dict[str, Any] | None, key: str, deadline: float
 ) -> dict[str, Any]:
     """Asks again while the ledger is away: the key makes it the same write each time.
 
     At the deadline the answer may still be undecided. Raises BadRequest, Unavailable.
     """
     while True:
-        answer = connection.post(path, body, key)
+        answer = connection.write(method, path, body, key)
         if not undecided(answer) or time.monotonic() >= deadline:
             return answer
         connection.pause(ASK_AGAIN_S)

@@ -27,6 +27,7 @@ from execution_ledger.messages.events import (
     Queued,
     Requeued,
     Started,
+    SubmitJoined,
 )
 from execution_ledger.messages.ids import shard_of
 from execution_ledger.messages.parts import Status
@@ -177,6 +178,7 @@ def _wrong_words(answer: Answer, history: list[Evidence], queued: Evidence) -> s
 
 def _subjects(piece: Evidence) -> set[str]:
     first = {piece.fact.first.subject} if isinstance(piece.fact, CommandRepeated) else set()
+    first |= {piece.fact.execution_id} if isinstance(piece.fact, SubmitJoined) else set()
     return {piece.subject} | first
 
 

@@ -25,6 +25,7 @@ from execution_ledger.messages.ids import CATALOG_SHARD, SHARDS_MAX, name_of, nu
 from execution_ledger.messages.parts import Policy
 from execution_ledger.messages.payload import Payload
 
+from .business import Business
 from .deadlines import Deadlines
 from .documents import Document, time_ms
 from .life import (
@@ -89,6 +90,7 @@ class Executions:
         self.moves: list[Move] = []
         self._limited = limited
         self._say = say
+        self.business = Business()
         self._live: dict[str, Life] = {}
         self._ended: set[str] = set()
         self._ordinal = 0  # of the newest number, as counted here
@@ -108,6 +110,7 @@ class Executions:
         if life.state == ENDED:
             del self._live[subject]
             self._ended.add(subject)
+            self.business.ended(subject)
         return None
 
     def labelled(self, subject: str) -> None:
@@ -123,6 +126,8 @@ class Executions:
         if isinstance(fact, Queued):
             self.queued += 1
             self._check_identity(document["subject"], fact)
+            if wrong := self.business.queued(document["subject"], fact, document["sequence"]):
+                self._say(6, wrong)
             return Life(fact.pipeline.name, fact.policy)
         return Life()
 
@@ -153,6 +158,8 @@ class Executions:
             self._explain(before, fact)
             after = AFTERWARDS.get(kind, before)
         else:
+            if kind is Dispatched and (wrong := self.business.dispatched(document["subject"])) and not self.forgiven:
+                self._say(6, wrong)
             for wrong in life.deadlines.follow(fact, time_ms(document["recordedtime"]), before in (ABORTING, ENTERED)):
                 self._say(3, wrong)
             if check := _CHECKS.get(kind):

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Set
 from execution_ledger.messages.ids import CATALOG_SHARD
 from execution_ledger.settings import LedgerSettings
 
+from .business import check_places
 from .findings import Breach, Findings
 from .jobs import check_jobs
 from .limits import check_limits
@@ -67,6 +68,7 @@ def _over_all(shards: list[ShardFindings], one_clock: bool) -> Iterator[Breach]:
     yield from _check_same_log([found for found in shards if found.events], len(shards))
     if one_clock:
         yield from check_limits((move for found in shards for move in found.moves), catalog.limits)
+    yield from check_places((found.shard, found.business) for found in shards)
     yield from check_jobs((found.shard, found.jobs) for found in shards)
     numbered = {claim.claim: claim.dispatcher for claim in catalog.claims}
     for claim in (claim for found in shards[1:] for claim in found.claims):

@@ -37,6 +37,7 @@ TABLES = (
     Table("artifacts", ("execution_id", "sequence")),
     Table("metrics", ("execution_id", "sequence")),
     Table("pipelines", ("name", "version")),
+    Table("entries", ("noun", "key", "version")),
     Table("batches", ("id",)),
     Table("jobs", ("id",)),
     Table("commands", ("command_id", "shard")),

@@ -17,6 +17,7 @@ from execution_ledger.errors import Permanent
 from execution_ledger.messages.events import (
     BatchOpened,
     DispatcherClaimed,
+    EntryFact,
     JobOpened,
     LabelsChanged,
     PipelineRegistered,
@@ -68,6 +69,7 @@ class ShardFindings:
     live: dict[str, str] = field(default_factory=dict)  # executions without an end, and their states
     repoffset: int = -1  # how far reports were read
     jobs: Jobs = field(default_factory=Jobs)
+    business: dict[str, int] = field(default_factory=dict)  # business ids, and the sequence of the first of each
 
 
 class ShardCheck:
@@ -82,6 +84,7 @@ class ShardCheck:
         self._executions = Executions(shard, limited, self._say)
         self._commands = Commands(settings, self._say)
         self._batches: set[str] = set()
+        self._entries: dict[str, int] = {}  # versions of what the catalog holds, by subject
         self._next: tuple[int, ...] = (1,)  # sequences that may come now; more than one after a breach
         self._epochs: tuple[int, ...] = (0,)
         self._recorded_ms = 0
@@ -114,6 +117,7 @@ class ShardCheck:
         found.executions = self._executions.queued
         found.moves, found.traces = self._executions.moves, self._commands.traces
         found.live, found.repoffset = self._executions.live(), self._repoffset
+        found.business = self._executions.business.seen
         return found
 
     def _say(self, promise: int, what: str, sequence: int | None = None) -> None:
@@ -222,7 +226,16 @@ class ShardCheck:
             self._executions.labelled(document["subject"])
         elif isinstance(fact, PipelineRegistered):
             self.found.limits.append(Limit(now_ms, fact.pipeline, limit_in(fact.definition)))
+            self._entered(document["subject"], fact.version)
+        elif isinstance(fact, EntryFact):
+            self._entered(document["subject"], fact.version)
         return None
+
+    def _entered(self, subject: str, version: int) -> None:
+        newest = self._entries.get(subject, 0)
+        if version != newest + 1 and not self._executions.forgiven:
+            self._say(3, f"version {version} of {subject} follows version {newest}")
+        self._entries[subject] = version
 
     def _claimed(self, fact: DispatcherClaimed, sequence: int) -> None:
         newest = self._executions.claim

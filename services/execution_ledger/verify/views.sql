@@ -52,6 +52,10 @@ WHERE s.shard = $1 OR ($1 = 0 AND s.shard NOT BETWEEN 1 AND $2 - 1)
 -- All of them belong to shard 0.
 SELECT * FROM ledger.pipelines WHERE $1 = 0 AND $2::int > 0
 
+-- name: entries
+-- So do these.
+SELECT * FROM ledger.entries WHERE $1 = 0 AND $2::int > 0
+
 -- name: batches
 SELECT * FROM ledger.batches WHERE shard = $1 OR ($1 = 0 AND shard NOT BETWEEN 1 AND $2 - 1)
 

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 
 from ..answering import TheWrite, Writing
 from ..answers import BatchAnswerBody, ChildAnswer, ReceivedAnswer
-from ..batches import ID_TOO_OLD, BatchAnswer, Child
+from ..batches import UNSURE, BatchAnswer, Child
 from ..gateway import Gateway
 from ..http import StrictRoute, gateway_of
 from ..problems import Away, away
@@ -83,7 +83,7 @@ async def with_names(gateway: Gateway, answer: BatchAnswer) -> list[Child]:
         await gateway.reading.include(answer.position)
         rows = {str(row["id"]): row for row in await gateway.views.of_batch(answer.batch_id)}
     except Away:
-        if any(child.refusal is not None and child.refusal.code == ID_TOO_OLD for child in children):
+        if any(child.refusal is not None and child.refusal.code in UNSURE for child in children):
             raise
         return children
     return [_named(child, rows) for child in children]

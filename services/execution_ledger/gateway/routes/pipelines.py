@@ -12,12 +12,12 @@ from execution_ledger.messages.position import Position
 
 from ..answering import TheWrite, tell_position
 from ..answers import PipelineAnswer, ReceivedAnswer
-from ..commands import definition_payload
 from ..gateway import Gateway
 from ..http import StrictRoute, TheGateway
 from ..pages import Limit
 from ..problems import FieldError, invalid, refused
 from ..records import PipelineAt, PipelinePage, pipeline_record
+from ..registering import definition_payload
 
 router = APIRouter(prefix="/v1/pipelines", tags=["pipelines"], route_class=StrictRoute)
 
@@ -34,7 +34,7 @@ async def register(name: PipelineName, body: Definition, write: TheWrite) -> Pip
     """Makes this definition the newest version; what is already queued keeps the version it was queued with."""
     if body.name != name:
         raise invalid(FieldError("name", f"is {body.name!r}, but the address says {name!r}"))
-    answer = await write.gateway.commands.register(body, write.actor, write.key, write.traceparent)
+    answer = await write.gateway.commands.catalog.pipeline(body, write.actor, write.key, write.traceparent)
     if answer.trace is None:
         return write.received(answer)
     write.response.status_code = 200 if answer.repeated else 201
@@ -56,12 +56,12 @@ async def list_pipelines(
     limit: Limit = 50,
 ) -> PipelinePage:
     """The newest version of each, by name."""
-    await _read_catalog(gateway)
+    await read_catalog(gateway)
     known = gateway.tail.catalog.page(cursor, limit + 1)
     return PipelinePage(
         items=[pipeline_record(each) for each in known[:limit]],
         next=known[limit - 1].ref.name if len(known) > limit else None,
-        position=tell_position(request, _position(gateway)),
+        position=tell_position(request, catalog_position(gateway)),
     )
 
 
@@ -73,21 +73,21 @@ async def get_pipeline(
     version: Annotated[int | None, Query(ge=1, description="Default: the newest")] = None,
 ) -> PipelineAt:
     """One version of a pipeline, with everything that it declares."""
-    await _read_catalog(gateway)
+    await read_catalog(gateway)
     catalog = gateway.tail.catalog
     found = catalog.find(name, version)
     if found is None and catalog.newest(name) is not None:
         raise refused("unknown-pipeline", f"Pipeline {name!r} has no version {version}. Leave it out for the newest.")
     if found is None:
         raise catalog.unknown(name)
-    position = tell_position(request, _position(gateway))
+    position = tell_position(request, catalog_position(gateway))
     return PipelineAt(**dict(pipeline_record(found)), position=position)
 
 
-async def _read_catalog(gateway: Gateway) -> None:
+async def read_catalog(gateway: Gateway) -> None:
     """What was registered before this request is included, through whichever gateway that was."""
     await gateway.tail.read_to_end(CATALOG_SHARD, gateway.settings.read_wait_s)
 
 
-def _position(gateway: Gateway) -> Position:
+def catalog_position(gateway: Gateway) -> Position:
     return {CATALOG_SHARD: gateway.tail.position.get(CATALOG_SHARD, 0)}

@@ -6,7 +6,7 @@
 SELECT {key} AS sort_key,
        id, number, name, pipeline, pipeline_version, twin, mode, labels, priority, pool, batch_id, created_by,
        status, attempt, runner, losses, created_at, queued_at, dispatched_at, started_at, ended_at, updated_at,
-       waiting_ms, execution_ms, total_ms, link, linked_to, held_at
+       waiting_ms, execution_ms, total_ms, link, linked_to, held_at, business_id, template, experiment, trigger, source
 FROM ledger_v1.executions AS execution
 WHERE true
 {filters}
@@ -30,6 +30,22 @@ number
 
 -- name: key_priority
 priority::bigint
+
+-- name: key_pipeline
+-- By code points, whatever the database's own order of texts is.
+pipeline COLLATE "C"
+
+-- name: key_status
+status COLLATE "C"
+
+-- name: key_twin
+coalesce(twin, {last_text}) COLLATE "C"
+
+-- name: key_template
+coalesce(template, {last_text}) COLLATE "C"
+
+-- name: key_experiment
+coalesce(experiment, {last_text}) COLLATE "C"
 
 -- name: key_started
 coalesce(started_at, {last_time})
@@ -85,6 +101,15 @@ AND id IN (SELECT id FROM ledger_v1.live_executions WHERE status = ANY({value}::
 -- name: filter_twin
 AND twin = {value}
 
+-- name: filter_template
+AND template = {value}
+
+-- name: filter_experiment
+AND experiment = {value}
+
+-- name: filter_trigger
+AND trigger = {value}
+
 -- name: filter_mode
 AND mode = {value}
 
@@ -96,6 +121,9 @@ AND created_by = {value}
 
 -- name: filter_batch
 AND batch_id = {value}
+
+-- name: filter_business_id
+AND business_id = {value}
 
 -- name: filter_job
 -- What it asked of an execution bears that one's id, and so does what it made.

@@ -1,9 +1,11 @@
 -- What making the views anew says to Postgres, beside what projecting says.
 
 -- name: alone
+-- Two at once would drop each other's schemas.
 SELECT pg_try_advisory_lock($1)
 
 -- name: positions
+-- How far views have come, as of their last commit.
 SELECT shard, log_id, sequence, kafka_offset, next_offset FROM ledger.positions
 
 -- name: hold

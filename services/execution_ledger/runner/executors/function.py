@@ -110,6 +110,7 @@ class FunctionExecutor:
             options=start.options,
             said=self._hearer(start.token),
             twin=start.twin,
+            experiment=start.experiment,
             properties=start.properties.value() if start.properties else None,
             store=store,
         )

@@ -28,7 +28,9 @@ from execution_ledger.gateway.requests import (
 )
 from execution_ledger.gateway.sending import Answer
 from execution_ledger.log.protocol import Lane, Outgoing, Topic
+from execution_ledger.messages.catalog import ENTRIES, Entry, Experiment, Template, Twin
 from execution_ledger.messages.commands import ChangeLabels, ForceAbort, Hold, Unhold
+from execution_ledger.messages.definition import Port
 from execution_ledger.messages.ids import make_id, shard_of
 from execution_ledger.messages.parts import PolicyChoice
 from execution_ledger.messages.position import position_text
@@ -36,7 +38,7 @@ from execution_ledger.verify.answers import RECEIVED
 from execution_ledger.verify.answers import Answer as Told
 
 from .job_views import open_jobs
-from .plan import Ask
+from .plan import Ask, Entered
 
 if TYPE_CHECKING:
     from .cluster import Cluster
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 TRIES_MAX = 8
 PAUSE_S = (0.1, 2.0)
 UNKNOWN = 503
+RELEASED_S = 3.0
 _GATEWAYS = ("gateway-a", "gateway-b")
 
 _SUITABLE: dict[str, Callable[[Mapping[str, Any]], bool]] = {
@@ -95,11 +98,11 @@ class Client:
         await asyncio.sleep(ask.at_s)
         first = asks.get(ask.of) if ask.of is not None else None
         match ask.does:
-            case "submit" | "batch":
+            case "submit" | "batch" | "enter":
                 await self._persist(ask, _call(ask, ask))
             case "retry" | "rerun" if ask.of in self.subjects:
                 await self._persist(ask, self._again(ask, ask))
-            case "repeat" if first and first.keyed and first.does in ("submit", "batch"):
+            case "repeat" if first and first.keyed and first.does in ("submit", "batch", "enter"):
                 await self._persist(ask, _call(first, ask))
             case "repeat" if first and first.keyed and first.does in ("retry", "rerun") and first.of in self.subjects:
                 await self._persist(ask, self._again(first, ask))
@@ -111,6 +114,10 @@ class Client:
             case "hold" | "release" | "label" if ask.of in self.subjects:
                 [subject] = self._suitable(ask.does, 1) or [self.subjects[ask.of]]
                 await self._persist(ask, _change(ask, subject))
+                if ask.does == "hold" and ask.seconds < RELEASED_S:  # by whom held it, before long
+                    await asyncio.sleep(ask.seconds)
+                    release = ask.model_copy(update={"does": "release"})
+                    await self._persist(release, _change(release, subject))
             case "job":
                 await self._open_job(ask)
             case "force":
@@ -194,6 +201,8 @@ class Client:
 def _call(ask: Ask, asked: Ask) -> Call:
     """`asked` is the ask itself or a repeat of it, perhaps with another body."""
     key = _key(ask)
+    if ask.does == "enter":
+        return _entering(ask, ask.count + 1 if asked.changed else ask.count, key)
     request = _request(ask, ask.seconds + 1 if asked.changed else ask.seconds)
     if ask.does == "batch":
         return lambda sender: sender.open_batch([request] * ask.count, "ada", key)
@@ -215,6 +224,21 @@ def _targets(ids: Sequence[str]) -> Callable[[], Coroutine[Any, Any, Targets]]:
     return find
 
 
+def _entering(ask: Ask, content: int, key: str | None) -> Call:
+    """Some are in vain: a twin without what its template has come to require, a template that its twins do not fit."""
+    twin = ask.twin or "pump-a"
+    kw = Port(type="number", required=content % 3 == 0, default=1)
+    entries: dict[Entered, tuple[str, Entry]] = {
+        "template": ("pump", Template(properties={"kw": kw} if content % 4 else {})),
+        "twin": (twin, Twin(template="pump", values={"kw": content} if content % 2 else {})),
+        "experiment": ("season", Experiment(name=f"Season {content}")),
+    }
+    if ask.entry == "gone":
+        return lambda sender: sender.catalog.remove_twin(twin, "ada", key)
+    name, entry = entries[ask.entry]
+    return lambda sender: sender.catalog.entry(name, entry, "ada", key)
+
+
 def _key(ask: Ask) -> str | None:
     return f"key-{ask.of if ask.does == 'repeat' else ask.number}" if ask.keyed else None
 
@@ -224,7 +248,16 @@ def _request(ask: Ask, seconds: float) -> ExecutionRequest:
     usual = PolicyChoice(losses_max=20, abort_grace_ms=4_000, delivery=ask.delivery, retries=0 if once else ask.retries)
     policy = ask.policy.over(usual) if ask.policy else usual
     return ExecutionRequest(
-        pipeline=ask.pipeline, inputs={"manner": ask.manner, "seconds": seconds}, policy=policy, priority=ask.count
+        pipeline=ask.pipeline,
+        inputs={"manner": ask.manner, "seconds": seconds},
+        policy=policy,
+        priority=ask.count,
+        business_id=ask.business,
+        if_live=("wait" if ask.does == "batch" else ask.if_live) if ask.business else "refuse",
+        twin=ask.twin,
+        properties={"number": ask.number} if ask.twin else None,
+        mode="experiment" if ask.experiment else "production",
+        experiment=ask.experiment,
     )
 
 
@@ -240,6 +273,9 @@ def _told(ask: Ask, answer: Answer | BatchAnswer, body: str | None) -> Told:
         return Told(status_code=200, command_id=answer.command_id, position=position_text(answer.position))
     if ask.does in ("abort", "hold", "release", "label"):
         return Told(status_code=200, command_id=answer.command_id, execution_id=answer.subject)
+    if answer.subject.partition("/")[0] in ENTRIES:
+        position = position_text(answer.position)
+        return Told(status_code=200 if answer.repeated else 201, command_id=answer.command_id, position=position)
     first = answer.trace.outcome
     return Told(
         status_code=200 if answer.repeated else 201,

@@ -6,13 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from execution_ledger.clock import World
-from execution_ledger.errors import LedgerError, LogTruncated, UnknownVersion
+from execution_ledger.errors import BrokenHistory, LedgerError, LogTruncated, UnknownVersion
+from execution_ledger.messages.catalog import ENTRIES, Template, Twin, resolved
 from execution_ledger.messages.events import (
     Aborted,
     AbortRequested,
     BatchOpened,
     CommandFailed,
     Dispatched,
+    EntryRegistered,
     Event,
     Failed,
     Queued,
@@ -53,8 +55,10 @@ async def check(cluster: Cluster, client: Client, witness: Witness, states: Stat
     found += _check_views(cluster)
     found += _check_failures(cluster, history)
     found += _check_code(witness, history)
+    found += _check_inputs(cluster, witness, history)
     found += _check_dispatched(cluster, witness, history)
     found += _check_batches(cluster, history)
+    found += _check_told(history)
     found += _check_graces(cluster, history)
     found += _check_expiries(cluster, witness, history)
     found += _check_crashes(cluster)
@@ -112,6 +116,16 @@ def _check_code(witness: Witness, history: Mapping[int, Sequence[Stored]]) -> It
         begun.add(entry.execution_id)
 
 
+def _check_inputs(cluster: Cluster, witness: Witness, history: Mapping[int, Sequence[Stored]]) -> Iterator[Breach]:
+    """Code gets what its execution was queued with."""
+    queued = {event.subject: event.data for _, event in timed(cluster, history) if isinstance(event.data, Queued)}
+    for entry in witness.entries:
+        fact = queued.get(entry.execution_id)
+        if fact and fact.inputs.value() != entry.inputs:
+            what = f"Its code was begun with {entry.inputs}, and it was queued with {fact.inputs.value()}."
+            yield Breach(6, shard_of(entry.execution_id), None, entry.execution_id, what)
+
+
 def _at_most_once(history: Mapping[int, Sequence[Stored]]) -> Iterator[str]:
     for events in history.values():
         for raw, _ in events:
@@ -143,6 +157,23 @@ def _check_batches(cluster: Cluster, history: Mapping[int, Sequence[Stored]]) ->
         if origin and origin.source.startswith("batch/") and opened_s.get(origin.source, at_s) >= at_s:
             what = f"It was queued at {at_s:.3f} s, before {origin.source} was opened."
             yield Breach(4, event.shard, event.sequence, event.subject, what)
+
+
+def _check_told(history: Mapping[int, Sequence[Stored]]) -> Iterator[Breach]:
+    """What a run got is what a twin that was registered makes of a template that was."""
+    events = [decoded(raw) for shard in history.values() for raw, _ in shard]
+    entered = [event.data for event in events if isinstance(event.data, EntryRegistered)]
+    entries = [(fact.key, ENTRIES[fact.NOUN].model_validate(fact.definition.value())) for fact in entered]
+    templates = [entry for _, entry in entries if isinstance(entry, Template)]
+    for event in events:
+        fact = event.data
+        if not isinstance(fact, Queued) or fact.properties is None or fact.own_properties is None:
+            continue
+        told = fact.properties.value()
+        own = {name: told[name] for name in fact.own_properties}
+        twins = [entry for key, entry in entries if isinstance(entry, Twin) and key == fact.twin]
+        if not any(resolved(template, twin, own) == told for template in templates for twin in twins):
+            yield Breach(3, event.shard, event.sequence, event.subject, f"Nothing made {told} of twin {fact.twin}.")
 
 
 def _check_graces(cluster: Cluster, history: Mapping[int, Sequence[Stored]]) -> Iterator[Breach]:
@@ -191,11 +222,13 @@ def timed(cluster: Cluster, history: Mapping[int, Sequence[Stored]]) -> Iterator
 
 
 def _check_crashes(cluster: Cluster) -> Iterator[Breach]:
-    """A service may end by itself only where what it has to read was deleted, or is newer than its code.
-
-    A ledger does neither: it lets the shard go, and another one that can read it takes it.
+    """A service may end by itself only where what it has to read was deleted, was not given to it, or is newer than its
+    code. A ledger does neither: it lets the shard go, and another one that can read it takes it.
     """
     for crash in cluster.crashes:
-        if not isinstance(crash.error, LogTruncated | UnknownVersion) or crash.name.startswith("ledger"):
+        expected = isinstance(crash.error, LogTruncated | UnknownVersion) or (
+            isinstance(crash.error, BrokenHistory) and cluster.troubles.struck["skips"]
+        )
+        if not expected or crash.name.startswith("ledger"):
             what = f"{crash.name} ended at {crash.at_s:.3f} s: {type(crash.error).__name__}: {crash.error}"
             yield Breach(9, 0, None, None, what)

@@ -202,7 +202,7 @@ class Cluster:
     # --- the end ------------------------------------------------------------------------------------------------------
 
     def heal(self) -> None:
-        """Nothing is wrong any more, and everything runs."""
+        """Nothing is wrong any more, and everything runs; what has halted somebody starts again."""
         self.healed_s = self._loop.time()
         self.troubles.clear()
         self.log.disarm_all()
@@ -212,6 +212,8 @@ class Cluster:
             self.go_on(life)
         for name in PROCESSES:
             self.start(name)
+        for name in [name for name, process in self.processes.items() if _has_halted(process.service)]:
+            self.restart(name)
         self.log.wake_readers()
 
     async def stop(self, names: Sequence[str], within_s: float) -> None:
@@ -249,7 +251,7 @@ class Cluster:
 
     async def _register(self, definition: Definition, digest: str) -> None:
         name = self.chance.choice(["gateway-a", "gateway-b"])
-        await self.call(name, lambda sender: sender.register(definition, actor="runner"), REGISTER_S)
+        await self.call(name, lambda sender: sender.catalog.pipeline(definition, actor="runner"), REGISTER_S)
 
     def _ledger(self, world: World, registry: CollectorRegistry) -> Service:
         settings, shards = self._settings, self._settings.kafka.shards
@@ -285,6 +287,10 @@ class Cluster:
 
     def _gateway(self, world: World, registry: CollectorRegistry) -> Service:
         return GatewayProcess(self.log, world, self._settings, self.store)
+
+
+def _has_halted(service: Service) -> bool:
+    return isinstance(service, ProjectorService) and bool(service.halted)
 
 
 def _hear_nobody(task: asyncio.Task[Any]) -> None:

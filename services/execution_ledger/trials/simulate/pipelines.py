@@ -35,8 +35,13 @@ class Entry:
     pipeline: str
     life: Life
     at_s: float
-    deaf: bool  # it goes on whatever it is told
+    inputs: dict[str, Any]
     left_s: float | None = None
+
+    @property
+    def deaf(self) -> bool:
+        """Whether it goes on whatever it is told."""
+        return bool(self.inputs["manner"] == "deaf")
 
 
 class Witness:
@@ -55,10 +60,10 @@ class Witness:
         self._releases = releases
 
     @contextmanager
-    def entered(self, ctx: Context, name: str, manner: str) -> Iterator[None]:
+    def entered(self, ctx: Context, name: str, **inputs: Any) -> Iterator[None]:
         life = LIFE.get()
         assert life is not None
-        entry = Entry(ctx.execution_id, ctx.attempt, name, life, _now_s(), manner == "deaf")
+        entry = Entry(ctx.execution_id, ctx.attempt, name, life, _now_s(), inputs)
         self.entries.append(entry)
         self._open.add(entry)
         self._count(entry)
@@ -164,7 +169,7 @@ _OUTPUTS: Declared = {"n": "number"}
 def _patient(name: str, limit: int | None = None) -> Pipeline:
     @pipeline(name, inputs=_INPUTS, outputs=_OUTPUTS, limit=limit)
     async def patient(ctx: Context, manner: str, seconds: float) -> dict[str, Any]:
-        with WITNESS.get().entered(ctx, name, manner):
+        with WITNESS.get().entered(ctx, name, manner=manner, seconds=seconds):
             return await _behave(ctx, manner, seconds)
 
     return patient
@@ -172,7 +177,7 @@ def _patient(name: str, limit: int | None = None) -> Pipeline:
 
 @pipeline(inputs=_INPUTS, outputs=_OUTPUTS)
 def plain(ctx: Context, manner: str, seconds: float) -> dict[str, Any]:
-    with WITNESS.get().entered(ctx, "plain", manner):
+    with WITNESS.get().entered(ctx, "plain", manner=manner, seconds=seconds):
         return _end(ctx, manner, seconds)
 
 

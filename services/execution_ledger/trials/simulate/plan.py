@@ -10,7 +10,7 @@ from typing import Annotated, Literal, NamedTuple, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from execution_ledger.messages.parts import Backoff, JobAction, PolicyChoice
+from execution_ledger.messages.parts import Backoff, IfLive, JobAction, PolicyChoice
 
 PROCESSES = tuple(
     f"{kind}-{which}" for kind in ("ledger", "dispatcher", "runner", "projector", "gateway") for which in "ab"
@@ -21,8 +21,9 @@ SPAN_S = 45.0  # in which everything is asked and everything goes wrong; five le
 Manner = Literal[
     "done", "warn", "fail", "wrong", "quit", "exit", "deaf", "hang", "never", "broken", "stubborn", "record"
 ]
+Entered = Literal["template", "twin", "experiment", "gone"]
 Does = Literal[
-    "submit", "batch", "repeat", "abort", "force", "retry", "rerun", "junk", "hold", "release", "label", "job"
+    "submit", "batch", "repeat", "abort", "force", "retry", "rerun", "junk", "hold", "release", "label", "job", "enter"
 ]
 Planted = Literal["decide", "report", "evolve", "encode", "failing", "reports"]
 
@@ -55,6 +56,7 @@ _ONE_LANE = tuple(
     for number in range({"heartbeats": 1, "inbox": 2}.get(topic, SHARDS))
 )
 _READERS_OF_EVENTS = tuple(process for process in PROCESSES if not process.startswith("runner"))
+_FOLLOWERS = tuple(process for process in PROCESSES if process.startswith(("dispatcher", "projector", "gateway")))
 _RUNNERS = ("runner-a", "runner-b")
 _GATEWAYS = ("gateway-a", "gateway-b")
 _OFTEN = {"kill": 3, "pause": 2, "drain": 2}  # how much more often than others
@@ -80,7 +82,10 @@ class Fault(Part):
 
 
 class Ask(Part):
-    """What a client does. `of`: the number of the ask that is repeated, or whose execution it is about."""
+    """What a client does. `of`: the number of the ask that is repeated, or whose execution it is about.
+
+    What it enters into the catalog is `entry`, with a content that differs by `count`; `gone` removes the twin.
+    """
 
     at_s: float
     number: int
@@ -93,10 +98,24 @@ class Ask(Part):
     delivery: Literal["at_least_once", "at_most_once"] = "at_least_once"
     retries: int = 0
     policy: PolicyChoice | None = None  # what else it says; it goes before the two above
+    twin: str | None = None
+    experiment: str | None = None
+    entry: Entered = "twin"
     of: int | None = None
     action: JobAction = "hold"  # of a job
+    business: str | None = None  # its business id
+    if_live: IfLive = "refuse"
     changed: bool = False  # a repeat with another body
     patience_s: float = 8.0
+
+
+# What there is to run on from the beginning, unless it is hindered; later asks change it.
+BEGINNING = (
+    Ask(at_s=1.0, number=0, does="enter", entry="template"),
+    Ask(at_s=3.0, number=1, does="enter", twin="pump-a", count=2),
+    Ask(at_s=3.0, number=2, does="enter", twin="pump-b", count=3),
+    Ask(at_s=3.0, number=3, does="enter", entry="experiment"),
+)
 
 
 class Plan(Part):
@@ -135,6 +154,7 @@ KINDS: dict[str, Kind] = {
     "clock_far": Kind(_GATEWAYS, (2, 20), (-240_000, 240_000), "has a clock that is wrong by {amount:+.0f} ms"),
     "slow": Kind(PROCESSES, (2, 15), (0.05, 2), "waits {amount:.1f} s for each trip to the log for {for_s:.1f} s"),
     "miss": Kind(_ONE_LANE, (3, 40), words="is not read for {for_s:.1f} s"),
+    "skips": Kind(_FOLLOWERS, (2, 10), (0.1, 0.8), "passes over events in {amount:.0%} of its reads for {for_s:.1f} s"),
     "stall": Kind(PROCESSES, (1, 20), words="reads nothing for {for_s:.1f} s"),
     "away": Kind(("log",), (1, 20), words="is away for {for_s:.1f} s"),
     "leader": Kind(_PARTITIONS, (0.5, 6), words="has no leader for {for_s:.1f} s"),
@@ -173,8 +193,8 @@ def draw(seed: int, steps: int) -> Plan:
     """Each plan leaves some kinds of fault out, so that the others meet in every combination."""
     chance = random.Random(f"plan {seed}")  # noqa: S311 - a seeded choice is the point
     kinds = chance.sample(sorted(KINDS), chance.randint(1, len(KINDS)))
-    faults, asks = list[Fault](), list[Ask]()
-    for _ in range(steps):
+    faults, asks = list[Fault](), list(BEGINNING[:steps])
+    for _ in range(steps - len(asks)):
         if chance.random() < 0.4:
             faults.append(_fault(chance, chance.choices(kinds, [_OFTEN.get(kind, 1) for kind in kinds])[0]))
         else:
@@ -209,6 +229,7 @@ _ASKS: dict[Does, float] = {
     "release": 2,
     "label": 1,
     "job": 1,
+    "enter": 2,
 }
 _SOON = frozenset({"repeat", "abort", "force", "hold", "release", "label"})
 
@@ -239,6 +260,11 @@ def _ask(chance: random.Random, before: Sequence[Ask]) -> Ask:
         policy=_policy(chance) if chance.random() < 0.5 else None,
         of=of,
         action=chance.choice(get_args(JobAction)),
+        business="north" if chance.random() < 0.25 else None,
+        if_live=chance.choice(get_args(IfLive)),
+        twin=chance.choice(["pump-a", "pump-b", None if does in ("submit", "batch") else "pump-a"]),
+        experiment="season" if chance.random() < 0.2 else None,
+        entry=chance.choices(get_args(Entered), [2, 4, 1, 1])[0],
         changed=chance.random() < 0.2,
         patience_s=round(chance.uniform(1, 12), 3),
     )

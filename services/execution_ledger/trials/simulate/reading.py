@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from execution_ledger.errors import Stalled
 from execution_ledger.log.memory import MemoryReader
-from execution_ledger.log.protocol import Chunk, Lane
+from execution_ledger.log.protocol import Chunk, Lane, Topic
 
 from .faults import Troubles
 from .loop import LIFE
@@ -48,6 +48,14 @@ class Sight:
         """A client notices only after a while that nothing comes; how long it has been is not counted here."""
         return self._chance.random() < STALLED_SHARE
 
+    def passes_over(self) -> bool:
+        """A client may drop what was committed, as some did that took a marker for another's; its user cannot tell."""
+        life = LIFE.get()
+        return life is not None and self._troubles.hits("skips", life.name)
+
+    def one_of(self, count: int) -> int:
+        return self._chance.randrange(count)
+
     def _has(self, kind: str, of: str = "") -> bool:
         life = LIFE.get()
         return life is not None and self._troubles.on(kind, life.name + of) is not None
@@ -71,7 +79,14 @@ class SimulatedReader(MemoryReader):
         return {} if self._log.sight.blind() else super()._take()
 
     def _read(self, lane: Lane, position: int) -> Chunk:
-        return Chunk((), position) if self._log.sight.hides(lane) else super()._read(lane, position)
+        sight = self._log.sight
+        if sight.hides(lane):
+            return Chunk((), position)
+        chunk = super()._read(lane, position)
+        if lane.topic is Topic.EVENTS and len(chunk.records) > 1 and sight.passes_over():
+            dropped = sight.one_of(len(chunk.records) - 1)  # never the last one: nobody could miss that
+            return Chunk((*chunk.records[:dropped], *chunk.records[dropped + 1 :]), chunk.position)
+        return chunk
 
     def _is_hidden(self) -> bool:
         """Whether a reader that gets nothing should have got something."""

@@ -60,7 +60,11 @@ def _answers(client: Client, about: set[str]) -> Iterator[Line]:
 
 def _asked(heard: Heard) -> str:
     ask = heard.ask
-    what = f" {ask.pipeline} ({ask.manner}, {ask.seconds:.1f} s)" if ask.does == "submit" else f" ask {ask.of}"
+    what = f" ask {ask.of}"
+    if ask.does == "submit":
+        what = f" {ask.pipeline} ({ask.manner}, {ask.seconds:.1f} s)"
+    elif ask.does == "enter":
+        what = f" {ask.entry} {ask.twin or ''}".rstrip()
     return f"ask {ask.number}: {ask.does}{what} → {heard.told.execution_id or heard.told.command_id or ''}"
 
 
