@@ -12,15 +12,17 @@ if TYPE_CHECKING:
     from .sdk.client import Client
     from .sdk.context import Context, NoRetry
     from .sdk.ending import ExecutionAborted, ExecutionFailed
+    from .sdk.file import File
     from .sdk.pipeline import Pipeline, pipeline
 
-__all__ = ["Client", "Context", "ExecutionAborted", "ExecutionFailed", "NoRetry", "Pipeline", "pipeline"]
+__all__ = ["Client", "Context", "ExecutionAborted", "ExecutionFailed", "File", "NoRetry", "Pipeline", "pipeline"]
 
 _HOMES = {
     "Client": "sdk.client",
     "Context": "sdk.context",
     "ExecutionAborted": "sdk.ending",
     "ExecutionFailed": "sdk.ending",
+    "File": "sdk.file",
     "NoRetry": "sdk.context",
     "Pipeline": "sdk.pipeline",
     "pipeline": "sdk.pipeline",

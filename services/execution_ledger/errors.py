@@ -6,6 +6,7 @@
     │   ├── Fenced                another writer has taken the shard over
     │   ├── Stalled               a reader made no progress although there is something to read
     │   ├── Unavailable           a dependency (Kafka, Postgres, a ledger) is away
+    │   │   └── StoreAway         the object store failed the code of a pipeline
     │   └── StillRunning          an execution has not ended at the end of a wait for it
     └── Permanent                 trying again cannot help: someone has to change something
         ├── TopicContract         topics are missing or not as they must be
@@ -13,6 +14,7 @@
         ├── UnknownVersion        a message of a type or version that this code does not know
         ├── BrokenHistory         log, view or chain contradict each other
         ├── BadRequest            what a caller sent cannot be accepted
+        │   └── TooLarge          more bytes than are taken in one piece
         ├── NoSuchObject          the object store holds nothing of this name
         ├── BadSettings           a setting is missing or wrong
         └── EndedBadly            an execution that was waited for has failed, or was aborted
@@ -47,6 +49,10 @@ class Unavailable(Transient):
     """A dependency does not answer; it is expected to come back."""
 
 
+class StoreAway(Unavailable):
+    """The object store failed the code of a pipeline: the attempt counts as one of the infrastructure's failures."""
+
+
 class StillRunning(Transient, TimeoutError):
     """An execution has not ended at the end of a wait for it; it goes on, and can be waited for again."""
 
@@ -73,6 +79,10 @@ class BrokenHistory(Permanent):
 
 class BadRequest(Permanent):
     """What a caller sent cannot be accepted; nothing was changed by it."""
+
+
+class TooLarge(BadRequest):
+    """More bytes than a setting allows in one file; nothing of it was kept."""
 
 
 class NoSuchObject(Permanent):

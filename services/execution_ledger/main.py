@@ -15,7 +15,9 @@ from prometheus_client import CollectorRegistry
 
 from .answering import Answering, listen
 from .clock import World, real_world, spawn_task
+from .data import Data
 from .errors import Unavailable
+from .files import Files
 from .lifecycle import Service, end_tasks, until_set
 from .log.kafka import KafkaLog
 from .log.topics import check_topics
@@ -169,19 +171,23 @@ def _objects(settings: Settings) -> Objects | None:
 async def _runner(around: Around) -> Service:
     from .runner.register import register_over_http
     from .runner.service import RunnerService
+    from .runner.through_gateway import GatewayData, GatewayFiles
     from .sdk.pipeline import collect, load_app
 
     settings = around.settings
     pipelines = collect(load_app(settings.runner.app))
-    register = register_over_http(settings.gateway.url, settings.gateway.token.get_secret_value())
+    at = settings.gateway.url, settings.gateway.token.get_secret_value()
+    objects, bytes_max = open_objects(settings.objects), settings.files.bytes_max
     return RunnerService(
         around.log,
         around.world,
         settings.runner,
         pipelines,
-        register,
+        register_over_http(*at),
         settings.kafka.inbox_partitions,
         registry=around.registry,
+        files=Files(objects, around.world, bytes_max) if objects else GatewayFiles(*at),
+        data=Data(objects, bytes_max) if objects else GatewayData(*at),
     )
 
 

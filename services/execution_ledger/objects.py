@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig, ObjectStore, RetryConfig
 
 PIECE_BYTES = 1_000_000  # what is read at a time
+PARTS_AT_ONCE = 4  # of 5 MB each, and so much of what is being written is in memory
 PART_S_MAX = 600.0  # a file that nobody has added to for so long has lost its writer: the longest write takes 120 s
 
 _PART = re.compile(r"#\d+$")  # how obstore names what is being written to a folder
@@ -42,6 +43,18 @@ class Objects(Protocol):
 
     async def names(self, folder: str) -> list[str]:
         """All that lie in this folder or deeper, sorted."""
+        ...
+
+    async def sizes(self, folder: str) -> list[tuple[str, int]]:
+        """As `names`, each with its bytes."""
+        ...
+
+    async def size(self, name: str) -> int:
+        """In bytes. Raises NoSuchObject."""
+        ...
+
+    async def move(self, name: str, to: str) -> None:
+        """Under the other name at once, in place of what had it. Raises NoSuchObject."""
         ...
 
     async def delete(self, name: str) -> None:
@@ -66,6 +79,19 @@ class MemoryObjects:
     async def names(self, folder: str) -> list[str]:
         return sorted(name for name in self.held if name.startswith(f"{folder}/"))
 
+    async def sizes(self, folder: str) -> list[tuple[str, int]]:
+        return [(name, len(self.held[name])) for name in await self.names(folder)]
+
+    async def size(self, name: str) -> int:
+        if name not in self.held:
+            raise _missing(name)
+        return len(self.held[name])
+
+    async def move(self, name: str, to: str) -> None:
+        if name not in self.held:
+            raise _missing(name)
+        self.held[to] = self.held.pop(name)
+
     async def delete(self, name: str) -> None:
         self.held.pop(name, None)
 
@@ -80,7 +106,7 @@ class StoredObjects:
         import obstore
 
         with _explained(name):
-            await obstore.put_async(self._store, name, pieces)
+            await obstore.put_async(self._store, name, pieces, max_concurrency=PARTS_AT_ONCE)
 
     async def get(self, name: str) -> AsyncGenerator[bytes, None]:
         import obstore
@@ -91,10 +117,26 @@ class StoredObjects:
                 yield bytes(piece)
 
     async def names(self, folder: str) -> list[str]:
+        return [name for name, _ in await self.sizes(folder)]
+
+    async def sizes(self, folder: str) -> list[tuple[str, int]]:
         import obstore
 
         with _explained(folder):
-            return sorted(meta["path"] for meta in await obstore.list(self._store, folder).collect_async())
+            found = await obstore.list(self._store, folder).collect_async()
+        return sorted((meta["path"], meta["size"]) for meta in found)
+
+    async def size(self, name: str) -> int:
+        import obstore
+
+        with _explained(name):
+            return (await obstore.head_async(self._store, name))["size"]
+
+    async def move(self, name: str, to: str) -> None:
+        import obstore
+
+        with _explained(name):
+            await obstore.rename_async(self._store, name, to)
 
     async def delete(self, name: str) -> None:
         import obstore
@@ -143,7 +185,7 @@ def _stored(settings: ObjectsSettings) -> StoredObjects:
     try:
         if "://" not in settings.url:
             folder = Path(settings.url).absolute()
-            return FolderObjects(folder, LocalStore(folder, mkdir=True))
+            return FolderObjects(folder, LocalStore(folder, mkdir=True, automatic_cleanup=True))
         options = {name: value.get_secret_value() for name, value in settings.options.items()}
         # the keys differ from store to store, and obstore checks them
         return StoredObjects(from_url(settings.url, config=options, client_options=_CLIENT, retry_config=_RETRY))  # type: ignore[call-overload]

@@ -35,6 +35,13 @@ class ObjectsSettings(Section):
     options: dict[str, SecretStr] = {}  # what the store needs, by the names that obstore gives it: aws_region, …
 
 
+class FilesSettings(Section):
+    """Of what people and pipelines put into the object store: inputs, outputs, artifacts, data."""
+
+    bytes_max: Annotated[int, Field(ge=1)] = 5_000_000_000  # of one file
+    uploads_at_once_max: Annotated[int, Field(ge=1)] = 16  # each takes some 20 MB of memory; the next gets 429
+
+
 class SnapshotSettings(Section):
     due_s: Annotated[float, Field(gt=0)] = (
         1.0  # a snapshot is due when a restart would take this long to fold what came after the last one
@@ -106,6 +113,7 @@ class Settings(BaseSettings):
     kafka: KafkaSettings = KafkaSettings()
     postgres: PostgresSettings = PostgresSettings()
     objects: ObjectsSettings = ObjectsSettings()
+    files: FilesSettings = FilesSettings()
     snapshots: SnapshotSettings = SnapshotSettings()
     ledger: LedgerSettings = LedgerSettings()
     dispatcher: DispatcherSettings = DispatcherSettings()

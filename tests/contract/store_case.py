@@ -9,11 +9,13 @@ from contract.events_builder import BEGIN_MS, History
 from execution_ledger.messages.events import (
     Aborted,
     AbortRequested,
+    ArtifactRecorded,
     CommandRejected,
     Completed,
     Dispatched,
     Held,
     LabelsChanged,
+    MetricRecorded,
     Quarantined,
     Requeued,
     ShardCheckpointed,
@@ -30,11 +32,14 @@ from execution_ledger.projector.changes import Changes, StoredPosition
 from execution_ledger.projector.columns import moment
 from execution_ledger.projector.rows import fold
 from execution_ledger.projector.store import ViewStore
+from unit.spec import stored_file
 
 Row = dict[str, Any]
 
 DISPATCHED = Dispatched(attempt=1, runner="runner-1", claim=1)
 STARTED = Started(attempt=1, runner="runner-1", ordinal=1)
+PLOTTED = ArtifactRecorded(attempt=1, ordinal=3, kind="plot", name="trend", file=stored_file(), step="fit")
+MEASURED = MetricRecorded(attempt=1, ordinal=4, name="loss", values=[0.5, 0.25])
 COMPLETED = Completed(attempt=1, outputs=json_payload({"out": 1}))
 
 
@@ -45,6 +50,8 @@ TABLES = (
     "live_executions",
     "attempts",
     "warnings",
+    "artifacts",
+    "metrics",
     "pipelines",
     "entries",
     "batches",
@@ -103,7 +110,7 @@ def add_a_life_of_everything(history: History) -> None:
     done, lost, stopped, forced, waiting, running, quarantined = (history.queue() for _ in range(7))
     for execution in (done, lost, stopped, forced, running):
         history.add(execution, DISPATCHED, STARTED)
-    history.add(done, Warned(attempt=1, ordinal=2, message="hot"), COMPLETED)
+    history.add(done, Warned(attempt=1, ordinal=2, message="hot"), PLOTTED, MEASURED, COMPLETED)
     history.add(lost, Requeued(attempt=1, cause="lost"), Dispatched(attempt=2, runner="runner-2", claim=1))
     history.add(lost, Requeued(attempt=2, cause="lost"))
     history.add(stopped, AbortRequested(attempt=1), actor="grace", reason="too hot")

@@ -5,9 +5,20 @@ from __future__ import annotations
 import pytest
 
 from contract.events_builder import History
-from contract.store_case import DISPATCHED, STARTED, TABLES, StoreCase, add_a_life_of_everything, folded, project
+from contract.store_case import (
+    DISPATCHED,
+    MEASURED,
+    PLOTTED,
+    STARTED,
+    TABLES,
+    StoreCase,
+    add_a_life_of_everything,
+    folded,
+    project,
+)
 from execution_ledger.errors import BrokenHistory, OutcomeUnknown
 from execution_ledger.messages.events import (
+    MetricRecorded,
     ShardCreated,
 )
 from execution_ledger.projector.columns import moment
@@ -121,3 +132,20 @@ class StoreContract(StoreCase):
         await store.close()
         await store.close()
         assert await store.position(1) is not None
+
+    async def test_artifacts_and_metrics_are_rows_of_their_own(self, store: ViewStore) -> None:
+        history = History()
+        execution = history.queue()
+        single = MetricRecorded(attempt=1, ordinal=5, name="rmse", value=0.1)
+        history.add(execution, DISPATCHED, STARTED, PLOTTED, MEASURED, single)
+        await project(store, history)
+        [plot] = await self.rows(store, "artifacts")
+        told = ("execution_id", "sequence", "attempt", "kind", "name", "step", "sha256", "size", "media_type")
+        file = PLOTTED.file
+        seen = (execution, 4, 1, "plot", "trend", "fit", file.sha256, file.size, file.media_type)
+        assert tuple(plot[name] for name in told) == seen
+        metrics = await self.rows(store, "metrics")
+        assert [(row["name"], row["value"], row["values"]) for row in metrics] == [
+            ("loss", None, [0.5, 0.25]),
+            ("rmse", 0.1, None),
+        ]

@@ -63,6 +63,16 @@ class ObjectsContract:
         assert await objects.names("b") == ["b/10", "b/2", "b/deep/er"]
         assert await objects.names("nothing") == []
 
+    async def test_one_that_is_moved_is_whole_under_its_other_name_alone(self, objects: Objects) -> None:
+        await objects.put("a/b", pieces(b"moved"))
+        await objects.put("c/d", pieces(b"what was there before"))
+        await objects.move("a/b", "c/d")
+        assert await whole(objects, "c/d") == b"moved"
+        assert await objects.size("c/d") == 5
+        for call in (objects.size("a/b"), objects.move("a/b", "c/d")):
+            with pytest.raises(NoSuchObject, match="a/b"):
+                await call
+
     async def test_what_is_deleted_is_gone_and_may_be_deleted_again(self, objects: Objects) -> None:
         await objects.put("a/b", pieces(b"."))
         for _ in range(2):

@@ -85,7 +85,7 @@ async def test_the_views_belong_to_the_contract(store: PostgresStore, reader: An
         "SELECT c.relname, obj_description(c.oid) AS comment FROM pg_class AS c "
         "WHERE c.relnamespace = 'ledger_v1'::regnamespace"
     )
-    assert {view["relname"] for view in views} == {*TABLES, "twins"}
+    assert {view["relname"] for view in views} == {*TABLES, "models", "twins"}
     for view in views:
         assert view["comment"]
         assert await reader.fetch(f"SELECT * FROM ledger_v1.{view['relname']}") == []

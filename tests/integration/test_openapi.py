@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -55,12 +56,16 @@ async def running(service: Service) -> AsyncIterator[None]:
 
 
 @pytest.fixture
-async def url(database: str) -> AsyncIterator[str]:
+async def url(database: str, tmp_path: Path) -> AsyncIterator[str]:
     """Where a gateway answers; streams of events end there at once, with what they would begin with."""
     world = real_world()
     log = MemoryLog(SHARDS, 1, now_ms=world.clock.now_ms)
     settings = Settings.model_validate(
-        {"gateway": {"token_sha256": TOKEN_SHA256, "port": 0, "read_wait_s": 0.5}, "postgres": {"dsn": database}}
+        {
+            "gateway": {"token_sha256": TOKEN_SHA256, "port": 0, "read_wait_s": 0.5},
+            "postgres": {"dsn": database},
+            "objects": {"url": str(tmp_path)},
+        }
     )
     answering = Answering(listen("127.0.0.1", 0, "EXLEDGER__DISPATCHER"), TOKEN_SHA256)
     gateway = GatewayService(log, world, settings)

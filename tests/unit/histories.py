@@ -43,14 +43,17 @@ from execution_ledger.messages.payload import json_payload
 from execution_ledger.messages.reports import (
     AnyReport,
     ReportAborted,
+    ReportArtifact,
     ReportCompleted,
     ReportFailed,
+    ReportMetric,
     ReportReleased,
     ReportStarted,
     ReportWarning,
 )
 from execution_ledger.settings import LedgerSettings
 from unit.dispatcher_stage import OPTIONS, SHARDS, START_MS, ShardLedger
+from unit.spec import stored_file
 
 RECORDED = Path(__file__).with_name("recorded.jsonl")
 PIPELINES = ("train", "predict", "fetch")
@@ -246,6 +249,8 @@ class Story:
             lambda: ReportFailed(**said, failure=Failure(kind="user", message="no")),
             lambda: ReportAborted(**said, entered=True),
             lambda: ReportReleased(**said),
+            lambda: ReportArtifact(**said, kind="plot", name="trend", file=stored_file()),
+            lambda: ReportMetric(**said, name="loss", values=[0.5, 0.25]),
         ]
         report = kinds[other % len(kinds)]()
         self.ledgers[shard_of(execution_id)].receive(Topic.REPORTS, report, self.now_ms)
@@ -317,7 +322,7 @@ def record() -> None:
     story = Story()
     names = [name for name in _STEPS if name != "enter"]
     for number in range(36):
-        numbers = (("submit", number * 7 % 11), ("dispatch", 1), ("report", 0), ("report", number % 7))
+        numbers = (("submit", number * 7 % 11), ("dispatch", 1), ("report", 0), ("report", number % 9))
         for what, other in (*numbers, (names[number % len(names)], number % 5)):
             story.tell((what, number, other))
     story.tell(("submit", 0, 0))

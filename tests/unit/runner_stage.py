@@ -12,7 +12,9 @@ from typing import Any, Literal, TypeVar
 from prometheus_client import CollectorRegistry
 
 from execution_ledger.clock import SystemClock, World
+from execution_ledger.data import Data
 from execution_ledger.errors import OutcomeUnknown
+from execution_ledger.files import Files
 from execution_ledger.log.memory import MemoryLog
 from execution_ledger.log.protocol import Lane, Outgoing, Record, Topic
 from execution_ledger.messages.definition import Definition
@@ -22,12 +24,14 @@ from execution_ledger.messages.inbox import Abort, AnyInboxMessage, Closed, Star
 from execution_ledger.messages.parts import Options, PipelineRef
 from execution_ledger.messages.payload import json_payload
 from execution_ledger.messages.reports import REPORTS, AnyReport
+from execution_ledger.objects import Objects
 from execution_ledger.runner.service import RunnerService
 from execution_ledger.sdk.pipeline import Pipeline
 from execution_ledger.settings import RunnerSettings
 
 SHARDS = 3
 TIMEOUT_S = 10.0
+FILE_BYTES_MAX = 1_000_000
 OPTIONS = Options(train=False, plot=False, write=True)
 R = TypeVar("R", bound=AnyReport)
 M = TypeVar("M")
@@ -81,18 +85,21 @@ class BreakableLog(MemoryLog):
 
 
 class Stage:
-    def __init__(self, *pipelines: Pipeline, **settings: Any) -> None:
+    def __init__(self, *pipelines: Pipeline, objects: Objects | None = None, **settings: Any) -> None:
+        world = World(SystemClock(), random.Random(7))
         self.log = BreakableLog()
         self.registry = CollectorRegistry()
         self.registered: list[tuple[Definition, str]] = []
         self.runner = RunnerService(
             self.log,
-            World(SystemClock(), random.Random(7)),
+            world,
             RunnerSettings(**{"heartbeat_s": 0.05, "drain_s": 0.2, **settings}),
             {pipeline.name: pipeline for pipeline in pipelines},
             self._register,
             inbox_partitions=1,
             registry=self.registry,
+            files=Files(objects, world, FILE_BYTES_MAX) if objects else None,
+            data=Data(objects, FILE_BYTES_MAX) if objects else None,
         )
         self._pipelines = pipelines
 

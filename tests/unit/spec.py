@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 
 from execution_ledger.domain.execution import INITIAL, Circumstances, Decision, Execution, decide, decide_report, evolve
 from execution_ledger.messages import events
 from execution_ledger.messages.commands import ExecutionCommand, Submit
 from execution_ledger.messages.events import Fact
+from execution_ledger.messages.files import FileRef, file_payload
 from execution_ledger.messages.ids import make_id
 from execution_ledger.messages.parts import Failure, Options, PipelineRef, Policy, Refusal
-from execution_ledger.messages.payload import json_payload
+from execution_ledger.messages.payload import Payload, json_payload
 from execution_ledger.messages.reports import AnyReport
 
 NOW_MS = 1_700_000_000_000
@@ -56,6 +58,12 @@ def abort_requested(attempt: int | None = 1) -> Fact:
 
 def completed(attempt: int = 1) -> Fact:
     return events.Completed(attempt=attempt, outputs=json_payload({}))
+
+
+def stored_file(content: bytes = b"x", media_type: str = "text/plain") -> Payload:
+    """As a report names it; nothing is stored by it."""
+    sha256 = hashlib.sha256(content).hexdigest()
+    return file_payload(FileRef(sha256=sha256, size=len(content), media_type=media_type, name="x"))
 
 
 def failure(kind: str = "user") -> Failure:

@@ -77,10 +77,10 @@ def test_dev_says_at_its_start_that_there_is_too_little_room(
     assert ("free some space" in shown.out + shown.err) == warned
 
 
-def test_those_who_keep_snapshots_keep_them_in_the_data_folder(tmp_path: Path) -> None:
+def test_those_who_keep_objects_keep_them_in_the_data_folder(tmp_path: Path) -> None:
     environments = {name: service_environment(name, place(tmp_path)) for name in ORDER}
     keeping = {name: found["EXLEDGER__OBJECTS__URL"] for name, found in environments.items() if "OBJECTS" in str(found)}
-    assert keeping == dict.fromkeys(("ledger", "dispatcher"), str(tmp_path / "objects"))
+    assert keeping == dict.fromkeys(("ledger", "dispatcher", "runner", "gateway"), str(tmp_path / "objects"))
 
 
 def test_a_service_keeps_its_own_log_and_a_long_one_is_put_aside(tmp_path: Path) -> None:

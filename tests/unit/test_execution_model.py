@@ -25,16 +25,20 @@ from execution_ledger.messages.payload import json_payload
 from execution_ledger.messages.reports import (
     AnyReport,
     ReportAborted,
+    ReportArtifact,
     ReportCompleted,
     ReportFailed,
+    ReportMetric,
+    ReportRecorded,
     ReportReleased,
     ReportStarted,
     ReportWarning,
 )
-from unit.spec import CLAIM, ID, NOW_MS, RUNNER, failure, submit
+from unit.spec import CLAIM, ID, NOW_MS, RUNNER, failure, stored_file, submit
 
 REFUSED = ["refused"]
 NOTHING: list[str] = []
+RECORDED = {ReportWarning: "Warned", ReportArtifact: "ArtifactRecorded", ReportMetric: "MetricRecorded"}
 
 POLICIES = st.builds(
     Policy,
@@ -166,9 +170,9 @@ class Naive:
                 entering = self._entering(report)
                 cause = "infrastructure" if failure.kind in ("infrastructure", "not_offered") else "failed"
                 return entering + self.try_again(cause, helps=not failure.final)
-            case ReportWarning() if self.entered:
+            case ReportRecorded() if self.entered:
                 self.ordinal = report.ordinal
-                return ["Warned"]
+                return [RECORDED[type(report)]]
             case ReportAborted() if self.entered:
                 return self.end("Aborted")
             case ReportReleased():
@@ -196,9 +200,9 @@ class Naive:
         match report:
             case ReportStarted() if not self.entered:
                 return self._enter(report)
-            case ReportWarning():
+            case ReportRecorded():
                 self.ordinal = report.ordinal
-                return ["Warned"]
+                return [RECORDED[type(report)]]
             case ReportCompleted():
                 return self.end("Completed")
             case ReportFailed():
@@ -257,7 +261,7 @@ class DeciderBesideNaiveModel(RuleBasedStateMachine):
     def unhold(self) -> None:
         self.ask(Unhold(**self.asking()), self.naive.unhold())
 
-    @rule(behind=st.integers(0, 1), ordinal=st.integers(1, 4), what=st.integers(0, 7))
+    @rule(behind=st.integers(0, 1), ordinal=st.integers(1, 4), what=st.integers(0, 9))
     def report(self, behind: int, ordinal: int, what: int) -> None:
         attempt = max(1, self.naive.attempt - behind)
         said = {"execution_id": ID, "attempt": attempt, "ordinal": ordinal, "runner": RUNNER, "time": NOW_MS}
@@ -270,6 +274,8 @@ class DeciderBesideNaiveModel(RuleBasedStateMachine):
             ReportFailed(**said, failure=failure().model_copy(update={"final": True})),
             ReportAborted(**said, entered=True),
             ReportReleased(**said),
+            ReportArtifact(**said, kind="plot", name="trend", file=stored_file()),
+            ReportMetric(**said, name="rmse", value=0.1),
         )
         self.compare(decide_report(self.execution, reports[what], self.naive.now_ms), self.naive.report(reports[what]))
 

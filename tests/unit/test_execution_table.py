@@ -24,14 +24,29 @@ from execution_ledger.messages.payload import json_payload
 from execution_ledger.messages.reports import (
     AnyReport,
     ReportAborted,
+    ReportArtifact,
     ReportCompleted,
     ReportFailed,
+    ReportMetric,
     ReportReleased,
     ReportStarted,
     ReportWarning,
 )
 from execution_ledger.verify import life
-from unit.spec import CLAIM, ID, NOW_MS, RUNNER, abort_requested, completed, dispatched, failure, given, queued, started
+from unit.spec import (
+    CLAIM,
+    ID,
+    NOW_MS,
+    RUNNER,
+    abort_requested,
+    completed,
+    dispatched,
+    failure,
+    given,
+    queued,
+    started,
+    stored_file,
+)
 from unit.spec import submit as new_submit
 
 # Every deadline is past when a message comes, 10 s later: what is refused then is refused at any time.
@@ -77,6 +92,8 @@ COMMANDS: dict[str, ExecutionCommand] = {
 REPORTS: dict[str, AnyReport] = {
     "ReportStarted": ReportStarted(**_SAY),
     "ReportWarning": ReportWarning(**_SAY, message="hm"),
+    "ReportArtifact": ReportArtifact(**_SAY, kind="plot", name="trend", file=stored_file()),
+    "ReportMetric": ReportMetric(**_SAY, name="rmse", value=0.1),
     "ReportCompleted": ReportCompleted(**_SAY, outputs=json_payload({})),
     "ReportFailed": ReportFailed(**_SAY, failure=failure()),
     "ReportAborted": ReportAborted(**_SAY, entered=True),

@@ -130,7 +130,7 @@ async def test_inputs_too_large_are_told_their_size_and_what_to_do(http: httpx.A
     detail = check_problem(response, "invalid-request")["detail"]
     assert "60,008 bytes" in detail
     assert "60,000" in detail
-    assert "pass where it is" in detail
+    assert "pass what is large as a file" in detail
 
 
 async def test_inputs_that_are_nested_too_deeply_are_refused(http: httpx.AsyncClient) -> None:

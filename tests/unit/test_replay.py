@@ -26,14 +26,16 @@ from execution_ledger.messages.parts import Failure, Origin, Policy
 from execution_ledger.messages.payload import json_payload
 from execution_ledger.messages.reports import (
     ReportAborted,
+    ReportArtifact,
     ReportCompleted,
     ReportFailed,
+    ReportMetric,
     ReportReleased,
     ReportStarted,
     ReportWarning,
 )
 from execution_ledger.verify.history import check_shard
-from unit.spec import CLAIM, NOW_MS, RUNNER, submit
+from unit.spec import CLAIM, NOW_MS, RUNNER, stored_file, submit
 from unit.test_deciding import SETTINGS, Ledger, new_id, replayed
 
 SMALL = st.integers(1, 3)
@@ -99,7 +101,7 @@ class LedgerBesideItsReplay(RuleBasedStateMachine):
 
     # --- reports ------------------------------------------------------------------------------------------------
 
-    @rule(one=EXECUTIONS, attempt=SMALL, ordinal=st.integers(1, 4), what=st.integers(0, 5))
+    @rule(one=EXECUTIONS, attempt=SMALL, ordinal=st.integers(1, 4), what=st.integers(0, 7))
     def report(self, one: str, attempt: int, ordinal: int, what: int) -> None:
         said = {"execution_id": one, "attempt": attempt, "ordinal": ordinal, "runner": RUNNER, "time": NOW_MS}
         reports = (
@@ -109,6 +111,8 @@ class LedgerBesideItsReplay(RuleBasedStateMachine):
             ReportFailed(**said, failure=Failure(kind="user", message="no")),
             ReportAborted(**said, entered=True),
             ReportReleased(**said),
+            ReportArtifact(**said, kind="plot", name="trend", file=stored_file()),
+            ReportMetric(**said, name="rmse", value=0.1),
         )
         self.do(reports[what])
 

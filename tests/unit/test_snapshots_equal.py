@@ -25,11 +25,11 @@ from unit.histories import Step, folded, interleaved, recorded, steps, story_of
 # What the folds of this release make of `recorded.jsonl`. Where only these have changed, the fold has: raise
 # FOLD_VERSION in ledger/shard.py or dispatcher/folded.py, so that no state of the old fold is gone on with.
 LEDGER_GOLDEN = [
-    "e5f0663bc5c55265fd8fd84b335bff435a2f9b00a4d835920c108d79ea296f1b",
-    "0d1a189daf13748b1d9654749b78d61ec5d1e9e9aae171182f4783c548af0ee7",
-    "8103aa7629e7d00325ff73f7f93c1a1e22c408beaddab7f5e6bd5cc36cc3fae4",
+    "a8d4ffbbeafe3b10ae8d3a4b47bda11215b3d53c74e9c932b20230470c6ee2be",
+    "e6e58dbf651094c523a8e9887ed013eff08784515f388929b7a74932f74906b4",
+    "c6a9054b67e0b06fcce03f075f6f103a63f36cfb1a6ee65519943465495e1bcd",
 ]
-DISPATCHER_GOLDEN = "f2bcb03942971e019690887960c66601faec4e0a50e81e001b61f8818b82f136"
+DISPATCHER_GOLDEN = "871c49f8e28008f0833a52573d711fd9be1a49bdf0f8a4493f750ebcf0984337"
 
 
 def written_and_read(layout: Layout[Any], state: Any) -> Any:

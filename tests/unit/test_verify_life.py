@@ -25,15 +25,17 @@ from execution_ledger.messages.payload import json_payload
 from execution_ledger.messages.reports import (
     AnyReport,
     ReportAborted,
+    ReportArtifact,
     ReportCompleted,
     ReportFailed,
+    ReportMetric,
     ReportReleased,
     ReportStarted,
     ReportWarning,
 )
 from execution_ledger.verify.documents import Document, read_document, time_ms
 from execution_ledger.verify.life import AFTERWARDS, ENDED, HELD, NEXT, UNKNOWN, WITHDRAWN
-from unit.spec import CLAIM, ID, NOW_MS, RUNNER, failure, submit
+from unit.spec import CLAIM, ID, NOW_MS, RUNNER, failure, stored_file, submit
 from unit.test_deciding import abort
 from unit.verify_stage import catalog, lives, said
 
@@ -63,6 +65,8 @@ def messages(execution: Execution | None) -> Iterator[ExecutionCommand | AnyRepo
         report = said(ID, attempt) | {"ordinal": ordinal}
         yield ReportStarted(**report)
         yield ReportWarning(**report, message="m")
+        yield ReportArtifact(**report, kind="plot", name="trend", file=stored_file())
+        yield ReportMetric(**report, name="rmse", value=0.1)
         yield ReportCompleted(**report, outputs=json_payload({}))
         yield ReportFailed(**report, failure=failure())
         yield ReportReleased(**report)

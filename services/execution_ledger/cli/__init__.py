@@ -14,10 +14,12 @@ from typer.core import TyperGroup
 from ..errors import BadRequest, BadSettings, LedgerError, Transient
 from . import (
     again,
+    artifacts,
     bench,
     catalog,
     changes,
     config,
+    data,
     demo,
     dev,
     executions,
@@ -25,6 +27,7 @@ from . import (
     finding,
     info,
     jobs,
+    metrics,
     pipelines,
     queue,
     run,
@@ -94,6 +97,9 @@ app.command(epilog=examples("hold"))(changes.hold)
 app.command(epilog=examples("release"))(changes.release)
 app.command(epilog=examples("label"))(changes.label)
 app.command(epilog=examples("events"))(executions.events)
+app.command(epilog=examples("artifacts"))(artifacts.artifacts)
+app.command(epilog=examples("models"))(artifacts.models)
+app.command(epilog=examples("metrics"))(metrics.metrics)
 app.command(epilog=examples("explain"))(explain.explain)
 app.command(epilog=examples("tail"))(tail.tail)
 app.command(epilog=examples("queue"))(queue.queue)
@@ -108,6 +114,7 @@ app.command(epilog=examples("serve"))(serve.serve)
 app.command(epilog=verify.EPILOG)(verify.verify)
 app.command(epilog=simulate.EPILOG)(simulate.simulate)
 app.add_typer(jobs.jobs, name="jobs")
+app.add_typer(data.data, name="data")
 app.add_typer(config.config, name="config")
 app.add_typer(schemas.schemas, name="schemas")
 app.add_typer(views.views, name="views")

@@ -32,6 +32,7 @@ from .run import (
     WaitFor,
     Write,
     ask,
+    given_inputs,
     input_types,
     options_of,
     policy_of,
@@ -81,7 +82,7 @@ def rerun(
         before = ledger.get(execution_path(which))
         types = input_types(ledger, before["pipeline"], None if newest else before["pipeline_version"])
         changes = {
-            "inputs": parse_inputs(inputs or (), types),
+            "inputs": given_inputs(ledger, inputs, types),
             "newest": newest,
             "labels": parse_labels(label or ()),
             "twin": twin,

@@ -18,6 +18,7 @@ from .output import (
     show_json,
     show_json_lines,
     show_table,
+    size_text,
 )
 
 PAGE_MAX = 100
@@ -40,6 +41,7 @@ def get(which: Which, data_dir: DataDir = DEFAULT_FOLDER, as_json: AsJson = Fals
             | _readable_failure(record["failure"])
             | _readable_hold(record.get("hold"))
             | _readable_linked(record.get("linked", []))
+            | _readable_artifacts(record.get("artifacts", []))
         )
         show_fields(filled(record | readable))
 
@@ -99,6 +101,12 @@ def _readable_linked(linked: list[dict[str, Any]]) -> dict[str, str]:
     return {"linked": "\n".join("  ".join((each["link"], each["name"], each["status"])) for each in linked)}
 
 
+def _readable_artifacts(artifacts: list[dict[str, Any]]) -> dict[str, str]:
+    """What it has recorded, one line each."""
+    told = (f"{each['kind']}  {each['name']}  {size_text(each['size'])}" for each in artifacts)
+    return {"artifacts": "\n".join(told)}
+
+
 def _readable_failure(failure: Mapping[str, Any] | None) -> dict[str, Any]:
     """With the traceback as the lines that it is."""
     if not failure:
@@ -122,9 +130,21 @@ def short_type(event_type: str) -> str:
     return ".".join(event_type.split(".")[1:-1])
 
 
+def _recorded(kind: str, data: Mapping[str, Any]) -> str | None:
+    """What an attempt has recorded, in words."""
+    if kind == "execution.artifact_recorded":
+        return f"{data['kind']} {data['name']}, {size_text(data['file']['size'])}"
+    if kind == "execution.metric_recorded":
+        values = data.get("values")
+        return f"{data['name']} = {data['value']:g}" if values is None else f"{data['name']}: {len(values):,} values"
+    return None
+
+
 def why(event: dict[str, Any]) -> str | None:
     """The reason somebody gave, else what the event itself says of its cause."""
     data = event["data"]
+    if recorded := _recorded(short_type(event["type"]), data):
+        return recorded
     cause = (data.get("failure") or data.get("refusal") or {}) or data
     found = (
         event.get("reason") or cause.get("message") or cause.get("detail") or data.get("cause") or data.get("outcome")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from ..errors import BadRequest
@@ -38,12 +39,14 @@ def split_pairs(pairs: Iterable[str], example: str) -> list[tuple[str, str]]:
 
 
 def parse_value(text: str, port_type: str | None) -> Any:
-    """JSON where it is JSON, else the text itself; an input declared as a string is always the text.
+    """JSON where it is JSON, else the text itself; a string is always the text, a file a path.
 
     Raises BadRequest for JSON that no ledger takes.
     """
     if port_type == "string":
         return text
+    if port_type == "file" and not text.startswith("{"):
+        return Path(text)
     try:
         return json.loads(text, parse_constant=_no_constant, parse_float=_finite)
     except ValueError:

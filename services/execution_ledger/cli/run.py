@@ -14,7 +14,7 @@ from ..sdk.durations import duration_ms
 from ..sdk.waiting import ENDED, RECEIVED, WAIT_S, until_end, write_until_decided
 from .connection import DataDir, connect
 from .inputs import parse_inputs, parse_labels
-from .output import AsJson, console, show_error, show_fields, show_json, show_note
+from .output import AsJson, console, show_error, show_fields, show_json, show_note, size_text
 
 if TYPE_CHECKING:
     from ..sdk.http import Connection
@@ -94,7 +94,7 @@ def run(
     with connect(data_dir) as ledger:
         request = {
             "pipeline": pipeline,
-            "inputs": parse_inputs(inputs or (), input_types(ledger, pipeline)),
+            "inputs": given_inputs(ledger, inputs, input_types(ledger, pipeline)),
             "labels": parse_labels(label or ()),
             "twin": twin,
             "properties": parse_inputs(properties, {}) if properties else None,
@@ -150,6 +150,13 @@ def _milliseconds(duration: str | None) -> int | None:
     return duration_ms(duration) if duration is not None else None
 
 
+def given_inputs(ledger: Connection, inputs: list[str] | None, types: dict[str, str]) -> dict[str, Any]:
+    """Files are sent first."""
+    from ..sdk.kept import sent_inputs
+
+    return sent_inputs(ledger, parse_inputs(inputs or (), types), {})
+
+
 def input_types(ledger: Connection, pipeline: str, version: int | None = None) -> dict[str, str]:
     inputs = ledger.get(pipeline_path(pipeline), version=version)["definition"]["inputs"]
     return {name: port["type"] for name, port in inputs.items()}
@@ -173,12 +180,26 @@ def _show(execution: dict[str, Any], key: str) -> None:
     name = execution["name"]
     if status == "completed":
         show_note(f"{name} has completed.")
-        show_fields({name: "null" if value is None else value for name, value in execution["outputs"].items()})
+        show_fields({output: _readable(value) for output, value in execution["outputs"].items()})
+        if any(map(_file_text, execution["outputs"].values())):
+            show_note(f"To get its files: exledger artifacts {name} --save DIR")
     elif status in ENDED:
         show_error(f"{name} has {_end(execution)}\nIts history: exledger events {name}")
     else:
         show_fields({field: execution[field] for field in ("name", "number", "id", "status")})
         show_note(f"To follow it: exledger get {name}")
+
+
+def _readable(value: Any) -> Any:
+    return _file_text(value) or ("null" if value is None else value)
+
+
+def _file_text(value: Any) -> str | None:
+    """A file as its name and size; None for anything else."""
+    from ..messages.files import references_in
+
+    ref = references_in({"": value}).get("")
+    return f"{ref.name} ({size_text(ref.size)}, {ref.media_type})" if ref else None
 
 
 def _end(execution: dict[str, Any]) -> str:

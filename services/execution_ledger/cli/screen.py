@@ -17,7 +17,7 @@ from .output import console, duration, plain
 from .services import Place
 
 SHOWN = {"died": "red", "restarting": "green"}
-SAMPLES = {"number": "21", "string": "text", "boolean": "true", "array": "[1, 2]", "json": "{}"}
+SAMPLES = {"number": "21", "string": "text", "boolean": "true", "array": "[1, 2]", "json": "{}", "file": "FILE"}
 
 
 class Download:

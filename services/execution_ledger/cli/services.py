@@ -103,6 +103,7 @@ def service_environment(name: str, place: Place) -> dict[str, str]:
         "projector": dsn,
         "gateway": {
             **dsn,
+            **objects,
             "EXLEDGER__GATEWAY__HOST": place.host,
             "EXLEDGER__GATEWAY__PORT": str(place.port),
             "EXLEDGER__GATEWAY__DISK_FOLDERS": json.dumps([str(folder) for folder in place.disk_folders]),
@@ -110,6 +111,7 @@ def service_environment(name: str, place: Place) -> dict[str, str]:
         "ledger": objects,
         "dispatcher": objects,
         "runner": {
+            **objects,
             "EXLEDGER__GATEWAY__TOKEN": place.token,
             "EXLEDGER__RUNNER__APP": place.app,
             "EXLEDGER__RUNNER__DRAIN_S": str(DRAIN_S),

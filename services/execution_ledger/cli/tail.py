@@ -48,7 +48,8 @@ def _events(ledger: Connection) -> Iterator[dict[str, Any]]:
 def _name(event: dict[str, Any], names: OrderedDict[str, str]) -> str:
     """What the event's subject is called: only `queued` bears the name, so it is remembered for what follows."""
     subject: str = event["subject"]
-    if name := event["data"].get("name"):
+    if short_type(event["type"]) == "execution.queued":
+        name = event["data"]["name"]
         names[subject] = name
         if len(names) > NAMES_MAX:
             names.popitem(last=False)

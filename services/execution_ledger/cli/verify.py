@@ -41,16 +41,29 @@ Snapshots = Annotated[
     ),
 ]
 
+FileContents = Annotated[
+    bool | None,
+    typer.Option(
+        "--files/--no-files",
+        help="Read the files that events name, too; by default where they have no more than 1 GB.",
+        show_default=False,
+    ),
+]
+
 
 def verify(
-    data_dir: DataDir = DEFAULT_FOLDER, answers: Answers = None, snapshots: Snapshots = None, as_json: AsJson = False
+    data_dir: DataDir = DEFAULT_FOLDER,
+    answers: Answers = None,
+    snapshots: Snapshots = None,
+    files: FileContents = None,
+    as_json: AsJson = False,
 ) -> None:
     """Check every promise over the whole log, the views, the snapshots, and what a client was answered.
 
     Looks into the ledger that the EXLEDGER__… settings name, or the `exledger dev` of --data-dir. If that one does not
     run, its Kafka and Postgres are started for the check alone. Exit code 1: a promise is broken.
     """
-    report = asyncio.run(_verify(data_dir, _read_answers(answers), snapshots, quiet=as_json))
+    report = asyncio.run(_verify(data_dir, _read_answers(answers), snapshots, files, quiet=as_json))
     if as_json:
         show_json(as_plain(report))
     else:
@@ -72,12 +85,14 @@ def _read_answers(path: Path | None) -> list[Answer]:
         raise BadRequest(f"The answers cannot be read from {path}: {error}") from None
 
 
-async def _verify(folder: Path, answers: list[Answer], snapshots: bool | None, *, quiet: bool) -> Report:
+async def _verify(
+    folder: Path, answers: list[Answer], snapshots: bool | None, files: bool | None, *, quiet: bool
+) -> Report:
     from ..verify.verification import verify
 
     async with place_of(folder, "exledger verify") as place:
         with bars(quiet) as on_progress:
-            return await verify(replace(place, snapshots=snapshots), answers, on_progress)
+            return await verify(replace(place, snapshots=snapshots, files=files), answers, on_progress)
 
 
 # --- what it shows ----------------------------------------------------------------------------------------------

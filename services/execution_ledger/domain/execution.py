@@ -34,11 +34,11 @@ from execution_ledger.messages.reports import (
     ReportRecorded,
     ReportReleased,
     ReportStarted,
-    ReportWarning,
 )
 
 from .business import Ahead, taken
 from .holding import held_or_not, hold, unhold
+from .recording import recorded
 from .retrying import after, again_or_failed, cause_of, in_seconds, lost, released, timed_out
 from .states import AbortRequested, Dispatched, Ended, Quarantined, Queued, Started, State
 
@@ -315,7 +315,7 @@ def _report_on_dispatched(execution: Execution, report: AnyReport, now_ms: int) 
 def _report_on_started(execution: Execution, report: AnyReport, now_ms: int) -> list[Fact]:
     match report:
         case ReportRecorded():
-            return [_recorded(report)]
+            return [recorded(report)]
         case ReportCompleted():
             return [events.Completed(attempt=report.attempt, outputs=report.outputs)]
         case ReportFailed():
@@ -333,7 +333,7 @@ def _report_on_abort(state: AbortRequested, report: AnyReport) -> list[Fact]:
         case ReportStarted() if not state.entered:
             return [_started(report, None)]  # the grace of the abort is its deadline now
         case ReportRecorded():
-            return [_recorded(report)]
+            return [recorded(report)]
         case ReportCompleted():
             return [events.Completed(attempt=report.attempt, outputs=report.outputs, abort="too_late")]
         case ReportFailed():
@@ -347,11 +347,3 @@ def _report_on_abort(state: AbortRequested, report: AnyReport) -> list[Fact]:
 
 def _started(report: AnyReport, timeout_at: int | None) -> Fact:
     return events.Started(attempt=report.attempt, runner=report.runner, ordinal=report.ordinal, timeout_at=timeout_at)
-
-
-_RECORDED: dict[type[ReportRecorded], type[events.Recorded]] = {ReportWarning: events.Warned}
-
-
-def _recorded(report: ReportRecorded) -> Fact:
-    kind = _RECORDED[type(report)]
-    return kind(**{name: getattr(report, name) for name in kind.model_fields})

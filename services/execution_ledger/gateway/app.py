@@ -19,16 +19,20 @@ from .http import PROBLEM_JSON, on_crash, on_http_error, on_invalid, on_ledger_e
 from .routes import (
     aborts,
     again,
+    artifacts,
     batches,
     catalog,
     changes,
     commands,
+    data,
     events,
     executions,
     explain,
+    files,
     finding,
     health,
     jobs,
+    metrics,
     pipelines,
 )
 
@@ -75,6 +79,8 @@ def create_app(gateway: Gateway | None = None) -> FastAPI:
         catalog,
         health,
     ):
+        app.include_router(noun.router)
+    for noun in (files, artifacts, metrics, data):
         app.include_router(noun.router)
     app.include_router(again.batches)
     app.add_api_route("/openapi.json", _openapi, include_in_schema=False)

@@ -23,6 +23,7 @@ from .again import Retry
 from .catalog import Registered
 from .checking import Checked, Stamp, Submittable, check
 from .firsts import FirstAnswers
+from .given_files import Sizes, missing
 from .problems import Away, FieldError, Refused, away, invalid
 from .requests import ExecutionRequest, business_of, digest_of_body
 from .resolving import named_in
@@ -66,12 +67,15 @@ class BatchAnswer:
 
 
 class BatchSender:
-    def __init__(self, sender: Sender, clock: Clock, tail: Tail, wait_s: float, first_answers: FirstAnswers) -> None:
+    def __init__(
+        self, sender: Sender, clock: Clock, tail: Tail, wait_s: float, first_answers: FirstAnswers, sizes: Sizes
+    ) -> None:
         self._sender = sender
         self._clock = clock
         self._tail = tail
         self._wait_s = wait_s
         self._first_answers = first_answers
+        self._sizes = sizes
 
     async def send(self, requests: Sequence[ExecutionRequest], opening: Stamp, shard: int) -> BatchAnswer:
         """`opening.execution_id` is the batch's id, unless this repeats one that has its own."""
@@ -155,6 +159,9 @@ class BatchSender:
                 errors += [FieldError(f"executions[{index}].{error.field}", error.detail) for error in one]
             if index % BREATH == BREATH - 1:
                 await asyncio.sleep(0)
+        if not errors:
+            files = [(f"executions[{i}].{field}", ref) for i, one in enumerate(checked) for field, ref in one.files()]
+            errors = await missing(self._sizes, files)
         if errors:
             raise invalid(*errors[:ERRORS_MAX])
         return checked

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from execution_ledger.messages.commands import Submit
 from execution_ledger.messages.definition import check_inputs
+from execution_ledger.messages.files import FileRef, bytes_of, references_in
 from execution_ledger.messages.parts import Link, Origin, PipelineRef, Policy
 from execution_ledger.messages.payload import DEPTH_MAX, PAYLOAD_BYTES_MAX, Payload, json_payload, too_deep
 
@@ -62,6 +63,14 @@ class Checked:
     policy: Policy
     resolved: Resolved
     link: Link | None = None
+    file_inputs: frozenset[str] = frozenset()
+
+    def files(self) -> list[tuple[str, FileRef]]:
+        """By the field that each stands in. Most have none, and cost nothing."""
+        if not self.file_inputs:
+            return []
+        refs = references_in(self.inputs.value())
+        return [(f"inputs.{name}", ref) for name, ref in refs.items() if name in self.file_inputs]
 
     def submit(self, stamp: Stamp) -> Submit:
         return stamp.submit(
@@ -87,6 +96,8 @@ def check(request: ExecutionRequest, registered: Registered, entries: KnownEntri
     """The request with its defaults filled in, or everything that is wrong with it."""
     values, wrong = check_inputs(registered.definition, request.inputs)
     errors = [*not_yet(request.options), *(FieldError(f"inputs.{name}", detail) for name, detail in wrong.items())]
+    ports = registered.definition.inputs
+    files = frozenset(name for name in values if ports[name].type == "file" and values[name] is not None)
     inputs = payload_of("inputs", values, errors)
     resolved = resolve(request, registered.definition, entries, errors)
     properties = None if resolved.properties is None else payload_of("properties", resolved.properties, errors)
@@ -97,7 +108,7 @@ def check(request: ExecutionRequest, registered: Registered, entries: KnownEntri
         errors.append(FieldError("if_live", "belongs to a business_id, and there is none"))
     if errors or inputs is None:
         return errors
-    return Checked(request, registered.ref, inputs, properties, policy.policy(), resolved)
+    return Checked(request, registered.ref, inputs, properties, policy.policy(), resolved, file_inputs=files)
 
 
 def payload_of(
@@ -112,9 +123,9 @@ def payload_of(
     except (ValueError, TypeError) as error:  # NaN from a caller in Python, or half a surrogate pair
         errors.append(FieldError(name, f"cannot be written as JSON ({error})"))
         return None
-    if payload.size > bytes_max:
-        errors.append(FieldError(name, _TOO_LARGE.format(size=payload.size, limit=bytes_max)))
+    if (size := bytes_of(payload, value)) > bytes_max:
+        errors.append(FieldError(name, _TOO_LARGE.format(size=size, limit=bytes_max)))
     return payload
 
 
-_TOO_LARGE = "{size:,} bytes of JSON, at most {limit:,} are taken: store the data and pass where it is"
+_TOO_LARGE = "{size:,} bytes of JSON, at most {limit:,} are taken: pass what is large as a file, which does not count"

@@ -19,6 +19,7 @@ from .again import Ended, rerun_request, retry_of
 from .batches import BatchAnswer, BatchSender
 from .checking import Checked, Stamp, Submittable, check
 from .firsts import FirstAnswers, LookUp, without_views
+from .given_files import NoFiles, Sizes, missing
 from .jobs import JobSender, Targets, open_job
 from .problems import Refused, invalid, refused
 from .registering import Registrar
@@ -55,13 +56,15 @@ class CommandSender:
         decide_wait_s: float,
         observe_s: Callable[[float], None] = lambda _: None,
         look_up: LookUp = without_views,
+        sizes: Sizes | None = None,
     ) -> None:
         self._tail = tail
         self._wait_s = decide_wait_s
         self._sender = Sender(log, world, tail, decide_wait_s, observe_s)
+        self._sizes = sizes or NoFiles()
         self.catalog = Registrar(self._sender, tail, decide_wait_s)
         self._first_answers = FirstAnswers(tail, decide_wait_s, look_up)
-        self._batches = BatchSender(self._sender, world.clock, tail, decide_wait_s, self._first_answers)
+        self._batches = BatchSender(self._sender, world.clock, tail, decide_wait_s, self._first_answers, self._sizes)
         self.jobs = JobSender(self._sender, self._changed)
 
     async def submit(
@@ -220,9 +223,10 @@ class CommandSender:
         registered = await self._tail.resolve(request.pipeline, self._wait_s, version)
         await self._tail.learn([*named_in(request)], self._wait_s)
         checked = check(request, registered, self._tail.catalog.entries)
-        if isinstance(checked, Checked):
-            return checked
-        raise invalid(*checked)
+        errors = await missing(self._sizes, checked.files()) if isinstance(checked, Checked) else checked
+        if errors or not isinstance(checked, Checked):
+            raise invalid(*errors)
+        return checked
 
 
 def unknown_execution(reference: str) -> Refused:

@@ -24,6 +24,7 @@ from .lag import Lag
 from .metrics import Metrics, Now
 from .reading import Reading
 from .sending import undecided_everywhere
+from .storing import Storing
 from .tail import Tail
 from .views import Views
 
@@ -47,12 +48,19 @@ class Gateway:
         self.dispatcher = ActiveDispatcher(self.tail.catalog)
         self.views = Views(settings.postgres.dsn.get_secret_value())
         self.reading = Reading(self.views.positions, lambda: self.tail.position, settings.gateway.read_wait_s)
+        self.admission = Admission(settings.gateway, lambda: undecided_everywhere(self.tail))
+        self.storing = Storing(settings, world, self.admission)
         self.commands = CommandSender(
-            log, world, self.tail, settings.gateway.decide_wait_s, self.metrics.decide_seconds.observe, self.decided
+            log,
+            world,
+            self.tail,
+            settings.gateway.decide_wait_s,
+            self.metrics.decide_seconds.observe,
+            self.decided,
+            self.storing,
         )
         self.jobs = JobsInViews(self.views, self.reading, self.tail)
         self.job_work = JobWork(self.commands.jobs, self.jobs)
-        self.admission = Admission(settings.gateway, lambda: undecided_everywhere(self.tail))
         self._disks = Disks(settings.gateway.disk_folders, settings.gateway.disk_free_bytes_min)
         self._views_lag = Lag()
         self._decisions_lag = Lag()
@@ -80,6 +88,7 @@ class Gateway:
 
     async def watch(self) -> None:
         """Looks regularly how far behind the others are, and how full the disks; only cancellation ends it."""
+        await self.storing.sweep()
         while True:
             self.admission.full_disk = await self._disks.full()
             for _ in range(DISK_LOOKS):

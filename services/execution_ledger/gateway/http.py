@@ -191,7 +191,7 @@ def _allowed(request: Request) -> list[str]:
     """The framework would name the methods of the first route alone."""
     return [
         method
-        for method in ("GET", "POST", "PUT")
+        for method in ("GET", "POST", "PUT", "DELETE")
         if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in request.app.routes)
     ]
 

@@ -14,6 +14,7 @@ from execution_ledger.messages.parts import Failure, Mode, Options, Policy, Stat
 
 from .catalog import Registered
 from .entries import KnownEntry
+from .recorded import ArtifactRecord
 
 
 class PipelineRecord(Message):
@@ -184,7 +185,10 @@ class ExecutionSummary(Message):
 
 
 class ExecutionRecord(ExecutionSummary):
-    """The whole record. `version` counts its events, and `digest` is the newest one's: the head of its chain."""
+    """The whole record. `version` counts its events, and `digest` is the newest one's: the head of its chain.
+
+    `artifacts` are the first 100.
+    """
 
     pipeline_digest: str
     options: Options
@@ -200,6 +204,7 @@ class ExecutionRecord(ExecutionSummary):
     hold: HoldRecord | None
     attempts: list[AttemptRecord]
     linked: list[LinkedRecord]
+    artifacts: list[ArtifactRecord]
     version: int
     digest: str
     position: str
@@ -268,7 +273,7 @@ def record_json(row: Mapping[str, Any], attempts: Sequence[Mapping[str, Any]], p
 
 def record(row: Mapping[str, Any], attempts: Sequence[Mapping[str, Any]], position: str) -> ExecutionRecord:
     """Without its payloads."""
-    json_columns = ("options", "policy", "failure", "warnings", "linked")
+    json_columns = ("options", "policy", "failure", "warnings", "linked", "artifacts")
     return ExecutionRecord(
         **_plain(row, ExecutionSummary.model_fields),
         **{name: json.loads(row[name]) if row[name] else None for name in json_columns},

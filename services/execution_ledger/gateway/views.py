@@ -28,6 +28,7 @@ STATEMENT_S = 4.0  # below our own giving up, so that a statement that takes too
 
 _SQL = queries("execution_ledger.gateway", "sql/executions.sql")
 _JOBS = queries("execution_ledger.gateway", "sql/jobs.sql")
+_ARTIFACTS = queries("execution_ledger.gateway", "sql/artifacts.sql")
 _JOURNAL = queries("execution_ledger.gateway", "sql/journal.sql")
 
 Row = Mapping[str, Any]
@@ -117,6 +118,28 @@ class Views:
     async def stats(self, by: By, filters: Filters, limit: int) -> Sequence[Row]:
         """Each row has `groups`, how many there are in all."""
         return await self._look(stats_of(by, filters, limit))
+
+    async def artifacts(self, execution_id: str, after: int, limit: int) -> Sequence[Row]:
+        return await self._fetch(_ARTIFACTS["of_execution"], execution_id, after, limit)
+
+    async def artifact(self, execution_id: str, name: str, attempt: int | None, step: str | None) -> Row | None:
+        rows = await self._fetch(_ARTIFACTS["of_name"], execution_id, name, attempt, step)
+        return rows[0] if rows else None
+
+    async def models(self, key: str | None, pipeline: str | None, place: Sequence[Any], limit: int) -> Sequence[Row]:
+        return await self._look(Statement(_ARTIFACTS["models"], [key, pipeline, *place, limit]))
+
+    async def model(self, key: str, number: int | None, attempt: int | None) -> Row | None:
+        rows = await self._fetch(_ARTIFACTS["model"], key, number, attempt)
+        return rows[0] if rows else None
+
+    async def metrics(self, filters_and_place: Sequence[Any], limit: int) -> Sequence[Row]:
+        return await self._look(Statement(_ARTIFACTS["metrics"], [*filters_and_place, limit]))
+
+    async def metric_values(self, execution_id: str, most: int) -> Mapping[tuple[Any, ...], list[float]]:
+        """By name, step and attempt."""
+        rows = await self._look(Statement(_ARTIFACTS["values"], [execution_id, most]))
+        return {(row["name"], row["step"], row["attempt"]): row["values"] for row in rows}
 
     async def shard_frames(self, shard: int, after: int, limit: int) -> list[Frame]:
         return _frames(await self._fetch(_JOURNAL["of_shard"], shard, after, limit))

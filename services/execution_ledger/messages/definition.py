@@ -8,11 +8,12 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from .base import Message
+from .files import wrong_reference
 from .ids import Key, PipelineName
 from .parts import Count, Labels, PolicyChoice, Reason, Text
 from .payload import DEPTH_MAX, json_text, too_deep
 
-PortType = Literal["string", "number", "boolean", "json", "array"]
+PortType = Literal["string", "number", "boolean", "json", "array", "file"]
 ItemType = Literal["string", "number", "boolean", "json"]
 SHOWN_MAX = 10  # values in one message
 PortName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
@@ -58,6 +59,8 @@ class Definition(Declared):
 
 def mismatch(port: Port, value: Any) -> str | None:
     """What is wrong with a value for this port, in words; None where it fits."""
+    if port.type == "file":
+        return wrong_reference(value)
     if not _fits(port.type, value):
         return f"must be a {port.type}, not {_kind(value)}"
     if port.enum is not None and not any(_equal(value, one) for one in port.enum):

@@ -55,6 +55,10 @@ from .parts import (
     Text,
 )
 from .payload import Payload
+from .recorded import ArtifactRecorded as ArtifactRecorded
+from .recorded import MetricRecorded as MetricRecorded
+from .recorded import Recorded as Recorded
+from .recorded import Warned as Warned
 from .shard_facts import CommandFailed as CommandFailed
 from .shard_facts import CommandRejected as CommandRejected
 from .shard_facts import CommandRepeated as CommandRepeated
@@ -121,21 +125,6 @@ class Started(Fact):
     runner: Text
     ordinal: int  # of the report, so that a repeated report is known for one after a replay, too
     timeout_at: Time | None = None
-
-
-class Recorded(Fact):
-    """What the code of an attempt said while it ran: it is kept, and moves nothing but the attempt's last report.
-
-    Its fields are those of the report that said it.
-    """
-
-    attempt: Count
-    ordinal: int
-
-
-class Warned(Recorded):
-    TYPE = "execution.warned.v1"
-    message: Reason
 
 
 class Requeued(Fact):
@@ -260,6 +249,8 @@ FACTS: tuple[type[Fact], ...] = (
     Dispatched,
     Started,
     Warned,
+    ArtifactRecorded,
+    MetricRecorded,
     Requeued,
     AbortRequested,
     Aborted,

@@ -8,7 +8,9 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import Field, TypeAdapter
 
 from .base import Message, ReportedTime
+from .files import ArtifactKind, ArtifactName, FilePayload
 from .ids import ExecutionId
+from .metrics import MetricName, Number, Numbers
 from .parts import Count, Failure, Reason, Text
 from .payload import Payload
 
@@ -37,6 +39,24 @@ class ReportWarning(ReportRecorded):
     message: Reason
 
 
+class ReportArtifact(ReportRecorded):
+    """Sent once its file is whole in the object store."""
+
+    type: Literal["artifact.v1"] = "artifact.v1"
+    kind: ArtifactKind
+    name: ArtifactName
+    file: FilePayload
+    step: Text | None = None
+
+
+class ReportMetric(ReportRecorded):
+    type: Literal["metric.v1"] = "metric.v1"
+    name: MetricName
+    value: Number | None = None
+    values: Numbers | None = None
+    step: Text | None = None
+
+
 class ReportCompleted(ReportBase):
     type: Literal["completed.v1"] = "completed.v1"
     outputs: Payload
@@ -61,7 +81,7 @@ class ReportReleased(ReportBase):
     type: Literal["released.v1"] = "released.v1"
 
 
-AnyRecorded = ReportWarning
+AnyRecorded = ReportWarning | ReportArtifact | ReportMetric
 AnyReport = ReportStarted | AnyRecorded | ReportCompleted | ReportFailed | ReportAborted | ReportReleased
 
 

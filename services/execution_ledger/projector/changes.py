@@ -154,6 +154,30 @@ def relabelled(labels: list[str], change: LabelRow) -> list[str]:
     return sorted(others if change.label is None else [*others, change.label])
 
 
+class ArtifactRow(NamedTuple):
+    execution_id: str
+    sequence: int
+    attempt: int
+    kind: str
+    name: str
+    step: str | None
+    sha256: str
+    size: int
+    media_type: str
+    recorded_at: datetime
+
+
+class MetricRow(NamedTuple):
+    execution_id: str
+    sequence: int
+    attempt: int
+    name: str
+    step: str | None
+    value: float | None
+    values: list[float] | None
+    recorded_at: datetime
+
+
 class PipelineRow(NamedTuple):
     name: str
     version: int
@@ -229,6 +253,8 @@ class Changes:
     attempts: dict[tuple[str, int], AttemptRow] = field(default_factory=dict)
     warnings: list[WarningRow] = field(default_factory=list)
     labels: dict[tuple[str, str], LabelRow] = field(default_factory=dict)  # of executions of earlier batches
+    artifacts: list[ArtifactRow] = field(default_factory=list)
+    metrics: list[MetricRow] = field(default_factory=list)
     pipelines: list[PipelineRow] = field(default_factory=list)
     entries: list[EntryRow] = field(default_factory=list)
     batches: list[BatchRow] = field(default_factory=list)

@@ -42,6 +42,8 @@ class MemoryStore:
         self.live_executions: dict[str, Row] = {}
         self.attempts: dict[tuple[str, int], Row] = {}
         self.warnings: dict[tuple[str, int], Row] = {}
+        self.artifacts: dict[tuple[str, int], Row] = {}
+        self.metrics: dict[tuple[str, int], Row] = {}
         self.pipelines: dict[tuple[str, int], Row] = {}
         self.entries: dict[tuple[str, str, int], Row] = {}
         self.batches: dict[str, Row] = {}
@@ -84,6 +86,8 @@ class MemoryStore:
     def _insert(self, changes: Changes) -> None:
         self.journal |= {(row.shard, row.sequence): row._asdict() for row in changes.journal}
         self.warnings |= {(row.execution_id, row.sequence): row._asdict() for row in changes.warnings}
+        self.artifacts |= {(row.execution_id, row.sequence): row._asdict() for row in changes.artifacts}
+        self.metrics |= {(row.execution_id, row.sequence): row._asdict() for row in changes.metrics}
         self.pipelines |= {(row.name, row.version): row._asdict() for row in changes.pipelines}
         self.entries |= {(row.noun, row.key, row.version): row._asdict() for row in changes.entries}
         self.batches |= {row.id: asdict(row) for row in changes.batches}

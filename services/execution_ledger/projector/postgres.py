@@ -23,6 +23,7 @@ from .changes import (
     LIVE_HOT,
     LIVE_IDENTITY,
     PROGRESS,
+    ArtifactRow,
     AttemptRow,
     BatchRow,
     Changes,
@@ -30,6 +31,7 @@ from .changes import (
     Identity,
     JobRow,
     JournalRow,
+    MetricRow,
     PipelineRow,
     StoredPosition,
     WarningRow,
@@ -148,6 +150,8 @@ async def _insert(connection: Connection, schema: str, changes: Changes) -> None
         [(*_live_identity_values(identity), *_live_hot_values(progress)) for identity, progress in live],
     )
     await _copy(connection, schema, "warnings", WarningRow._fields, changes.warnings)
+    await _copy(connection, schema, "artifacts", ArtifactRow._fields, changes.artifacts)
+    await _copy(connection, schema, "metrics", MetricRow._fields, changes.metrics)
     await _copy(connection, schema, "pipelines", PipelineRow._fields, changes.pipelines)
     await _copy(connection, schema, "entries", EntryRow._fields, changes.entries)
     await _copy(connection, schema, "batches", _BATCH, [_batch_values(it) for it in changes.batches])

@@ -14,12 +14,14 @@ from execution_ledger.messages.base import rfc3339
 from execution_ledger.messages.events import (
     Aborted,
     AbortRequested,
+    ArtifactRecorded,
     Completed,
     Dispatched,
     Event,
     Fact,
     Failed,
     Held,
+    MetricRecorded,
     Quarantined,
     Queued,
     Requeued,
@@ -30,7 +32,7 @@ from execution_ledger.messages.events import (
 from execution_ledger.messages.parts import Failure, Status
 from execution_ledger.messages.payload import json_text
 
-from .changes import AttemptRow, Changes, Identity, Progress, WarningRow
+from .changes import ArtifactRow, AttemptRow, Changes, Identity, MetricRow, Progress, WarningRow
 from .columns import inline, moment, storable
 
 _BATCH = "batch/"  # the source of a batch's executions is batch/<its id>
@@ -129,6 +131,41 @@ def _started(fact: Started, event: Event, progress: Progress, changes: Changes) 
 def _warned(fact: Warned, event: Event, progress: Progress, changes: Changes) -> None:
     warning = {"time": rfc3339(event.recordedtime), "attempt": fact.attempt, "message": fact.message}
     changes.warnings.append(WarningRow(event.subject, event.sequence, json_text(warning)))
+
+
+@_progress.register
+def _artifact(fact: ArtifactRecorded, event: Event, progress: Progress, changes: Changes) -> None:
+    file = fact.file
+    changes.artifacts.append(
+        ArtifactRow(
+            execution_id=event.subject,
+            sequence=event.sequence,
+            attempt=fact.attempt,
+            kind=fact.kind,
+            name=fact.name,
+            step=fact.step,
+            sha256=file.sha256,
+            size=file.size,
+            media_type=file.media_type,
+            recorded_at=progress.updated_at,
+        )
+    )
+
+
+@_progress.register
+def _metric(fact: MetricRecorded, event: Event, progress: Progress, changes: Changes) -> None:
+    changes.metrics.append(
+        MetricRow(
+            execution_id=event.subject,
+            sequence=event.sequence,
+            attempt=fact.attempt,
+            name=fact.name,
+            step=fact.step,
+            value=fact.value,
+            values=fact.values,
+            recorded_at=progress.updated_at,
+        )
+    )
 
 
 @_progress.register

@@ -259,7 +259,7 @@ class Attempts:
         self._held[token].phase = "ended"
         return Send(self._report(token, kind, now_ms, **fields))
 
-    def _report(self, token: Token, kind: type[AnyReport], now_ms: int, **fields: Any) -> AnyReport:
+    def _report(self, token: Token, kind: type[AnyReport], now_ms: int, /, **fields: Any) -> AnyReport:
         held = self._held[token]
         held.ordinal += 1
         report = kind(

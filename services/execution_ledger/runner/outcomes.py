@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
+from execution_ledger.errors import StoreAway
 from execution_ledger.messages.definition import Definition, check_outputs
+from execution_ledger.messages.files import bytes_of
 from execution_ledger.messages.parts import Failure
 from execution_ledger.messages.payload import DEPTH_MAX, PAYLOAD_BYTES_MAX, Payload, json_payload, too_deep
 from execution_ledger.sdk.capped import cap, cap_start
@@ -53,11 +55,11 @@ def of_value(definition: Definition, value: Any) -> Completed | Failed:
         return refused("user", f"its outputs cannot be written as JSON: {_text(error)}. {PLAIN_VALUES}")
     except Exception as error:  # noqa: BLE001 - a value may run the user's code when it is read; whatever that raises is an outcome
         return refused("user", f"its outputs cannot be written as JSON: {_text(error)}")
-    if outputs.size > PAYLOAD_BYTES_MAX:
+    if (size := bytes_of(outputs, value)) > PAYLOAD_BYTES_MAX:
         return refused(
             "outputs_too_large",
-            f"its outputs take {outputs.size:,} bytes as JSON; all outputs together may take {PAYLOAD_BYTES_MAX:,}."
-            " Store what is large elsewhere and return where it is.",
+            f"its outputs take {size:,} bytes as JSON; all outputs together may take {PAYLOAD_BYTES_MAX:,}."
+            " Return what is large as a File, which does not count.",
         )
     return Completed(outputs)
 
@@ -76,7 +78,8 @@ def _of_readable(error: BaseException, ours: str) -> Failed:
     message = cap(f"{type(error).__name__}: {told}", MESSAGE_CHARS_MAX)
     trace_text = cap_start("".join(told.format()), TRACEBACK_CHARS_MAX)
     final = True if isinstance(error, NoRetry) else None
-    return Failed(Failure(kind="user", message=message, traceback=trace_text, final=final))
+    kind = "infrastructure" if isinstance(error, StoreAway) else "user"
+    return Failed(Failure(kind=kind, message=message, traceback=trace_text, final=final))
 
 
 def refused(kind: str, message: str) -> Failed:

@@ -36,6 +36,7 @@ from .outbox import Outbox
 from .outcomes import Outcome
 from .register import Register
 from .retry import persist
+from .storing import AttemptStore, DataLent, FilesLent
 
 READ_WAIT_S = 1.0
 STOP_S = 1.0  # how long a drain waits for code to stop after it was told to
@@ -63,6 +64,8 @@ class RunnerService:
         host: str = "",
         call_plain: PlainCall = in_daemon_thread,
         registry: CollectorRegistry | None = None,
+        files: FilesLent | None = None,
+        data: DataLent | None = None,
     ) -> None:
         self.ready = asyncio.Event()
         self.process = "-".join(filter(None, ("runner", host[:200], f"{world.chance.getrandbits(48):012x}")))
@@ -85,7 +88,13 @@ class RunnerService:
         self._metrics = RunnerMetrics(registry, settings.slots, self._attempts, self._outbox, self._heart.silent_s)
         self._entered_s: dict[Token, float] = {}  # by the steady clock, while the code runs
         self._executor = FunctionExecutor(
-            pipelines, world.spawn, call_plain, self._code_stopped, self._code_said, self._fault
+            pipelines,
+            world.spawn,
+            call_plain,
+            self._code_stopped,
+            self._code_said,
+            self._fault,
+            lambda: AttemptStore(files, data, world.spawn),
         )
 
     def stop(self) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Required, Self, TypedDict, Unpack
+from typing import Any, BinaryIO, Required, Self, TypedDict, Unpack
 
 import httpx
 from pydantic import ValidationError
@@ -23,12 +23,15 @@ from ..errors import BadRequest, OutcomeUnknown
 from ..messages.parts import IfLive, Mode
 from .address import DEFAULT_FOLDER, Address, batch_path, execution_path, find_ledger, job_path, pipeline_path
 from .catalog import Experiments, Templates, Twins
+from .client_data import ClientData
 from .ending import ended
 from .explanations import Explanation, Queue, Runners
+from .file import File
 from .finding import By, Found, query_of
 from .following import follow
 from .http import Connection, fresh_key, open_http
 from .job import Action, Job, job_body
+from .kept import Artifact, Metric, Model, artifacts, model_file, newest, sent_inputs, upload, with_files
 from .multi_run import MultiRun
 from .policy import PolicyOptions, choice_of, complaints
 from .records import (
@@ -52,6 +55,7 @@ STATS_MAX = 500
 class Asked(TypedDict, total=False):
     """How to run a pipeline; whatever is left out has the ledger's default.
 
+    An input that is a file may be a Path, an open file or a File: it is sent first.
     `twin` is registered, and its values are properties of the run. `options` are rights of the run (train, plot, write;
     by default those of the mode); `experiment` is what it belongs to, in mode experiment; `policy` is what `@pipeline`
     takes, too: timeout, retries, backoff and so on; `priority` is from -100 to 100, the higher the earlier.
@@ -136,7 +140,7 @@ class Client:
         the ledger keeps it for a day. Raises BadRequest; OutcomeUnknown while the ledger takes it in and decides
         nothing.
         """
-        return Run(self, self.write("POST", "/v1/executions", _body({"pipeline": pipeline, **asked}), key))
+        return Run(self, self.write("POST", "/v1/executions", self._body({"pipeline": pipeline, **asked}), key))
 
     def multi_run(
         self, pipeline: str, twins: Sequence[str], *, key: str | None = None, **asked: Unpack[Asked]
@@ -144,13 +148,13 @@ class Client:
         """Runs a pipeline on each twin, as one batch. All else is as `run` says."""
         if isinstance(twins, str):
             raise BadRequest(f"`twins` is a list of names. Write [{twins!r}].")
+        if "inputs" in asked:
+            asked["inputs"] = sent_inputs(self.connection, asked["inputs"], {})
         return self.batch([{"pipeline": pipeline, **asked, "twin": twin} for twin in twins], key=key)
 
     def batch(self, requests: Iterable[Request], *, key: str | None = None) -> MultiRun:
         """Many executions at once, checked together before any of them exists; else as `run` says."""
-        return MultiRun(
-            self, self.write("POST", "/v1/batches", {"executions": [_body(request) for request in requests]}, key)
-        )
+        return MultiRun(self, self.write("POST", "/v1/batches", {"executions": self._bodies(requests)}, key))
 
     def retry(self, which: str | int, *, key: str | None = None) -> Run:
         """Runs what has failed or was aborted once more, with all that it was asked for, the version too.
@@ -161,7 +165,7 @@ class Client:
 
     def rerun(self, which: str | int, *, key: str | None = None, **changes: Unpack[Changes]) -> Run:
         """Runs what has ended, however it did, once more with changes, see Changes. Else as `retry` says."""
-        return Run(self, self.write("POST", f"{execution_path(which)}/rerun", _body(changes), key))
+        return Run(self, self.write("POST", f"{execution_path(which)}/rerun", self._body(changes), key))
 
     def retry_batch(self, batch: str, statuses: Sequence[str] = ("failed",), *, key: str | None = None) -> MultiRun:
         """A new batch of those that ended with one of `statuses` ("failed", "aborted"), in their order.
@@ -211,7 +215,7 @@ class Client:
         At most 10,000. `labels` belongs to "label", `changes` to "rerun", see Changes. With the `targets_digest` of a
         `preview` it acts on the very executions that this had found, or is refused. A `key` is as `run` says.
         """
-        body = job_body(action, executions, reason, labels, changes and _body(changes), where)
+        body = job_body(action, executions, reason, labels, changes and self._body(changes), where)
         if targets_digest is not None:
             body["targets_digest"] = targets_digest
         return Job(self, self.write("POST", "/v1/jobs", body, key))
@@ -226,7 +230,7 @@ class Client:
         **where: Unpack[Found],
     ) -> JobPreview:
         """What `job` would act on; changes nothing. Raises BadRequest where that is nothing."""
-        body = job_body(action, executions, None, labels, changes and _body(changes), where)
+        body = job_body(action, executions, None, labels, changes and self._body(changes), where)
         return JobPreview.read(self.connection.post("/v1/jobs", {**body, "dry_run": True}))
 
     def jobs(self) -> Iterator[JobSummary]:
@@ -241,7 +245,7 @@ class Client:
 
     def execution(self, which: str | int) -> Execution:
         """The whole record, as it is now."""
-        return Execution.read(self.connection.get(execution_path(which)))
+        return with_files(Execution.read(self.connection.get(execution_path(which))), self.connection)
 
     def wait(self, which: str | int, timeout: float = WAIT_S, *, check: bool = True) -> Execution:
         """The record of an execution once it has ended. The ledger holds the question: nothing polls.
@@ -250,7 +254,7 @@ class Client:
         TimeoutError) after `timeout` seconds. A ledger that is away meanwhile is waited for, up to a minute.
         """
         [record] = deque(until_end(self.connection, str(which), time.monotonic() + timeout), maxlen=1)
-        return ended(Execution.read(record), check=check)
+        return ended(with_files(Execution.read(record), self.connection), check=check)
 
     def executions(
         self, *, sort: str = "-created", page_size: int = PAGE_SIZE, **found: Unpack[Found]
@@ -287,6 +291,45 @@ class Client:
             if frame.data:
                 yield Event.read(json.loads(frame.data) | {"position": frame.id})
 
+    # --- what it recorded -----------------------------------------------------------------------------------------
+
+    def artifacts(self, which: str | int) -> list[Artifact]:
+        """What an execution has recorded: plots, tables, models, files; of each name the newest. `save` keeps one."""
+        return newest(artifacts(self.connection, which))
+
+    def plots(self, which: str | int) -> list[Artifact]:
+        """The plots among them."""
+        return [artifact for artifact in self.artifacts(which) if artifact.kind == "plot"]
+
+    def models(self, key: str | None = None, pipeline: str | None = None) -> Iterator[Model]:
+        """Trained models, newest first."""
+        return map(Model.read, self.connection.pages("/v1/models", {"key": key, "pipeline": pipeline}, PAGE_SIZE))
+
+    def model(self, key: str, version: str | None = None) -> File:
+        """One of them, by default the newest of this key."""
+        return model_file(self.connection, key, version)
+
+    def metrics(
+        self,
+        *,
+        execution: str | int | None = None,
+        pipeline: str | None = None,
+        name: str | None = None,
+        twin: str | None = None,
+    ) -> Iterator[Metric]:
+        """What executions measured, the newest first: one for each metric of each."""
+        filters = {"execution": execution, "pipeline": pipeline, "name": name, "twin": twin}
+        return map(Metric.read, self.connection.pages("/v1/metrics", filters, PAGE_SIZE))
+
+    def upload(self, source: Path | str | BinaryIO | File) -> File:
+        """Sends a file in, to be an input of several runs: `run` does so by itself. A `str` is a path."""
+        return upload(self.connection, source)
+
+    @property
+    def data(self) -> ClientData:
+        """What pipelines share, under paths: put, get, list, delete."""
+        return ClientData(self.connection)
+
     # --- what there is --------------------------------------------------------------------------------------------
 
     def pipelines(self) -> Iterator[PipelineVersion]:
@@ -309,6 +352,18 @@ class Client:
         """Who does the work, and what they hold."""
         return Runners.read(self.connection.get("/v1/runners"))
 
+    def _bodies(self, requests: Iterable[Request]) -> list[dict[str, Any]]:
+        known: dict[int, File] = {}
+        kept = list(requests)  # what is known by its identity must not be gone
+        return [self._body(request, known) for request in kept]
+
+    def _body(self, request: Request | Changes, known: dict[int, File] | None = None) -> dict[str, Any]:
+        """As the gateway takes it: what is a file is sent first."""
+        body = {**request, **_policy(request)}
+        if "inputs" in request:
+            body["inputs"] = sent_inputs(self.connection, request["inputs"], {} if known is None else known)
+        return body
+
     def write(self, method: str, path: str, body: dict[str, Any] | None, key: str | None = None) -> dict[str, Any]:
         """The ledger's decision on a write. Raises OutcomeUnknown where there is none in time."""
         key = fresh_key() if key is None else key
@@ -321,13 +376,13 @@ class Client:
         return answer
 
 
-def _body(request: Request | Changes) -> dict[str, Any]:
+def _policy(request: Request | Changes) -> dict[str, Any]:
     """As the gateway takes it. Raises BadRequest for a policy that cannot be."""
     try:
         choice = choice_of(request.get("policy", {}))
     except ValidationError as error:
         raise BadRequest(f"The policy cannot be read: {complaints(error)}") from error
-    return {**request, "policy": choice.model_dump(exclude_none=True)} if choice else {**request}
+    return {"policy": choice.model_dump(exclude_none=True)} if choice else {}
 
 
 def _because(reason: str | None) -> dict[str, str]:

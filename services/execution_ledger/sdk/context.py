@@ -6,14 +6,21 @@ import itertools
 import threading
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any, NoReturn
 
 import structlog
 
+from execution_ledger.errors import StoreAway
 from execution_ledger.messages.parts import Mode, Options
 from execution_ledger.messages.reports import ReportWarning, Said
 
 from .capped import cap
+from .data import PipelineData
+from .file import File
+from .recorder import Recorder
+from .rendering import file_of, model_of, plot_of, table_of
+from .store import Store
 
 WARNING_CHARS_MAX = 2_000  # the cap of ReportWarning
 WARNINGS_MAX = 1_000  # per attempt; each one is an event that is kept for ever
@@ -47,6 +54,7 @@ class Context:
         twin: str | None = None,
         experiment: str | None = None,
         properties: Mapping[str, Any] | None = None,
+        store: Store | None = None,
     ) -> None:
         self.execution_id = execution_id
         self.name = name
@@ -57,6 +65,8 @@ class Context:
         self.experiment = experiment
         self.properties = dict(properties or {})
         self._said = said
+        self._store = store
+        self._recorder = Recorder(self._lent, said, self.warn)
         self._warnings = itertools.count(1)  # counting with it is atomic
         self._abort = threading.Event()
         self._abort_reason: str | None = None
@@ -65,6 +75,60 @@ class Context:
     def log(self) -> structlog.typing.FilteringBoundLogger:
         logger: structlog.typing.FilteringBoundLogger = structlog.get_logger("pipeline")
         return logger.bind(execution=self.execution_id, name=self.name, attempt=self.attempt)
+
+    # --- what it records ------------------------------------------------------------------------------------------
+
+    def plot(self, name: str, figure: Any) -> None:
+        """Records a plot: a figure of Plotly, Altair or Matplotlib, an image (of Pillow, as bytes, or its Path), HTML.
+
+        Does nothing but tell the log where the run's option `plot` is off, as it is in production.
+        """
+        if self.options.plot:
+            self._recorder.artifact("plot", name, plot_of(figure))
+        else:
+            self.log.debug("not recorded, because the option plot is off", plot=name)
+
+    def table(self, name: str, rows: Any) -> None:
+        """Records a table as CSV: a data frame, a list of dicts, or of sequences whose first is the header."""
+        self._recorder.artifact("table", name, table_of(rows))
+
+    def model(self, key: str, model: Any) -> None:
+        """Records a trained model: a file by its path, bytes, or an object, which is pickled.
+
+        Its version is `<number of the execution>.<attempt>`. Does nothing but tell the log where the run's option
+        `train` is off, as it is in production.
+        """
+        if self.options.train:
+            self._recorder.model(key, model_of(model))
+        else:
+            self.log.debug("not recorded, because the option train is off", model=key)
+
+    def artifact(self, name: str, content: Path | str | bytes | File) -> None:
+        """Records any file, by its path or its bytes.
+
+        Like all of these it returns once the bytes are stored; in async code they are stored beside it, and the attempt
+        does not end before that.
+        """
+        self._recorder.artifact("file", name, file_of(content))
+
+    def metric(self, name: str, value: Any) -> None:
+        """Records a number, of which the newest counts, or a list of numbers, which goes on from those before.
+
+        Raises ValueError or TypeError for what is no finite number.
+        """
+        self._recorder.metric(name, value)
+
+    @cached_property
+    def data(self) -> PipelineData:
+        """What pipelines share, under paths: put, get, list, delete."""
+        return PipelineData(self._lent, self.options.write, self.log.debug)
+
+    def _lent(self) -> Store:
+        if self._store is None:
+            raise StoreAway("This runner has no object store: set EXLEDGER__OBJECTS__URL.")
+        return self._store
+
+    # --- how it ends ----------------------------------------------------------------------------------------------
 
     @property
     def abort_requested(self) -> bool:

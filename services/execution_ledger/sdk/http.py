@@ -7,11 +7,12 @@ are plain JSON: the command line shows them as they are, and `Client` gives them
 from __future__ import annotations
 
 import codecs
+import io
 import secrets
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import httpx
 
@@ -26,6 +27,7 @@ TIMEOUT = httpx.Timeout(10.0, read=75.0)  # a large batch takes its time
 MARGIN_S = 15.0  # for the answer to a read that waits at the gateway, beyond that wait
 BUSY = frozenset({429, 503})
 GONE = frozenset({502, 504})  # a proxy that cannot reach the gateway
+PIECE_BYTES = 1_000_000  # of a file that is sent
 LINE_CHARS_MAX = 4_000_000  # an event takes less than a quarter of this
 
 TOKENS_COME_FROM = (
@@ -117,6 +119,40 @@ class Connection:
             raise BadRequest(f"The idempotency key {key!a} cannot be sent. Use plain ASCII text without line breaks.")
         return self._answer(self._request(method, path, json=body, headers={"Idempotency-Key": key}))
 
+    def delete(self, path: str) -> Json:
+        """Asking again is safe: what is gone stays so. Raises BadRequest, Unavailable."""
+        return self._answer(self._request("DELETE", path))
+
+    def send(self, method: str, path: str, content: BinaryIO, media_type: str, **params: Any) -> Json:
+        """The rest of an open file, streamed, and anew for each try. Raises BadRequest, Unavailable."""
+        start, size = content.tell(), content.seek(0, io.SEEK_END)
+        headers = {"Content-Type": media_type, "Content-Length": str(size - start)}
+
+        def request() -> httpx.Request:
+            content.seek(start)
+            return self._request(method, path, params=params, content=pieces_of(content), headers=headers)
+
+        return self._read(self._send(request))
+
+    def fetch(self, path: str, into: BinaryIO, **params: Any) -> None:
+        """The body of an answer, streamed; from the beginning again for each try. Raises BadRequest, Unavailable."""
+        given = {name: value for name, value in params.items() if value is not None}
+
+        def received() -> httpx.Response:
+            into.seek(0)
+            into.truncate()
+            with self._http.stream("GET", path, params=given) as response:
+                if response.is_error:
+                    response.read()
+                else:
+                    for piece in response.iter_bytes():
+                        into.write(piece)
+            return response
+
+        response = self._tried(received)
+        if response.is_error:
+            raise self._problem(response)
+
     def health(self, path: str) -> tuple[bool, Json]:
         """Whether all is well, and what was answered, asked once: a problem is an answer here. Raises Unavailable."""
         try:
@@ -147,7 +183,9 @@ class Connection:
             raise BadRequest(f"This cannot be sent to the ledger: {error}") from error
 
     def _answer(self, request: httpx.Request) -> Json:
-        response = self._send(request)
+        return self._read(self._send(lambda: request))
+
+    def _read(self, response: httpx.Response) -> Json:
         if response.is_error:
             raise self._problem(response)
         body = json_object(response)
@@ -156,11 +194,14 @@ class Connection:
         self._tries_max = TRIES_KNOWN_MAX
         return body
 
-    def _send(self, request: httpx.Request) -> httpx.Response:
+    def _send(self, request: Callable[[], httpx.Request]) -> httpx.Response:
+        return self._tried(lambda: self._http.send(request()))
+
+    def _tried(self, ask: Callable[[], httpx.Response]) -> httpx.Response:
         tries_max = self._tries_max
         for tries in range(1, tries_max + 1):
             try:
-                response = self._http.send(request)
+                response = ask()
             except httpx.TransportError as error:
                 if tries == tries_max:
                     raise self._unreachable(error) from error
@@ -185,6 +226,11 @@ class Connection:
         if response.status_code in BUSY or response.is_server_error:
             return Unavailable(f"The ledger at {self.address.url} cannot answer now: {problem_text(response)}")
         return Refused(json_object(response) or {}, problem_text(response))
+
+
+def pieces_of(file: BinaryIO) -> Iterator[bytes]:
+    while piece := file.read(PIECE_BYTES):
+        yield piece
 
 
 def fresh_key() -> str:

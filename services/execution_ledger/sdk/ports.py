@@ -18,6 +18,7 @@ from execution_ledger.errors import BadRequest
 from execution_ledger.messages.definition import ItemType, Port, PortType, mismatch, wrong_ports
 from execution_ledger.messages.payload import json_text
 
+from .file import File
 from .policy import complaints
 
 # A type's name, or {"type": "number", "min": 1, …} with the fields of a Port.
@@ -34,6 +35,7 @@ _WORDS: dict[Any, PortType] = {
     str: "string",
     bool: "boolean",
     list: "array",
+    File: "file",
     collections.abc.Sequence: "array",
 }
 

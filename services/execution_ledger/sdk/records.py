@@ -185,10 +185,25 @@ class Linked(Record):
     created_at: datetime
 
 
+class Recorded(Record):
+    """A plot, table, model or file that it has recorded; `Client.artifacts` gets them as files."""
+
+    sequence: int
+    attempt: int
+    kind: str
+    name: str
+    step: str | None
+    sha256: str
+    size: int
+    media_type: str
+    recorded_at: datetime
+
+
 class Execution(ExecutionSummary):
     """The whole record. `version` counts its events, and `digest` is the newest one's: the head of its chain.
 
-    `linked` are the retries and reruns that were made from it, oldest first.
+    `linked` are the retries and reruns that were made from it, oldest first; `artifacts` the first 100. Those of its
+    inputs and outputs that are files are a `File` each.
     """
 
     pipeline_digest: str
@@ -205,6 +220,7 @@ class Execution(ExecutionSummary):
     hold: Hold | None = None
     attempts: list[Attempt]
     linked: list[Linked] = []
+    artifacts: list[Recorded] = []
     version: int
     digest: str
     position: str

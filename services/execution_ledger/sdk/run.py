@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Unpack
 
 from .explanations import Explanation
+from .kept import Artifact, Metric
 from .records import Event, Execution
 from .waiting import ENDED, WAIT_S
 
@@ -60,6 +61,23 @@ class Run:
     def label(self, labels: Mapping[str, str | None], reason: str | None = None, *, key: str | None = None) -> None:
         """Sets and takes away labels, as `Client.label` says."""
         self._client.label(self.id, labels, reason, key=key)
+
+    @property
+    def outputs(self) -> dict[str, Any]:
+        """What came out, once it has completed: waits for that as `wait` does. Files are a `File` each."""
+        return self.wait().outputs or {}
+
+    def artifacts(self) -> list[Artifact]:
+        """What it has recorded, as `Client.artifacts` says."""
+        return self._client.artifacts(self.id)
+
+    def plots(self) -> list[Artifact]:
+        """The plots that it has recorded."""
+        return self._client.plots(self.id)
+
+    def metrics(self) -> list[Metric]:
+        """What it has measured, lists with all their values."""
+        return list(self._client.metrics(execution=self.id))
 
     def history(self) -> Iterator[Event]:
         """Its events up to now, oldest first."""

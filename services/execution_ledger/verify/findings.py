@@ -22,7 +22,9 @@ PROMISES = {
     7: "views and snapshots are the fold of the log",
     8: "stored positions agree with the journal",
     11: "the chains of digests hold",
+    12: "files that events name are there, whole",
 }
+OF_THE_FILES = 12
 OF_THE_VIEWS = frozenset({7, 8})
 NOT_TO_BE_SEEN = {9: "everything ends after faults stop", 10: "nobody is expired while alive"}
 

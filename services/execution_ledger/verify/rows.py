@@ -34,6 +34,8 @@ TABLES = (
     Table("live_executions", ("id",)),
     Table("attempts", ("execution_id", "attempt")),
     Table("warnings", ("execution_id", "sequence")),
+    Table("artifacts", ("execution_id", "sequence")),
+    Table("metrics", ("execution_id", "sequence")),
     Table("pipelines", ("name", "version")),
     Table("entries", ("noun", "key", "version")),
     Table("batches", ("id",)),

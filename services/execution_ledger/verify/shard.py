@@ -34,6 +34,7 @@ from .answers import Evidence, evidence_of
 from .commands import Commands
 from .documents import Document, read_document, time_ms
 from .executions import Executions
+from .files import Named, payloads_of
 from .findings import Breach, Breaches
 from .jobs import Jobs
 from .limits import Limit, Move
@@ -64,6 +65,7 @@ class ShardFindings:
     limits: list[Limit] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)
     evidence: list[Evidence] = field(default_factory=list)
+    files: dict[str, Named] = field(default_factory=dict)  # by their sha256
     live: dict[str, str] = field(default_factory=dict)  # executions without an end, and their states
     repoffset: int = -1  # how far reports were read
     jobs: Jobs = field(default_factory=Jobs)
@@ -205,6 +207,9 @@ class ShardCheck:
 
     def _check_fact(self, document: Document, raw: bytes, now_ms: int) -> None:
         fact = document["data"]
+        for payload in payloads_of(fact) if b'"object"' in raw else ():
+            at = self._shard, document["sequence"], document["subject"]
+            self.found.files.setdefault(payload.sha256, Named(payload.sha256, payload.size, *at))
         if document["type"].startswith(IN_ITS_HISTORY):
             return self._executions.feed(document, raw)
         if "version" in document or "previous" in document:

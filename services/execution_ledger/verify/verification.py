@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from execution_ledger.clock import real_world
 from execution_ledger.errors import Unavailable
 from execution_ledger.log.kafka import KafkaLog
 from execution_ledger.log.protocol import Lane, Topic
@@ -18,7 +19,8 @@ from execution_ledger.objects import Objects, open_objects
 from execution_ledger.settings import KafkaSettings, LedgerSettings, ObjectsSettings
 
 from .answers import Answer, check_answers
-from .findings import OF_THE_VIEWS, Breach, Breaches
+from .files import CONTENTS_BYTES_MAX, check_files
+from .findings import OF_THE_FILES, OF_THE_VIEWS, Breach, Breaches
 from .folds import Subject, subjects
 from .history import join, limited_pipelines
 from .reading import LaneFindings
@@ -47,13 +49,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Place:
-    """`dsn` is absent where the views are not to be checked; `snapshots` where they are unless that takes long."""
+    """`dsn` is absent where the views are not to be checked; `snapshots` where they are unless that takes long,
+    as the contents of `files` are.
+    """
 
     kafka: KafkaSettings
     ledger: LedgerSettings
     dsn: str | None
     objects: ObjectsSettings = field(default_factory=ObjectsSettings)
     snapshots: bool | None = None
+    files: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,7 @@ class Report:
     events: int = 0
     executions: int = 0
     log_id: str = ""
+    files: int = 0  # that events name
     seconds: float = 0.0
     parts: list[Part] = field(default_factory=list)
     breaches: Breaches = field(default_factory=Breaches)
@@ -87,6 +93,8 @@ class Report:
         if promise in self.breaches.promises:
             return "broken"
         checked = promise not in OF_THE_VIEWS or any(part.name == "views" for part in self.parts)
+        if promise == OF_THE_FILES:
+            checked = not self.files or any(part.name == "files" for part in self.parts)
         return "kept" if checked else "not checked"
 
     def add(self, name: str, checked: int, what: str, seconds: float, breaches: Breaches) -> None:
@@ -139,6 +147,7 @@ class Verification:
             await self._check_views(self._place.dsn, shards)
         if self._place.snapshots is not False and (objects := open_objects(self._place.objects)):
             await self._check_snapshots(objects, shards)
+        await self._check_files(shards)
         if self._answers:
             self._check_answers(shards, lanes)
         self._report.breaches.kept.sort(key=_place_of)
@@ -214,6 +223,27 @@ class Verification:
         breaches = _joined([found.breaches for found in findings])
         what = f"events for {sum(found.snapshots for found in findings)}"
         report.add("snapshots", sum(found.events for found in findings), what, self._now() - began, breaches)
+
+    async def _check_files(self, shards: list[ShardFindings]) -> None:
+        began, report = self._now(), self._report
+        named = list({sha256: one for found in shards for sha256, one in found.files.items()}.values())
+        report.files = len(named)
+        if not named or (objects := open_objects(self._place.objects)) is None:
+            return
+        total = sum(one.size for one in named)
+        contents = total <= CONTENTS_BYTES_MAX if self._place.files is None else self._place.files
+        if not contents:
+            report.notes.append(
+                f"Files were looked for, not read: they have {total / 1e9:.1f} GB. Add --files to do it."
+            )
+        breaches = Breaches()
+        try:
+            async for breach in check_files(objects, real_world(), named, contents=contents):
+                breaches.add(breach)
+        except Unavailable as error:
+            self._out_of_reach("files", error)
+            return
+        report.add("files", len(named), "files", self._now() - began, breaches)
 
     def _snapshots_job(self, name: str, subject: Subject[Any], found: Sequence[str]) -> SnapshotsJob:
         place, shards = self._place, len(self._ends.events)

@@ -38,6 +38,16 @@ SELECT w.*
 FROM ledger.warnings AS w, LATERAL (SELECT ('x' || substr(w.execution_id::text, 16, 3))::bit(12)::int AS shard) AS s
 WHERE s.shard = $1 OR ($1 = 0 AND s.shard NOT BETWEEN 1 AND $2 - 1)
 
+-- name: artifacts
+SELECT a.*
+FROM ledger.artifacts AS a, LATERAL (SELECT ('x' || substr(a.execution_id::text, 16, 3))::bit(12)::int AS shard) AS s
+WHERE s.shard = $1 OR ($1 = 0 AND s.shard NOT BETWEEN 1 AND $2 - 1)
+
+-- name: metrics
+SELECT m.*
+FROM ledger.metrics AS m, LATERAL (SELECT ('x' || substr(m.execution_id::text, 16, 3))::bit(12)::int AS shard) AS s
+WHERE s.shard = $1 OR ($1 = 0 AND s.shard NOT BETWEEN 1 AND $2 - 1)
+
 -- name: pipelines
 -- All of them belong to shard 0.
 SELECT * FROM ledger.pipelines WHERE $1 = 0 AND $2::int > 0

@@ -11,7 +11,14 @@ SELECT
             SELECT id, name, link, status, created_at FROM ledger_v1.executions
             WHERE linked_to = e.id ORDER BY created_at, id LIMIT 100
         ) AS made
-    ) AS linked
+    ) AS linked,
+    (
+        SELECT coalesce(json_agg(made ORDER BY made.sequence), '[]')
+        FROM (
+            SELECT sequence, attempt, kind, name, step, sha256, size, media_type, recorded_at
+            FROM ledger_v1.artifacts WHERE execution_id = e.id ORDER BY sequence LIMIT 100
+        ) AS made
+    ) AS artifacts
 FROM ledger_v1.executions AS e WHERE e.id = $1
 
 -- name: id_of_number

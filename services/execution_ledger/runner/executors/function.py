@@ -20,7 +20,8 @@ from execution_ledger.sdk.context import Aborted, Context
 from execution_ledger.sdk.pipeline import Pipeline
 
 from ..fault import Fault
-from ..outcomes import Outcome, Stopped, of_error, of_value, refused
+from ..outcomes import Failed, Outcome, Stopped, of_error, of_value, refused
+from ..storing import AttemptStore
 from .threads import PlainCall
 
 CLOSE_S = 1.0
@@ -45,6 +46,7 @@ class FunctionExecutor:
         stopped: Callable[[Token, Outcome], None],
         said: Callable[[Token, Said], None],
         fault: Fault,
+        store: Callable[[], AttemptStore],
     ) -> None:
         self._pipelines = pipelines
         self._spawn = spawn
@@ -52,11 +54,14 @@ class FunctionExecutor:
         self._stopped = stopped
         self._said = said
         self._fault = fault
+        self._store = store
         self._runs: dict[Token, _Run] = {}
 
     def enter(self, start: Start) -> None:
-        context = self._context(start)
-        self._runs[start.token] = _Run(context, self._spawn(self._run(start, context), f"pipeline {start.name}"))
+        store = self._store()
+        context = self._context(start, store)
+        task = self._spawn(self._run(start, context, store), f"pipeline {start.name}")
+        self._runs[start.token] = _Run(context, task)
 
     def stop(self, token: Token, reason: str | None) -> None:
         """Cooperative: the context says so, and an async function gets a CancelledError."""
@@ -74,15 +79,15 @@ class FunctionExecutor:
         if tasks:
             await asyncio.wait(tasks, timeout=CLOSE_S)
 
-    async def _run(self, start: Start, context: Context) -> None:
+    async def _run(self, start: Start, context: Context, store: AttemptStore) -> None:
         try:
-            outcome = await self._outcome(start, context)
+            outcome = await self._outcome(start, context, store)
             del self._runs[start.token]
             self._stopped(start.token, outcome)
         except Exception as error:  # noqa: BLE001 - of the runner's own making: the fault raises it
             self._fault.report(error)
 
-    async def _outcome(self, start: Start, context: Context) -> Outcome:
+    async def _outcome(self, start: Start, context: Context, store: AttemptStore) -> Outcome:
         pipeline = self._pipelines.get(start.pipeline.name)
         if pipeline is None or pipeline.digest != start.pipeline.digest:
             return refused(
@@ -90,13 +95,13 @@ class FunctionExecutor:
             )
         if context.abort_requested:
             return Stopped()
-        inputs = start.inputs.value()
+        given = store.taken_in(pipeline.definition, start.inputs.value())
         if pipeline.is_async:
             self._runs[start.token].cancellable = True
-            return await _call_async(pipeline, context, inputs)
-        return await self._call_plain(lambda: _call(pipeline, context, inputs))
+            return await _call_async(pipeline, context, given, store)
+        return await self._call_plain(lambda: _call(pipeline, context, given, store))
 
-    def _context(self, start: Start) -> Context:
+    def _context(self, start: Start, store: AttemptStore) -> Context:
         return Context(
             execution_id=start.token.execution_id,
             name=start.name,
@@ -107,6 +112,7 @@ class FunctionExecutor:
             twin=start.twin,
             experiment=start.experiment,
             properties=start.properties.value() if start.properties else None,
+            store=store,
         )
 
     def _hearer(self, token: Token) -> Callable[[Said], None]:
@@ -122,13 +128,29 @@ class FunctionExecutor:
         return heard
 
 
-async def _call_async(pipeline: Pipeline, context: Context, inputs: dict[str, Any]) -> Outcome:
+async def _call_async(pipeline: Pipeline, context: Context, inputs: dict[str, Any], store: AttemptStore) -> Outcome:
     try:
-        return of_value(pipeline.definition, await pipeline.function(context, **inputs))
+        return await _value_async(pipeline, context, inputs, store)
     except BaseException as error:
         if isinstance(error, GeneratorExit) and not _in_a_loop():  # it is gone, and nobody waits for an outcome
             raise
-        return _of_raised(error, context)
+        outcome = _of_raised(error, context)
+    return await _rested(outcome, store)
+
+
+async def _value_async(pipeline: Pipeline, context: Context, inputs: dict[str, Any], store: AttemptStore) -> Outcome:
+    value = await store.given_back(await pipeline.function(context, **inputs))
+    await store.settle()
+    return of_value(pipeline.definition, value)
+
+
+async def _rested(outcome: Outcome, store: AttemptStore) -> Outcome:
+    """The outcome stands, whatever becomes of what it left beside it."""
+    with contextlib.suppress(asyncio.CancelledError):
+        if isinstance(outcome, Failed):
+            await store.rest()
+    store.stop()
+    return outcome
 
 
 def _in_a_loop() -> bool:
@@ -137,9 +159,10 @@ def _in_a_loop() -> bool:
     return False
 
 
-def _call(pipeline: Pipeline, context: Context, inputs: dict[str, Any]) -> Outcome:
+def _call(pipeline: Pipeline, context: Context, inputs: dict[str, Any], store: AttemptStore) -> Outcome:
     try:
-        return of_value(pipeline.definition, pipeline.function(context, **inputs))
+        value = pipeline.function(context, **inputs)
+        return of_value(pipeline.definition, store.given_back_now(value))
     except BaseException as error:  # noqa: BLE001 - as above, and a thread has nobody to raise to
         return _of_raised(error, context)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
+from execution_ledger.clock import World
 from execution_ledger.errors import BrokenHistory, LedgerError, LogTruncated, UnknownVersion
 from execution_ledger.messages.catalog import ENTRIES, Template, Twin, resolved
 from execution_ledger.messages.events import (
@@ -20,7 +21,9 @@ from execution_ledger.messages.events import (
     Requeued,
 )
 from execution_ledger.messages.ids import shard_of
+from execution_ledger.objects import MemoryObjects
 from execution_ledger.settings import Settings
+from execution_ledger.verify.files import Named, check_files, payloads_of
 from execution_ledger.verify.findings import Breach
 from execution_ledger.verify.history import Stored
 from execution_ledger.verify.reading import check_whole, read_log
@@ -60,7 +63,21 @@ async def check(cluster: Cluster, client: Client, witness: Witness, states: Stat
     found += _check_expiries(cluster, witness, history)
     found += _check_crashes(cluster)
     found += check_liveness(cluster, list(timed(cluster, history)))
+    found += await _check_files(cluster, history)
     return found
+
+
+async def _check_files(cluster: Cluster, history: Mapping[int, Sequence[Stored]]) -> list[Breach]:
+    """What an event names was whole in the store before the event was written, and nothing takes it away."""
+    store = MemoryObjects()
+    store.held = cluster.files.held
+    named = [
+        Named(payload.sha256, payload.size, event.shard, event.sequence, event.subject)
+        for _, event in timed(cluster, history)
+        for payload in payloads_of(event.data)
+    ]
+    world = World(cluster.clock, cluster.chance)
+    return [breach async for breach in check_files(store, world, named, contents=True)]
 
 
 def _check_views(cluster: Cluster) -> Iterator[Breach]:

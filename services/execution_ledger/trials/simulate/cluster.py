@@ -15,9 +15,11 @@ from typing import Any, Self, TypeVar
 from prometheus_client import CollectorRegistry
 
 from execution_ledger.clock import World
+from execution_ledger.data import Data
 from execution_ledger.dispatcher import keeping as dispatchers
 from execution_ledger.dispatcher.service import DispatcherService
 from execution_ledger.errors import Unavailable
+from execution_ledger.files import Files
 from execution_ledger.gateway.commands import CommandSender
 from execution_ledger.gateway.job_work import JobWork
 from execution_ledger.gateway.tail import Tail
@@ -107,6 +109,7 @@ class Cluster:
         self.store = SimulatedStore(self.troubles, self.chance, self.log.moment)
         chance = random.Random(f"objects {seed}")  # noqa: S311 - as above
         self.objects = SimulatedObjects(self.troubles, chance, self.log.moment)
+        self.files = SimulatedObjects(self.troubles, chance, _no_moment)  # a bucket of their own
         self.processes: dict[str, Process] = {}
         self.crashes: list[Crash] = []
         self.healed_s = 0.0  # when faults stopped
@@ -275,6 +278,8 @@ class Cluster:
             INBOX_PARTITIONS,
             call_plain=_inline,
             registry=registry,
+            files=Files(self.files, world, self._settings.files.bytes_max),
+            data=Data(self.files, self._settings.files.bytes_max),
         )
 
     def _projector(self, world: World, registry: CollectorRegistry) -> Service:
@@ -292,6 +297,10 @@ def _hear_nobody(task: asyncio.Task[Any]) -> None:
     """The client has gone; what its request came to interests nobody."""
     if not task.cancelled():
         task.exception()
+
+
+async def _no_moment(moment: str, place: str) -> None:
+    """Faults wait for snapshots, not for these."""
 
 
 async def _inline(work: Callable[[], Outcome]) -> Outcome:

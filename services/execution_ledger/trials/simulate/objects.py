@@ -51,6 +51,16 @@ class SimulatedObjects(MemoryObjects):
             yield piece
         self.read += 1
 
+    async def size(self, name: str) -> int:
+        await self._travel()
+        return await super().size(name)
+
+    async def move(self, name: str, to: str) -> None:
+        await self._travel()
+        await super().move(name, to)
+        if self._troubles.hits("objects_cut", PLACE):
+            raise Unavailable("The connection broke after the object was moved.")
+
     async def names(self, folder: str) -> list[str]:
         await self._travel()
         return await super().names(folder)

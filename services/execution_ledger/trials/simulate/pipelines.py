@@ -117,6 +117,9 @@ async def _behave(ctx: Context, manner: str, seconds: float) -> dict[str, Any]:
             await _stubborn(ctx, seconds)
         case "warn":
             ctx.warn("half way there")
+        case "record":
+            ctx.table("halves", [{"n": seconds / 2}])
+            ctx.metric("halves", [seconds / 2, seconds])
     await asyncio.sleep(seconds)
     return _end(ctx, manner, seconds)
 
@@ -137,6 +140,8 @@ async def _stubborn(ctx: Context, seconds: float) -> None:
         await asyncio.sleep(seconds)
     except asyncio.CancelledError:
         ctx.warn("stopped in the middle")
+        ctx.metric("stopped", seconds)
+        ctx.table("stopped", [{"n": seconds}])
         raise ValueError("stopped in the middle") from None
 
 

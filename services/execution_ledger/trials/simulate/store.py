@@ -23,6 +23,8 @@ TABLES = (
     "live_executions",
     "attempts",
     "warnings",
+    "artifacts",
+    "metrics",
     "pipelines",
     "batches",
     "jobs",

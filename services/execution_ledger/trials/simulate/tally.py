@@ -12,10 +12,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from execution_ledger.messages.events import (
     FACTS,
     Aborted,
+    ArtifactRecorded,
     CommandRejected,
     Completed,
     Event,
     Failed,
+    MetricRecorded,
     Quarantined,
     Queued,
     Requeued,
@@ -71,7 +73,7 @@ def _life(before: str, fact: str, after: str) -> str:
 # The first three only where a runner's first report is lost for good, and its reports keep their order; the others in
 # one of a hundred runs.
 SELDOM = (
-    {(ABORTING, fact) for fact in (Warned, Completed, Failed, Quarantined)}
+    {(ABORTING, fact) for fact in (Warned, ArtifactRecorded, MetricRecorded, Completed, Failed, Quarantined)}
     | {(state, Quarantined) for state in (QUEUED, HELD, ENTERED)}
     | {(HELD, Failed), (HELD, Aborted)}
 )

@@ -1,0 +1,17 @@
+"""What code says while it runs becomes a fact with the same fields, whichever kind it is of."""
+
+from __future__ import annotations
+
+from execution_ledger.messages.events import ArtifactRecorded, Fact, MetricRecorded, Recorded, Warned
+from execution_ledger.messages.reports import ReportArtifact, ReportMetric, ReportRecorded, ReportWarning
+
+_RECORDED: dict[type[ReportRecorded], type[Recorded]] = {
+    ReportWarning: Warned,
+    ReportArtifact: ArtifactRecorded,
+    ReportMetric: MetricRecorded,
+}
+
+
+def recorded(report: ReportRecorded) -> Fact:
+    kind = _RECORDED[type(report)]
+    return kind(**{name: getattr(report, name) for name in kind.model_fields})
