@@ -9,11 +9,12 @@ import pytest
 from contract.store_case import Row
 from contract.store_catalog_contract import CatalogContract
 from contract.store_contract import StoreContract
+from contract.store_jobs_contract import JobsContract
 from contract.store_rows_contract import RowsContract
 from execution_ledger.projector.memory import MemoryStore
 
 
-class TestMemoryStore(StoreContract, RowsContract, CatalogContract):
+class TestMemoryStore(StoreContract, RowsContract, CatalogContract, JobsContract):
     @pytest.fixture
     def store(self) -> MemoryStore:
         return MemoryStore()

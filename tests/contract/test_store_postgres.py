@@ -14,6 +14,7 @@ from contract.events_builder import History
 from contract.store_case import COMPLETED, DISPATCHED, STARTED, TABLES, Row, folded, project
 from contract.store_catalog_contract import CatalogContract
 from contract.store_contract import StoreContract
+from contract.store_jobs_contract import JobsContract
 from contract.store_rows_contract import RowsContract
 from execution_ledger.errors import BrokenHistory, OutcomeUnknown, Unavailable
 from execution_ledger.messages.events import Warned
@@ -52,7 +53,7 @@ async def store(views: str, reader: Any) -> AsyncIterator[PostgresStore]:
     await store.close()
 
 
-class TestPostgresStore(StoreContract, RowsContract, CatalogContract):
+class TestPostgresStore(StoreContract, RowsContract, CatalogContract, JobsContract):
     @pytest.fixture(autouse=True)
     def _reader(self, reader: Any) -> None:
         self.reader = reader

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import structlog
 
-from execution_ledger.errors import Transient
+from execution_ledger.errors import LedgerError, Transient
 from execution_ledger.messages.events import decode_event
 
 from .again import Ended
@@ -75,6 +75,9 @@ class JobWork:
                 return
             except Transient as error:
                 LOG.info("which jobs are open is asked again", error=str(error))
+            except LedgerError as error:  # far too many of them; this gateway serves all the same
+                LOG.warning("jobs that others have left go on when somebody asks for them", error=str(error))
+                return
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, PAUSE_MAX_S)
 
