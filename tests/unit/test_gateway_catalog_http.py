@@ -187,3 +187,4 @@ async def test_only_twins_can_be_removed(http: httpx.AsyncClient) -> None:
     for path in ("/v1/templates/pump", "/v1/experiments/winter", "/v1/pipelines/double"):
         check_problem(await http.delete(path), "method-not-allowed")
     assert (await http.get("/v1/templates/pump")).status_code == 200
+    assert (await http.patch("/v1/twins/pump-1")).headers["Allow"] == "GET, PUT, DELETE"
