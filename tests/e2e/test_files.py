@@ -52,6 +52,9 @@ def app_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def client(dev: Dev) -> Iterator[Client]:
     with Client(folder=dev.folder) as client:
+        client.templates.put("pump", {})
+        for number in (1, 2, 7):
+            client.twins.put(f"pump-{number}", template="pump")
         yield client
 
 
