@@ -77,15 +77,21 @@ def find_and_keep(name: str, seeds: range) -> str:
     defence = SIMULATED[name]
     if (found := find(defence, seeds)) is None:
         return f"{name}: {len(seeds)} seeds show nothing"
-    return keep(defence, found)
-
-
-def keep(defence: Simulated, found: Result) -> str:
-    small = shrink(found, lambda plan: run_without(defence, plan), SHRINK_TRIES)
-    best = found if run(small.plan).breaches else small
+    best = found if _is_known(defence, found.plan) else _smaller(defence, found)
     why = sentence_of(best.breaches[0])
     path_of(defence).write_text(Case(why=why, plan=best.plan).model_dump_json(indent=1) + "\n")
     return f"{defence.name}: seed {best.plan.seed}, {best.plan.steps} steps. {why}"
+
+
+def _is_known(defence: Simulated, plan: Plan) -> bool:
+    """Whether it is the kept one, but for its chance."""
+    known = kept(defence)
+    return known is not None and plan.model_copy(update={"seed": known.seed}) == known
+
+
+def _smaller(defence: Simulated, found: Result) -> Result:
+    small = shrink(found, lambda plan: run_without(defence, plan), SHRINK_TRIES)
+    return found if run(small.plan).breaches else small
 
 
 def _shows(defence: Simulated) -> bool:
