@@ -21,19 +21,20 @@ from execution_ledger.log.protocol import Lane, Log, Record, Topic
 from execution_ledger.messages.heartbeats import RunnerBeat
 from execution_ledger.messages.inbox import INBOX, AnyInboxMessage, Start, Token
 from execution_ledger.messages.payload import unreadable
-from execution_ledger.messages.reports import Said
+from execution_ledger.messages.reports import ReportCheckpoint, Said
 from execution_ledger.sdk.pipeline import Pipeline
 from execution_ledger.settings import RunnerSettings
 
 from .attempts import Action, Attempts, Enter, Send, Stop
 from .capacity import held_max
+from .checkpoints import Checkpoints
 from .executors.function import FunctionExecutor
 from .executors.threads import PlainCall, in_daemon_thread
 from .fault import Fault
 from .heart import Heart
 from .metrics import RunnerMetrics
 from .outbox import Outbox
-from .outcomes import Outcome
+from .outcomes import Completed, Outcome
 from .register import Register
 from .retry import persist
 from .storing import AttemptStore, DataLent, FilesLent
@@ -86,6 +87,7 @@ class RunnerService:
         self._outbox = Outbox(log, world, self._fault)
         self._heart = Heart(log, world, settings, self._beat, self._fence, self._revive, self._acknowledged)
         self._metrics = RunnerMetrics(registry, settings.slots, self._attempts, self._outbox, self._heart.silent_s)
+        self._checkpoints = Checkpoints(world.clock.monotonic_s, self._record, lambda: self._outbox.full)
         self._entered_s: dict[Token, float] = {}  # by the steady clock, while the code runs
         self._executor = FunctionExecutor(
             pipelines,
@@ -176,9 +178,16 @@ class RunnerService:
 
     def _code_stopped(self, token: Token, outcome: Outcome) -> None:
         self._metrics.attempt_seconds.observe(self._world.clock.monotonic_s() - self._entered_s.pop(token))
+        self._checkpoints.end(token, is_last=isinstance(outcome, Completed))
         self._perform(self._attempts.stopped(token, outcome, self._world.clock.now_ms()))
 
     def _code_said(self, token: Token, said: Said) -> None:
+        if said.kind is ReportCheckpoint and token in self._entered_s:
+            self._checkpoints.say(token, said)
+        else:
+            self._record(token, said)
+
+    def _record(self, token: Token, said: Said) -> None:
         self._perform(self._attempts.recorded(token, said, self._world.clock.now_ms()))
 
     # --- heart ----------------------------------------------------------------------------------------------------
@@ -223,6 +232,7 @@ class RunnerService:
         await _within(self._settings.drain_s, self._idle.wait())
         self._perform(self._attempts.stop_running())
         await _within(STOP_S, self._idle.wait())
+        self._checkpoints.end_all()
         self._perform(self._attempts.release_running(self._world.clock.now_ms()))
         await _within(FLUSH_S, self._outbox.flush())
         await _within(LAST_BEAT_S, self._heart.once())

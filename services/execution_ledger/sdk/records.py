@@ -145,6 +145,14 @@ class Warned(Record):
     message: str
 
 
+class Checkpoint(Record):
+    """How far the code said it had come, for the attempt that follows: who, how many bytes, and when."""
+
+    attempt: int
+    size: int
+    time: datetime
+
+
 class Abort(Record):
     """Who asked for it; `outcome` says how it ended, once it has."""
 
@@ -216,6 +224,7 @@ class Execution(ExecutionSummary):
     outputs: dict[str, Any] | None
     failure: Failure | None
     warnings: list[Warned]
+    checkpoint: Checkpoint | None = None
     abort: Abort | None
     hold: Hold | None = None
     attempts: list[Attempt]

@@ -113,6 +113,7 @@ class FunctionExecutor:
             experiment=start.experiment,
             properties=start.properties.value() if start.properties else None,
             store=store,
+            checkpoint=start.checkpoint,
         )
 
     def _hearer(self, token: Token) -> Callable[[Said], None]:

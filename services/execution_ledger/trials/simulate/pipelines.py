@@ -37,6 +37,8 @@ class Entry:
     at_s: float
     inputs: dict[str, Any]
     left_s: float | None = None
+    given: Any = None  # the checkpoint that it began with
+    said: Any = None  # its own newest
 
     @property
     def deaf(self) -> bool:
@@ -63,7 +65,7 @@ class Witness:
     def entered(self, ctx: Context, name: str, **inputs: Any) -> Iterator[None]:
         life = LIFE.get()
         assert life is not None
-        entry = Entry(ctx.execution_id, ctx.attempt, name, life, _now_s(), inputs)
+        entry = Entry(ctx.execution_id, ctx.attempt, name, life, _now_s(), inputs, given=ctx.last_checkpoint)
         self.entries.append(entry)
         self._open.add(entry)
         self._count(entry)
@@ -72,6 +74,12 @@ class Witness:
         finally:
             entry.left_s = _now_s()
             self._open.discard(entry)
+
+    def says(self, ctx: Context, value: Any) -> None:
+        ctx.checkpoint(value)
+        for entry in self._open:
+            if (entry.execution_id, entry.attempt) == (ctx.execution_id, ctx.attempt):
+                entry.said = value
 
     def doubled(self) -> Iterator[Entry]:
         """Entries of a token that had been entered before."""
@@ -120,6 +128,8 @@ async def _behave(ctx: Context, manner: str, seconds: float) -> dict[str, Any]:
         case "record":
             ctx.table("halves", [{"n": seconds / 2}])
             ctx.metric("halves", [seconds / 2, seconds])
+        case "steady":
+            await _steady(ctx, seconds)
     await asyncio.sleep(seconds)
     return _end(ctx, manner, seconds)
 
@@ -142,7 +152,18 @@ async def _stubborn(ctx: Context, seconds: float) -> None:
         ctx.warn("stopped in the middle")
         ctx.metric("stopped", seconds)
         ctx.table("stopped", [{"n": seconds}])
+        WITNESS.get().says(ctx, "stopped")
         raise ValueError("stopped in the middle") from None
+
+
+async def _steady(ctx: Context, seconds: float) -> None:
+    """Says how far it has come, sometimes faster than that is reported, and fails until it was tried twice."""
+    for part in range(6):
+        WITNESS.get().says(ctx, {"attempt": ctx.attempt, "part": part})
+        await asyncio.sleep(seconds / 3 if part % 2 else 0)
+    if ctx.attempt < 3:
+        WITNESS.get().says(ctx, {"attempt": ctx.attempt, "part": "last"})
+        raise ValueError("not there yet")
 
 
 def _end(ctx: Context, manner: str, seconds: float) -> dict[str, Any]:
