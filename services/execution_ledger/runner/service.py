@@ -27,11 +27,13 @@ from execution_ledger.settings import RunnerSettings
 
 from .attempts import Action, Attempts, Enter, Send, Stop
 from .capacity import held_max
+from .capture import inside
 from .checkpoints import Checkpoints
 from .executors.function import FunctionExecutor
 from .executors.threads import PlainCall, in_daemon_thread
 from .fault import Fault
 from .heart import Heart
+from .logs import Logs
 from .metrics import RunnerMetrics
 from .outbox import Outbox
 from .outcomes import Completed, Outcome
@@ -86,7 +88,10 @@ class RunnerService:
         self._fault = Fault()
         self._outbox = Outbox(log, world, self._fault)
         self._heart = Heart(log, world, settings, self._beat, self._fence, self._revive, self._acknowledged)
-        self._metrics = RunnerMetrics(registry, settings.slots, self._attempts, self._outbox, self._heart.silent_s)
+        self._logs = Logs(log, world, files, settings)
+        self._metrics = RunnerMetrics(
+            registry, settings.slots, self._attempts, self._outbox, self._logs, self._heart.silent_s
+        )
         self._checkpoints = Checkpoints(world.clock.monotonic_s, self._record, lambda: self._outbox.full)
         self._entered_s: dict[Token, float] = {}  # by the steady clock, while the code runs
         self._executor = FunctionExecutor(
@@ -97,6 +102,7 @@ class RunnerService:
             self._code_said,
             self._fault,
             lambda: AttemptStore(files, data, world.spawn),
+            self._logs,
         )
 
     def stop(self) -> None:
@@ -115,6 +121,7 @@ class RunnerService:
                 ("heartbeats", self._heart.beat()),
                 ("fence", self._heart.watch()),
                 ("faults", self._fault.raised()),
+                ("logs", self._logs.run()),
                 ("drain", self._drain()),
             )
         finally:
@@ -162,6 +169,14 @@ class RunnerService:
     # --- what decisions come to -------------------------------------------------------------------------------------
 
     def _perform(self, actions: list[Action]) -> None:
+        with inside(None):  # code may be what brought this about, and nothing that begins here is its own
+            self._act(actions)
+        if self._attempts.running:
+            self._idle.clear()
+        else:
+            self._idle.set()
+
+    def _act(self, actions: list[Action]) -> None:
         for action in actions:
             match action:
                 case Enter(start):
@@ -171,10 +186,6 @@ class RunnerService:
                     self._executor.stop(token, reason)
                 case Send(report):
                     self._outbox.put(report)
-        if self._attempts.running:
-            self._idle.clear()
-        else:
-            self._idle.set()
 
     def _code_stopped(self, token: Token, outcome: Outcome) -> None:
         self._metrics.attempt_seconds.observe(self._world.clock.monotonic_s() - self._entered_s.pop(token))

@@ -153,6 +153,21 @@ class Checkpoint(Record):
     time: datetime
 
 
+class LogLine(Record):
+    """A line that the code printed (`stdout`, `stderr`) or logged (`logging`, `structlog`, with a level).
+
+    `ordinal` counts an attempt's lines from 1; of the stream `cut` is a mark in the place of lines that were not kept.
+    """
+
+    attempt: int
+    ordinal: int
+    time: datetime
+    stream: str
+    level: str | None = None
+    step: str | None = None
+    text: str
+
+
 class Abort(Record):
     """Who asked for it; `outcome` says how it ended, once it has."""
 

@@ -11,6 +11,7 @@ from execution_ledger.messages.catalog import ENTRIES, Template, Twin, resolved
 from execution_ledger.messages.events import (
     Aborted,
     AbortRequested,
+    ArtifactRecorded,
     BatchOpened,
     Checkpointed,
     CommandFailed,
@@ -22,6 +23,7 @@ from execution_ledger.messages.events import (
     Requeued,
 )
 from execution_ledger.messages.ids import shard_of
+from execution_ledger.messages.lines import LOG_KIND, LogLine
 from execution_ledger.objects import MemoryObjects
 from execution_ledger.settings import Settings
 from execution_ledger.verify.files import Named, check_files, payloads_of
@@ -59,6 +61,7 @@ async def check(cluster: Cluster, client: Client, witness: Witness, states: Stat
     found += _check_inputs(cluster, witness, history)
     found += _check_dispatched(cluster, witness, history)
     found += _check_checkpoints(cluster, witness, history)
+    found += _check_logs(cluster, witness, history)
     found += _check_batches(cluster, history)
     found += _check_told(history)
     found += _check_graces(cluster, history)
@@ -166,6 +169,18 @@ def _check_checkpoints(cluster: Cluster, witness: Witness, history: Mapping[int,
                 what = f"Attempt {event.data.attempt} failed after its checkpoint {said}, and the newest is {known}."
         if what:
             yield Breach(6, event.shard, event.sequence, event.subject, what)
+
+
+def _check_logs(cluster: Cluster, witness: Witness, history: Mapping[int, Sequence[Stored]]) -> Iterator[Breach]:
+    """A log that an event names is there, and holds what its attempt has printed, all of it."""
+    told = {(entry.execution_id, entry.attempt): entry.told for entry in witness.entries}
+    for _, event in timed(cluster, history):
+        if isinstance(event.data, ArtifactRecorded) and event.data.kind == LOG_KIND:
+            kept = cluster.files.held.get(event.data.file.object or "", b"")
+            lines = [LogLine.model_validate_json(raw).text for raw in kept.splitlines()]
+            if not lines or lines != told.get((event.subject, event.data.attempt)):
+                what = f"The log of attempt {event.data.attempt} does not hold what it printed, but {lines}."
+                yield Breach(6, event.shard, event.sequence, event.subject, what)
 
 
 def _check_batches(cluster: Cluster, history: Mapping[int, Sequence[Stored]]) -> Iterator[Breach]:

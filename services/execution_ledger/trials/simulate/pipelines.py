@@ -7,11 +7,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any, get_args
 
+from execution_ledger.runner.capture import here
 from execution_ledger.sdk.context import Context, NoRetry
 from execution_ledger.sdk.pipeline import Pipeline, pipeline
 from execution_ledger.sdk.ports import Declared
@@ -39,6 +40,7 @@ class Entry:
     left_s: float | None = None
     given: Any = None  # the checkpoint that it began with
     said: Any = None  # its own newest
+    told: list[str] = field(default_factory=list)  # what it printed
 
     @property
     def deaf(self) -> bool:
@@ -76,10 +78,15 @@ class Witness:
             self._open.discard(entry)
 
     def says(self, ctx: Context, value: Any) -> None:
+        """A checkpoint, and a line of the log."""
         ctx.checkpoint(value)
+        place, text = here(), str(value)
+        if place:
+            place.captured.write("stdout", f"{text}\n")
         for entry in self._open:
             if (entry.execution_id, entry.attempt) == (ctx.execution_id, ctx.attempt):
                 entry.said = value
+                entry.told.append(text)
 
     def doubled(self) -> Iterator[Entry]:
         """Entries of a token that had been entered before."""
