@@ -17,6 +17,7 @@ from execution_ledger.messages.commands import COMMANDS
 from execution_ledger.messages.events import EVENTS, decode_event, encode_event
 from execution_ledger.messages.heartbeats import HEARTBEATS
 from execution_ledger.messages.inbox import INBOX
+from execution_ledger.messages.lines import LogLine
 from execution_ledger.messages.reports import REPORTS
 from execution_ledger.schemas import documents
 
@@ -28,6 +29,7 @@ UNIONS: dict[str, TypeAdapter[Any]] = {
     "reports": REPORTS,
     "inbox": INBOX,
     "heartbeats": HEARTBEATS,
+    "logs": TypeAdapter(LogLine),
 }
 
 

@@ -169,15 +169,19 @@ def _objects(settings: Settings) -> Objects | None:
 
 
 async def _runner(around: Around) -> Service:
+    from .runner.capture import redirect
     from .runner.register import register_over_http
     from .runner.service import RunnerService
     from .runner.through_gateway import GatewayData, GatewayFiles
     from .sdk.pipeline import collect, load_app
 
     settings = around.settings
+    redirect()  # before anything of the app remembers where it writes
     pipelines = collect(load_app(settings.runner.app))
     at = settings.gateway.url, settings.gateway.token.get_secret_value()
     objects, bytes_max = open_objects(settings.objects), settings.files.bytes_max
+    if objects is None:
+        _log.warning("files and logs of attempts are not kept: set EXLEDGER__OBJECTS__URL")
     return RunnerService(
         around.log,
         around.world,

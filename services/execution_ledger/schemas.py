@@ -17,6 +17,7 @@ from .messages.commands import AnyCommand
 from .messages.events import ENVELOPES, TYPE_PREFIX
 from .messages.heartbeats import AnyHeartbeat
 from .messages.inbox import AnyInboxMessage
+from .messages.lines import LogLine
 from .messages.reports import AnyReport
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -26,12 +27,13 @@ def documents() -> dict[str, str]:
     """Every generated file: path below `schemas/` -> text."""
     from .gateway.app import openapi_document
 
-    schemas = {
+    schemas: dict[str, type[BaseModel]] = {
         **{f"events/{name.removeprefix(TYPE_PREFIX)}": model for name, model in ENVELOPES.items()},
         **_by_type("commands", AnyCommand),
         **_by_type("reports", AnyReport),
         **_by_type("inbox", AnyInboxMessage),
         **_by_type("heartbeats", AnyHeartbeat),
+        "logs/line.v1": LogLine,
     }
     files = {f"{name}.schema.json": _schema_text(name, model) for name, model in schemas.items()}
     return {**files, "openapi.yaml": yaml.safe_dump(openapi_document(), sort_keys=False, allow_unicode=True, width=120)}

@@ -77,6 +77,8 @@ class RunnerSettings(Section):
     lease_s: float = 20.0
     drain_s: float = 10.0  # SIGTERM: how long running code may go on before it is given back
     app: str = ""  # the module that holds the pipelines
+    log_bytes_max: Annotated[int, Field(ge=100_000)] = 10_000_000  # kept of what one attempt prints and logs …
+    logs_memory_bytes_max: int = 128_000_000  # … and of all that run at once
 
 
 class ProjectorSettings(Section):

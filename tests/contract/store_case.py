@@ -10,6 +10,7 @@ from execution_ledger.messages.events import (
     Aborted,
     AbortRequested,
     ArtifactRecorded,
+    Checkpointed,
     CommandRejected,
     Completed,
     Dispatched,
@@ -52,6 +53,7 @@ TABLES = (
     "warnings",
     "artifacts",
     "metrics",
+    "checkpoints",
     "pipelines",
     "entries",
     "batches",
@@ -111,6 +113,7 @@ def add_a_life_of_everything(history: History) -> None:
     for execution in (done, lost, stopped, forced, running):
         history.add(execution, DISPATCHED, STARTED)
     history.add(done, Warned(attempt=1, ordinal=2, message="hot"), PLOTTED, MEASURED, COMPLETED)
+    history.add(lost, Checkpointed(attempt=1, ordinal=2, value=json_payload("half")))
     history.add(lost, Requeued(attempt=1, cause="lost"), Dispatched(attempt=2, runner="runner-2", claim=1))
     history.add(lost, Requeued(attempt=2, cause="lost"))
     history.add(stopped, AbortRequested(attempt=1), actor="grace", reason="too hot")

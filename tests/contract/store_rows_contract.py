@@ -22,6 +22,7 @@ from contract.store_case import (
 from execution_ledger.messages.events import (
     Aborted,
     AbortRequested,
+    Checkpointed,
     CommandRejected,
     CommandRepeated,
     Dispatched,
@@ -257,6 +258,17 @@ class RowsContract(StoreCase):
         warnings = [json.loads(row["warning"]) for row in await self.rows(store, "warnings")]
         assert [warning["message"] for warning in warnings] == ["one", "two", '"three"']
         assert warnings[0] == {"time": "2026-09-21T14:13:20.004Z", "attempt": 1, "message": "one"}
+
+    async def test_checkpoints_are_rows_with_their_sizes(self, store: ViewStore) -> None:
+        history = History()
+        execution = history.queue()
+        history.add(execution, DISPATCHED, STARTED, Checkpointed(attempt=1, ordinal=2, value=json_payload("1")))
+        await project(store, history)
+        history.add(execution, Checkpointed(attempt=1, ordinal=3, value=json_payload({"rows": 400})))
+        await project(store, history)
+        first, second = await self.rows(store, "checkpoints")
+        assert (first["execution_id"], first["sequence"], first["attempt"], first["size"]) == (execution, 4, 1, 3)
+        assert (second["sequence"], second["size"], second["recorded_at"]) == (5, len('{"rows":400}'), at_ms(5))
 
     async def test_any_text_that_users_write_can_be_stored(self, store: ViewStore) -> None:
         nasty = "nul \x00 quote \" backslash \\ newline \n emoji \U0001f680 '; DROP TABLE"

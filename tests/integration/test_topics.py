@@ -30,6 +30,7 @@ async def test_topics_are_made_once_and_pass_the_check(settings: KafkaSettings) 
         Topic.EVENTS: 3,
         Topic.INBOX: 2,
         Topic.HEARTBEATS: 1,
+        Topic.LOGS: 3,
     }
 
 

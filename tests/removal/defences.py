@@ -312,6 +312,13 @@ DEFENCES: list[Simulated | Tested] = [
         "double late_request lose_answer",
     ),
     Simulated(
+        "newest checkpoint first",
+        "what an attempt said last is reported before its end, for the next one",
+        runner.newest_checkpoint_first,
+        {6},
+        "kill",
+    ),
+    Simulated(
         "position compare-and-set",
         "of two projectors only one moves the views on",
         views.position_compare_and_set,

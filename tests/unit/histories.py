@@ -44,6 +44,7 @@ from execution_ledger.messages.reports import (
     AnyReport,
     ReportAborted,
     ReportArtifact,
+    ReportCheckpoint,
     ReportCompleted,
     ReportFailed,
     ReportMetric,
@@ -251,6 +252,7 @@ class Story:
             lambda: ReportReleased(**said),
             lambda: ReportArtifact(**said, kind="plot", name="trend", file=stored_file()),
             lambda: ReportMetric(**said, name="loss", values=[0.5, 0.25]),
+            lambda: ReportCheckpoint(**said, value=json_payload({"at": one})),
         ]
         report = kinds[other % len(kinds)]()
         self.ledgers[shard_of(execution_id)].receive(Topic.REPORTS, report, self.now_ms)
@@ -322,7 +324,7 @@ def record() -> None:
     story = Story()
     names = [name for name in _STEPS if name != "enter"]
     for number in range(36):
-        numbers = (("submit", number * 7 % 11), ("dispatch", 1), ("report", 0), ("report", number % 9))
+        numbers = (("submit", number * 7 % 11), ("dispatch", 1), ("report", 0), ("report", number % 10))
         for what, other in (*numbers, (names[number % len(names)], number % 5)):
             story.tell((what, number, other))
     story.tell(("submit", 0, 0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Literal, TypeVar
@@ -72,11 +73,21 @@ class BreakableLog(MemoryLog):
         super().__init__(SHARDS, 1, now_ms=SystemClock().now_ms)
         self.away: set[Lane] = set()
         self.mute: set[Lane] = set()
+        self.refused = Counter[Lane]()
+        self._news = asyncio.Event()
 
     async def _request(self, lane: Lane) -> None:
         await super()._request(lane)
         if lane in self.away:
+            self.refused[lane] += 1
+            self._news.set()
             raise OutcomeUnknown(f"{lane.topic} is away")
+
+    async def until_refused(self, lane: Lane, times: int = 1) -> None:
+        async with asyncio.timeout(TIMEOUT_S):
+            while self.refused[lane] < times:
+                self._news.clear()
+                await self._news.wait()
 
     async def _answer(self, lane: Lane) -> None:
         await super()._answer(lane)
@@ -88,6 +99,7 @@ class Stage:
     def __init__(self, *pipelines: Pipeline, objects: Objects | None = None, **settings: Any) -> None:
         world = World(SystemClock(), random.Random(7))
         self.log = BreakableLog()
+        self.files = Files(objects, world, FILE_BYTES_MAX) if objects else None
         self.registry = CollectorRegistry()
         self.registered: list[tuple[Definition, str]] = []
         self.runner = RunnerService(
@@ -98,7 +110,7 @@ class Stage:
             self._register,
             inbox_partitions=1,
             registry=self.registry,
-            files=Files(objects, world, FILE_BYTES_MAX) if objects else None,
+            files=self.files,
             data=Data(objects, FILE_BYTES_MAX) if objects else None,
         )
         self._pipelines = pipelines

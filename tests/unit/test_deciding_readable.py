@@ -7,7 +7,7 @@ import pytest
 from execution_ledger.messages.commands import RegisterPipeline
 from execution_ledger.messages.events import CommandFailed, CommandRejected, Failed
 from execution_ledger.messages.payload import Payload
-from execution_ledger.messages.reports import ReportCompleted
+from execution_ledger.messages.reports import ReportCheckpoint, ReportCompleted, ReportStarted
 from unit.spec import ID, NOW_MS, RUNNER, submit
 from unit.test_deciding import Ledger, dispatch
 
@@ -27,6 +27,19 @@ def test_outputs_that_nobody_could_read_fail_their_execution() -> None:
     ledger.do(submit(), dispatch(ID))
     outputs = Payload(sha256="a", size=1, inline="[")
     report = ReportCompleted(execution_id=ID, attempt=1, ordinal=1, runner=RUNNER, time=NOW_MS, outputs=outputs)
+    [trace, failed] = ledger.report(report.model_dump_json().encode())
+    assert isinstance(trace.data, CommandFailed)
+    assert isinstance(failed.data, Failed)
+    assert "is no JSON" in failed.data.failure.message
+
+
+def test_a_checkpoint_that_nobody_could_read_fails_its_execution() -> None:
+    """It would end every runner that is told to begin with it."""
+    ledger = Ledger()
+    said = {"execution_id": ID, "attempt": 1, "runner": RUNNER, "time": NOW_MS}
+    ledger.do(submit(), dispatch(ID))
+    ledger.report(ReportStarted(**said, ordinal=1).model_dump_json().encode())
+    report = ReportCheckpoint(**said, ordinal=2, value=Payload(sha256="a", size=1, inline="["))
     [trace, failed] = ledger.report(report.model_dump_json().encode())
     assert isinstance(trace.data, CommandFailed)
     assert isinstance(failed.data, Failed)

@@ -26,6 +26,7 @@ from execution_ledger.messages.reports import (
     AnyReport,
     ReportAborted,
     ReportArtifact,
+    ReportCheckpoint,
     ReportCompleted,
     ReportFailed,
     ReportMetric,
@@ -38,7 +39,12 @@ from unit.spec import CLAIM, ID, NOW_MS, RUNNER, failure, stored_file, submit
 
 REFUSED = ["refused"]
 NOTHING: list[str] = []
-RECORDED = {ReportWarning: "Warned", ReportArtifact: "ArtifactRecorded", ReportMetric: "MetricRecorded"}
+RECORDED = {
+    ReportWarning: "Warned",
+    ReportArtifact: "ArtifactRecorded",
+    ReportMetric: "MetricRecorded",
+    ReportCheckpoint: "Checkpointed",
+}
 
 POLICIES = st.builds(
     Policy,
@@ -261,7 +267,7 @@ class DeciderBesideNaiveModel(RuleBasedStateMachine):
     def unhold(self) -> None:
         self.ask(Unhold(**self.asking()), self.naive.unhold())
 
-    @rule(behind=st.integers(0, 1), ordinal=st.integers(1, 4), what=st.integers(0, 9))
+    @rule(behind=st.integers(0, 1), ordinal=st.integers(1, 4), what=st.integers(0, 10))
     def report(self, behind: int, ordinal: int, what: int) -> None:
         attempt = max(1, self.naive.attempt - behind)
         said = {"execution_id": ID, "attempt": attempt, "ordinal": ordinal, "runner": RUNNER, "time": NOW_MS}
@@ -276,6 +282,7 @@ class DeciderBesideNaiveModel(RuleBasedStateMachine):
             ReportReleased(**said),
             ReportArtifact(**said, kind="plot", name="trend", file=stored_file()),
             ReportMetric(**said, name="rmse", value=0.1),
+            ReportCheckpoint(**said, value=json_payload(7)),
         )
         self.compare(decide_report(self.execution, reports[what], self.naive.now_ms), self.naive.report(reports[what]))
 

@@ -51,6 +51,13 @@ def test_what_a_cluster_may_have_different(name: str, value: str, accepted: bool
     assert all(f"{name.replace('_', '.')}={value}" in fault for fault in faults)
 
 
+def test_logs_are_bounded_by_bytes_too_and_a_cluster_may_keep_more() -> None:
+    logs = plan(Topic.LOGS)
+    assert (logs.configs()["retention.ms"], logs.configs()["retention.bytes"]) == ("86400000", "268435456")
+    assert list(deviations(logs, found(logs, retention_bytes="-1", segment_bytes="1073741824"))) == []
+    assert len(list(deviations(logs, found(logs, retention_bytes="1000")))) == 1
+
+
 def test_three_replicas_need_two_in_sync() -> None:
     of = plan(Topic.EVENTS, replication=3)
     assert of.configs()["min.insync.replicas"] == "2"

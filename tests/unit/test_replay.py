@@ -27,6 +27,7 @@ from execution_ledger.messages.payload import json_payload
 from execution_ledger.messages.reports import (
     ReportAborted,
     ReportArtifact,
+    ReportCheckpoint,
     ReportCompleted,
     ReportFailed,
     ReportMetric,
@@ -101,7 +102,7 @@ class LedgerBesideItsReplay(RuleBasedStateMachine):
 
     # --- reports ------------------------------------------------------------------------------------------------
 
-    @rule(one=EXECUTIONS, attempt=SMALL, ordinal=st.integers(1, 4), what=st.integers(0, 7))
+    @rule(one=EXECUTIONS, attempt=SMALL, ordinal=st.integers(1, 4), what=st.integers(0, 8))
     def report(self, one: str, attempt: int, ordinal: int, what: int) -> None:
         said = {"execution_id": one, "attempt": attempt, "ordinal": ordinal, "runner": RUNNER, "time": NOW_MS}
         reports = (
@@ -113,6 +114,7 @@ class LedgerBesideItsReplay(RuleBasedStateMachine):
             ReportReleased(**said),
             ReportArtifact(**said, kind="plot", name="trend", file=stored_file()),
             ReportMetric(**said, name="rmse", value=0.1),
+            ReportCheckpoint(**said, value=json_payload(7)),
         )
         self.do(reports[what])
 

@@ -25,11 +25,11 @@ from unit.histories import Step, folded, interleaved, recorded, steps, story_of
 # What the folds of this release make of `recorded.jsonl`. Where only these have changed, the fold has: raise
 # FOLD_VERSION in ledger/shard.py or dispatcher/folded.py, so that no state of the old fold is gone on with.
 LEDGER_GOLDEN = [
-    "a8d4ffbbeafe3b10ae8d3a4b47bda11215b3d53c74e9c932b20230470c6ee2be",
-    "e6e58dbf651094c523a8e9887ed013eff08784515f388929b7a74932f74906b4",
-    "c6a9054b67e0b06fcce03f075f6f103a63f36cfb1a6ee65519943465495e1bcd",
+    "757db5a0403c0f2c96e063438457384101fb5542c1c3b4656eb6fe2342953b08",
+    "e56928249b52590dbaec6dcc7cdfd0ead884514dd814faab4c1f076d6d788630",
+    "e42264450a681c49b4b13eed30695c93d66602826bc1ed02c0774d7b57ab83bf",
 ]
-DISPATCHER_GOLDEN = "871c49f8e28008f0833a52573d711fd9be1a49bdf0f8a4493f750ebcf0984337"
+DISPATCHER_GOLDEN = "4bf956d0358413f416cf854027dade5e4478e1415c4665af1cd32e759693aa82"
 
 
 def written_and_read(layout: Layout[Any], state: Any) -> Any:

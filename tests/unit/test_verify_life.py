@@ -26,6 +26,7 @@ from execution_ledger.messages.reports import (
     AnyReport,
     ReportAborted,
     ReportArtifact,
+    ReportCheckpoint,
     ReportCompleted,
     ReportFailed,
     ReportMetric,
@@ -67,6 +68,7 @@ def messages(execution: Execution | None) -> Iterator[ExecutionCommand | AnyRepo
         yield ReportWarning(**report, message="m")
         yield ReportArtifact(**report, kind="plot", name="trend", file=stored_file())
         yield ReportMetric(**report, name="rmse", value=0.1)
+        yield ReportCheckpoint(**report, value=json_payload(7))
         yield ReportCompleted(**report, outputs=json_payload({}))
         yield ReportFailed(**report, failure=failure())
         yield ReportReleased(**report)

@@ -27,6 +27,7 @@ from . import (
     finding,
     info,
     jobs,
+    logs,
     metrics,
     pipelines,
     queue,
@@ -100,6 +101,7 @@ app.command(epilog=examples("events"))(executions.events)
 app.command(epilog=examples("artifacts"))(artifacts.artifacts)
 app.command(epilog=examples("models"))(artifacts.models)
 app.command(epilog=examples("metrics"))(metrics.metrics)
+app.command(epilog=examples("logs"))(logs.logs)
 app.command(epilog=examples("explain"))(explain.explain)
 app.command(epilog=examples("tail"))(tail.tail)
 app.command(epilog=examples("queue"))(queue.queue)

@@ -44,6 +44,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "data ls": ("exledger data ls", "exledger data ls models --json"),
     "data get": ("exledger data get pumps.csv", "exledger data get models/pump-7/scaler.bin downloads"),
     "data rm": ("exledger data rm pumps.csv",),
+    "logs": ("exledger logs load-401 -f", "exledger logs load-401 --attempt 2 --json"),
     "explain": ("exledger explain load-401",),
     "tail": ("exledger tail", "exledger tail --json"),
     "queue": ("exledger queue", "exledger queue --json"),

@@ -38,6 +38,7 @@ def get(which: Which, data_dir: DataDir = DEFAULT_FOLDER, as_json: AsJson = Fals
             _readable_policy(record)
             | _readable_attempts(record["attempts"])
             | _readable_warnings(record["warnings"])
+            | _readable_checkpoint(record.get("checkpoint"))
             | _readable_failure(record["failure"])
             | _readable_hold(record.get("hold"))
             | _readable_linked(record.get("linked", []))
@@ -94,6 +95,12 @@ def _readable_hold(hold: Mapping[str, Any] | None) -> dict[str, Any]:
         return {"hold": None}
     why = f": {hold['reason']}" if hold["reason"] else ""
     return {"hold": f"by {hold['by']} since {date_time(hold['at'])}{why}", "held_at": None}
+
+
+def _readable_checkpoint(newest: Mapping[str, Any] | None) -> dict[str, Any]:
+    if not newest:
+        return {}
+    return {"checkpoint": f"{date_time(newest['time'])}  attempt {newest['attempt']}  {newest['size']:,} bytes"}
 
 
 def _readable_linked(linked: list[dict[str, Any]]) -> dict[str, str]:

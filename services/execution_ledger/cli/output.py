@@ -33,6 +33,7 @@ STYLES = {
     "unheld": "cyan",
     "started": "blue",
     "warned": "yellow",
+    "checkpointed": "blue",
     "abort_requested": "yellow",
     "aborted": "magenta",
     "completed": "green",

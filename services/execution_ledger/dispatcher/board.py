@@ -1,6 +1,6 @@
 """The board: every execution that has not ended, as the events tell it. A fold, so a restart rebuilds it exactly.
 
-It holds no payloads: where the queued event lies is enough to build a start message.
+It holds no payloads: where the queued event and the newest checkpoint lie is enough to build a start message.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from execution_ledger.messages.events import (
     Aborted,
     AbortRequested,
+    Checkpointed,
     Completed,
     Dispatched,
     Event,
@@ -81,6 +82,7 @@ class Execution:
     losses_max: int = 0  # as its policy says: the next one is its end
     hold: Hold | None = None
     business: str = ""  # its business id, with its pipeline
+    checkpoint: int | None = None  # the offset of the newest one
 
     @property
     def token(self) -> Token:
@@ -136,6 +138,8 @@ class Board:
         if isinstance(event.data, Queued):
             return Change(self._add(event, event.data, offset))
         execution = self._executions.get(event.subject)
+        if execution and isinstance(event.data, Checkpointed):
+            execution.checkpoint = offset
         return self._change(execution, event) if execution else None
 
     def get(self, execution_id: str) -> Execution | None:

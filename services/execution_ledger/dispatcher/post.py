@@ -9,6 +9,7 @@ from execution_ledger.log.protocol import Lane, Log, Outgoing, Topic
 from execution_ledger.messages import inbox
 from execution_ledger.messages.commands import ClaimDispatch
 from execution_ledger.messages.events import Event
+from execution_ledger.messages.payload import Payload
 
 from .asked import AskedCommand
 from .board import Token
@@ -62,10 +63,8 @@ class Post:
     def _tell(self, telling: Telling) -> None:
         runner, claim, first = telling.runner, self._desk.acting or 0, telling.tokens[0]
         match telling.kind:
-            case "start" if queued := self._queued.get(first.execution_id):
-                self._start(telling, queued)
             case "start":
-                self._fetcher.want(telling)
+                self._order(telling, first)
             case "confirmed":
                 self._confirm(telling)
             case "abort":
@@ -78,11 +77,20 @@ class Post:
                 tokens = [_inbox_token(token) for token in telling.tokens]
                 self._put(telling, inbox.Closed(runner=runner, claim=claim, tokens=tokens))
 
-    def _start(self, telling: Telling, queued: Event) -> None:
+    def _order(self, telling: Telling, token: Token) -> None:
+        """At once where nothing has to be read for it."""
+        execution = self._desk.picture.board.live(token)
+        queued = self._queued.get(token.execution_id)
+        if queued and (execution is None or execution.checkpoint is None):
+            self._start(telling, queued)
+        else:
+            self._fetcher.want(telling)
+
+    def _start(self, telling: Telling, queued: Event, checkpoint: Payload | None = None) -> None:
         """Sends nothing where the attempt has ended or is to be aborted since its start was ordered."""
         if execution := self._desk.to_start(telling.tokens[0]):
             fenced = self._desk.picture.fleet.fenced(execution.runner)
-            self._put(telling, start_message(execution, queued, self._desk.acting or 0, fenced))
+            self._put(telling, start_message(execution, queued, self._desk.acting or 0, fenced, checkpoint))
         else:
             self._desk.told.unsent(telling)
 

@@ -1,4 +1,7 @@
-"""Start messages: an attempt and the inputs of its queued event, which are kept only as long as they fit a budget."""
+"""Start messages: an attempt, the newest checkpoint of those before it, and the inputs of its queued event.
+
+Queued events are kept only as long as they fit a budget; checkpoints are not: few attempts follow another.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from typing import NamedTuple
 
 from execution_ledger.messages import inbox
 from execution_ledger.messages.events import Aborted, Completed, Event, Failed, Queued
+from execution_ledger.messages.payload import Payload
 
 from .board import Execution
 
@@ -52,7 +56,9 @@ class QueuedEvents:
             self._size -= kept.size
 
 
-def start_message(execution: Execution, queued: Event, claim: int, fenced: int | None) -> inbox.Start:
+def start_message(
+    execution: Execution, queued: Event, claim: int, fenced: int | None, checkpoint: Payload | None = None
+) -> inbox.Start:
     """`fenced` as the runner's newest heartbeat has it."""
     fact: Queued = queued.data
     return inbox.Start(
@@ -70,4 +76,5 @@ def start_message(execution: Execution, queued: Event, claim: int, fenced: int |
         traceparent=queued.traceparent,
         delivery="at_most_once" if fact.policy.delivery == "at_most_once" else None,
         fenced=fenced,
+        checkpoint=checkpoint,
     )

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from execution_ledger.messages.events import ArtifactRecorded, Fact, MetricRecorded, Recorded, Warned
-from execution_ledger.messages.reports import ReportArtifact, ReportMetric, ReportRecorded, ReportWarning
+from execution_ledger.messages.events import ArtifactRecorded, Checkpointed, Fact, MetricRecorded, Recorded, Warned
+from execution_ledger.messages.reports import (
+    ReportArtifact,
+    ReportCheckpoint,
+    ReportMetric,
+    ReportRecorded,
+    ReportWarning,
+)
 
 _RECORDED: dict[type[ReportRecorded], type[Recorded]] = {
     ReportWarning: Warned,
     ReportArtifact: ArtifactRecorded,
     ReportMetric: MetricRecorded,
+    ReportCheckpoint: Checkpointed,
 }
 
 

@@ -32,6 +32,7 @@ from .routes import (
     finding,
     health,
     jobs,
+    logs,
     metrics,
     pipelines,
 )
@@ -68,6 +69,7 @@ def create_app(gateway: Gateway | None = None) -> FastAPI:
         finding,
         executions,
         explain,
+        logs,
         aborts,
         changes,
         again,

@@ -67,6 +67,7 @@ class Gateway:
         self.batches = asyncio.Semaphore(BATCHES_AT_ONCE)
         self.stopping = asyncio.Event()
         self.following = 0  # open event streams
+        self.reading_logs = 0  # open streams of log lines
 
     def stop(self) -> None:
         """Followers end their streams; everyone else is answered first."""

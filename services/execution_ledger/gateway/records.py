@@ -142,6 +142,14 @@ class LinkedRecord(Message):
     created_at: Time
 
 
+class CheckpointRecord(Message):
+    """The newest: which attempt said it, its size in bytes, and when the ledger wrote it down."""
+
+    attempt: int
+    size: int
+    time: Time
+
+
 class ExecutionSummary(Message):
     """One line of a list: everything but payloads. Times are the ledger's.
 
@@ -200,6 +208,7 @@ class ExecutionRecord(ExecutionSummary):
     outputs: dict[str, Any] | None
     failure: Failure | None
     warnings: list[Any]
+    checkpoint: CheckpointRecord | None
     abort: AbortRecord | None
     hold: HoldRecord | None
     attempts: list[AttemptRecord]
@@ -273,7 +282,7 @@ def record_json(row: Mapping[str, Any], attempts: Sequence[Mapping[str, Any]], p
 
 def record(row: Mapping[str, Any], attempts: Sequence[Mapping[str, Any]], position: str) -> ExecutionRecord:
     """Without its payloads."""
-    json_columns = ("options", "policy", "failure", "warnings", "linked", "artifacts")
+    json_columns = ("options", "policy", "failure", "warnings", "linked", "artifacts", "checkpoint")
     return ExecutionRecord(
         **_plain(row, ExecutionSummary.model_fields),
         **{name: json.loads(row[name]) if row[name] else None for name in json_columns},

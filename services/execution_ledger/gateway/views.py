@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
 from execution_ledger.errors import Unavailable
 from execution_ledger.messages.events import TYPE_PREFIX
+from execution_ledger.messages.lines import LOG_KIND, LOG_MEDIA_TYPE
 from execution_ledger.postgres import open_pool, queries
 
 from .finding import By, Filters, Listing
+from .log_reading import Known, Span
 from .pages import Cursor
 from .positions import ANSWER_S, ViewsPosition, views_there
 from .problems import Refused, away, refused
@@ -30,6 +33,7 @@ _SQL = queries("execution_ledger.gateway", "sql/executions.sql")
 _JOBS = queries("execution_ledger.gateway", "sql/jobs.sql")
 _ARTIFACTS = queries("execution_ledger.gateway", "sql/artifacts.sql")
 _JOURNAL = queries("execution_ledger.gateway", "sql/journal.sql")
+_LOGS = queries("execution_ledger.gateway", "sql/logs.sql")
 
 Row = Mapping[str, Any]
 
@@ -60,6 +64,12 @@ class Views:
 
     async def attempts(self, execution_id: str) -> Sequence[Row]:
         return await self._fetch(_SQL["attempts"], execution_id)
+
+    async def log_spans(self, execution_id: str) -> Known:
+        """Its attempts, and where the log of each is kept."""
+        rows = await self._fetch(_LOGS["spans"], execution_id, LOG_KIND, LOG_MEDIA_TYPE)
+        spans = [_span(row) for row in rows if row["attempt"] is not None]
+        return Known(any(row["ended"] for row in rows), spans)
 
     async def of_batch(self, batch_id: str) -> Sequence[Row]:
         return await self._fetch(_SQL["of_batch"], batch_id)
@@ -186,6 +196,15 @@ class Views:
             f"Looking through what these filters leave takes more than {self._statement_s:g} s. Narrow it: by "
             "`created_after`, `pipeline`, `twin`, `batch` or `label`, or sort by `created`.",
         )
+
+
+def _span(row: Row) -> Span:
+    since, until = row["dispatched_at"], row["ended_at"]
+    return Span(row["attempt"], _ms(since), None if until is None else _ms(until), row["sha256"])
+
+
+def _ms(at: datetime) -> int:
+    return round(at.timestamp() * 1_000)
 
 
 def _frames(rows: Sequence[Row]) -> list[Frame]:

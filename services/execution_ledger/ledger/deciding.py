@@ -44,8 +44,8 @@ from execution_ledger.messages.ids import (
     time_ms_of,
 )
 from execution_ledger.messages.parts import Failure, Outcome, Refusal
-from execution_ledger.messages.payload import unreadable
-from execution_ledger.messages.reports import REPORTS, AnyReport, ReportCompleted
+from execution_ledger.messages.payload import no_json, unreadable
+from execution_ledger.messages.reports import REPORTS, AnyReport, ReportCheckpoint, ReportCompleted
 
 from .recording import Cause, Cursor, Decided, append
 from .shard import ID_AGE_MAX_MS, ID_AHEAD_MAX_MS, ShardState
@@ -91,6 +91,8 @@ def _decide_message(decided: Decided, record: Record, message: AnyCommand | AnyR
 def _decide_report(decided: Decided, record: Record, report: AnyReport) -> Decided:
     if isinstance(report, ReportCompleted) and (wrong := unreadable(report.outputs)):
         raise BadRequest(f"The text of the outputs {wrong}. Runners of this release send none like that.")
+    if isinstance(report, ReportCheckpoint) and (wrong := no_json(report.value)):
+        raise BadRequest(f"The text of the checkpoint {wrong}. Runners of this release send none like that.")
     tracked = decided.state.tracked(report.execution_id)
     now_ms = max(decided.state.recorded_ms, record.time_ms)
     facts = decide_report(tracked.execution if tracked else None, report, now_ms)

@@ -41,6 +41,7 @@ class KafkaLog:
         self._partitions: dict[Topic, int] = {}
         self._lookup = KafkaLookup(settings, client_id)
         self._sender = KafkaSender(settings, client_id)
+        self._logs_sender = KafkaSender(settings, f"{client_id}-logs")  # its trouble costs nobody else's writes
 
     async def __aenter__(self) -> Self:
         prepare_aiokafka()
@@ -50,7 +51,7 @@ class KafkaLog:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await asyncio.gather(self._sender.close(), self._lookup.close())
+        await asyncio.gather(self._sender.close(), self._logs_sender.close(), self._lookup.close())
 
     async def shards(self) -> int:
         count = self._partitions.get(Topic.EVENTS) or (await self._look_again()).get(Topic.EVENTS)
@@ -83,7 +84,8 @@ class KafkaLog:
     async def send(self, lane: Lane, batch: Sequence[Outgoing]) -> list[int]:
         refuse_oversized(lane, batch)
         await self._require([lane])
-        return await self._sender.send(lane, batch) if batch else []
+        sender = self._logs_sender if lane.topic is Topic.LOGS else self._sender
+        return await sender.send(lane, batch) if batch else []
 
     async def begin(self, lane: Lane) -> int:
         await self._require([lane])

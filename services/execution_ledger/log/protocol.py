@@ -19,6 +19,7 @@ class Topic(StrEnum):
     EVENTS = "events"
     INBOX = "inbox"
     HEARTBEATS = "heartbeats"
+    LOGS = "logs"
 
 
 class Lane(NamedTuple):

@@ -21,10 +21,12 @@ from ..settings import KafkaSettings
 from .kafka_client import ANSWER_S, answered, client_options, topic_name
 from .protocol import Topic
 
+_AS_MADE = ("segment.ms", "segment.bytes")  # a cluster may have its own: they only say how soon what is old goes
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 FOR_EVER = -1
 SEGMENTS_KEPT = 4  # only whole segments are deleted, so a topic of one hour needs shorter ones than Kafka's 7 days
+LOGS_BYTES = 268_435_456  # of each shard: what code prints has no other bound, and what lasts lies elsewhere
 MESSAGE_BYTES = 1_048_588  # Kafka's default; set, because a cluster may have a lower one
 APPEAR_LOOKS = 100
 LOOK_AGAIN_S = 0.05
@@ -35,6 +37,7 @@ RETENTION_MS = {
     Topic.EVENTS: FOR_EVER,
     Topic.INBOX: DAY_MS,
     Topic.HEARTBEATS: HOUR_MS,
+    Topic.LOGS: DAY_MS,
 }
 
 
@@ -57,7 +60,7 @@ class TopicPlan:
         wanted = {
             "cleanup.policy": "delete",
             "retention.ms": str(self.retention_ms),
-            "retention.bytes": str(FOR_EVER),
+            "retention.bytes": str(LOGS_BYTES if self.topic is Topic.LOGS else FOR_EVER),
             "message.timestamp.type": self.timestamps,
             "min.insync.replicas": str(self.min_insync),
             "max.message.bytes": str(MESSAGE_BYTES),
@@ -65,6 +68,8 @@ class TopicPlan:
         }
         if self.retention_ms != FOR_EVER:
             wanted["segment.ms"] = str(self.retention_ms // SEGMENTS_KEPT)
+        if self.topic is Topic.LOGS:
+            wanted["segment.bytes"] = str(LOGS_BYTES // SEGMENTS_KEPT)
         return wanted
 
 
@@ -139,7 +144,7 @@ def deviations(plan: TopicPlan, found: FoundTopic) -> Iterator[str]:
         )
     for name, wanted in plan.configs().items():
         actual = found.configs.get(name, "")
-        if name != "segment.ms" and not _good_enough(name, wanted, actual):
+        if name not in _AS_MADE and not _good_enough(name, wanted, actual):
             yield (
                 f"{plan.name} has {name}={actual}, and needs {wanted}: kafka-configs.sh --bootstrap-server … --alter "
                 f"--entity-type topics --entity-name {plan.name} --add-config {name}={wanted}"
@@ -162,7 +167,7 @@ def _wrong_partitions(plan: TopicPlan, partitions: int) -> str:
 def _good_enough(name: str, wanted: str, actual: str) -> bool:
     if name in ("min.insync.replicas", "max.message.bytes"):
         return _number(actual) >= int(wanted)
-    if name == "retention.ms":
+    if name in ("retention.ms", "retention.bytes"):
         return _number(actual) == FOR_EVER or FOR_EVER < int(wanted) <= _number(actual)
     return actual == wanted
 

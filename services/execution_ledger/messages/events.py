@@ -56,6 +56,7 @@ from .parts import (
 )
 from .payload import Payload
 from .recorded import ArtifactRecorded as ArtifactRecorded
+from .recorded import Checkpointed as Checkpointed
 from .recorded import MetricRecorded as MetricRecorded
 from .recorded import Recorded as Recorded
 from .recorded import Warned as Warned
@@ -251,6 +252,7 @@ FACTS: tuple[type[Fact], ...] = (
     Warned,
     ArtifactRecorded,
     MetricRecorded,
+    Checkpointed,
     Requeued,
     AbortRequested,
     Aborted,

@@ -40,6 +40,7 @@ class Start(InboxMessage):
     traceparent: Text | None = None
     delivery: Literal["at_most_once"] | None = None  # its code waits for Confirmed
     fenced: Whole | None = None  # as the runner's heartbeat had it: void where it has stopped its work once more since
+    checkpoint: Payload | None = None  # the newest of the attempts before
 
 
 class Confirmed(InboxMessage):

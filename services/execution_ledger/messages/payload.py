@@ -44,13 +44,20 @@ def json_text(value: Any) -> str:
 
 def unreadable(payload: Payload | None) -> str | None:
     """What keeps others from reading its text as an object of JSON; None where it can be read, or is not here."""
-    if payload is None or payload.inline is None:
-        return None
+    return None if payload is None or payload.inline is None else _wrong(payload.inline, dict)
+
+
+def no_json(payload: Payload) -> str | None:
+    """The same of a value that need not be an object."""
+    return None if payload.inline is None else _wrong(payload.inline, object)
+
+
+def _wrong(text: str, wanted: type) -> str | None:
     try:
-        value = json.loads(payload.inline, parse_constant=_no_constant)
+        value = json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         return f"is no JSON ({error})"
-    return None if isinstance(value, dict) else "is no object of JSON"
+    return None if isinstance(value, wanted) else "is no object of JSON"
 
 
 def _no_constant(text: str) -> None:

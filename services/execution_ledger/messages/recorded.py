@@ -1,4 +1,4 @@
-"""What the code of an attempt says while it runs, as facts: warnings, artifacts, metrics."""
+"""What the code of an attempt says while it runs, as facts: warnings, artifacts, metrics, checkpoints."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from .fact import Fact
 from .files import ArtifactKind, ArtifactName, FilePayload
 from .metrics import MetricName, Number, Numbers
 from .parts import Count, Reason, Text
+from .payload import Payload
 
 
 class Recorded(Fact):
@@ -41,3 +42,10 @@ class MetricRecorded(Recorded):
     value: Number | None = None
     values: Numbers | None = None
     step: Text | None = None
+
+
+class Checkpointed(Recorded):
+    """How far the code has come, in its own words: the attempt that follows, if one does, begins with the newest."""
+
+    TYPE = "execution.checkpointed.v1"
+    value: Payload

@@ -57,6 +57,13 @@ class ReportMetric(ReportRecorded):
     step: Text | None = None
 
 
+class ReportCheckpoint(ReportRecorded):
+    """Any JSON value; an attempt that follows begins with the newest one."""
+
+    type: Literal["checkpoint.v1"] = "checkpoint.v1"
+    value: Payload
+
+
 class ReportCompleted(ReportBase):
     type: Literal["completed.v1"] = "completed.v1"
     outputs: Payload
@@ -81,7 +88,7 @@ class ReportReleased(ReportBase):
     type: Literal["released.v1"] = "released.v1"
 
 
-AnyRecorded = ReportWarning | ReportArtifact | ReportMetric
+AnyRecorded = ReportWarning | ReportArtifact | ReportMetric | ReportCheckpoint
 AnyReport = ReportStarted | AnyRecorded | ReportCompleted | ReportFailed | ReportAborted | ReportReleased
 
 

@@ -178,6 +178,16 @@ class MetricRow(NamedTuple):
     recorded_at: datetime
 
 
+class CheckpointRow(NamedTuple):
+    """`size` in bytes; the value itself stays in the journal."""
+
+    execution_id: str
+    sequence: int
+    attempt: int
+    size: int
+    recorded_at: datetime
+
+
 class PipelineRow(NamedTuple):
     name: str
     version: int
@@ -255,6 +265,7 @@ class Changes:
     labels: dict[tuple[str, str], LabelRow] = field(default_factory=dict)  # of executions of earlier batches
     artifacts: list[ArtifactRow] = field(default_factory=list)
     metrics: list[MetricRow] = field(default_factory=list)
+    checkpoints: list[CheckpointRow] = field(default_factory=list)
     pipelines: list[PipelineRow] = field(default_factory=list)
     entries: list[EntryRow] = field(default_factory=list)
     batches: list[BatchRow] = field(default_factory=list)

@@ -44,6 +44,7 @@ class MemoryStore:
         self.warnings: dict[tuple[str, int], Row] = {}
         self.artifacts: dict[tuple[str, int], Row] = {}
         self.metrics: dict[tuple[str, int], Row] = {}
+        self.checkpoints: dict[tuple[str, int], Row] = {}
         self.pipelines: dict[tuple[str, int], Row] = {}
         self.entries: dict[tuple[str, str, int], Row] = {}
         self.batches: dict[str, Row] = {}
@@ -88,6 +89,7 @@ class MemoryStore:
         self.warnings |= {(row.execution_id, row.sequence): row._asdict() for row in changes.warnings}
         self.artifacts |= {(row.execution_id, row.sequence): row._asdict() for row in changes.artifacts}
         self.metrics |= {(row.execution_id, row.sequence): row._asdict() for row in changes.metrics}
+        self.checkpoints |= {(row.execution_id, row.sequence): row._asdict() for row in changes.checkpoints}
         self.pipelines |= {(row.name, row.version): row._asdict() for row in changes.pipelines}
         self.entries |= {(row.noun, row.key, row.version): row._asdict() for row in changes.entries}
         self.batches |= {row.id: asdict(row) for row in changes.batches}

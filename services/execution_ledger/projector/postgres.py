@@ -27,6 +27,7 @@ from .changes import (
     AttemptRow,
     BatchRow,
     Changes,
+    CheckpointRow,
     EntryRow,
     Identity,
     JobRow,
@@ -152,6 +153,7 @@ async def _insert(connection: Connection, schema: str, changes: Changes) -> None
     await _copy(connection, schema, "warnings", WarningRow._fields, changes.warnings)
     await _copy(connection, schema, "artifacts", ArtifactRow._fields, changes.artifacts)
     await _copy(connection, schema, "metrics", MetricRow._fields, changes.metrics)
+    await _copy(connection, schema, "checkpoints", CheckpointRow._fields, changes.checkpoints)
     await _copy(connection, schema, "pipelines", PipelineRow._fields, changes.pipelines)
     await _copy(connection, schema, "entries", EntryRow._fields, changes.entries)
     await _copy(connection, schema, "batches", _BATCH, [_batch_values(it) for it in changes.batches])

@@ -15,6 +15,7 @@ from execution_ledger.messages.events import (
     Aborted,
     AbortRequested,
     ArtifactRecorded,
+    Checkpointed,
     Completed,
     Dispatched,
     Event,
@@ -32,7 +33,7 @@ from execution_ledger.messages.events import (
 from execution_ledger.messages.parts import Failure, Status
 from execution_ledger.messages.payload import json_text
 
-from .changes import ArtifactRow, AttemptRow, Changes, Identity, MetricRow, Progress, WarningRow
+from .changes import ArtifactRow, AttemptRow, Changes, CheckpointRow, Identity, MetricRow, Progress, WarningRow
 from .columns import inline, moment, storable
 
 _BATCH = "batch/"  # the source of a batch's executions is batch/<its id>
@@ -166,6 +167,12 @@ def _metric(fact: MetricRecorded, event: Event, progress: Progress, changes: Cha
             recorded_at=progress.updated_at,
         )
     )
+
+
+@_progress.register
+def _checkpointed(fact: Checkpointed, event: Event, progress: Progress, changes: Changes) -> None:
+    row = CheckpointRow(event.subject, event.sequence, fact.attempt, fact.value.size, moment(event.recordedtime))
+    changes.checkpoints.append(row)
 
 
 @_progress.register

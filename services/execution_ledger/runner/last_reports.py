@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from execution_ledger.messages.inbox import Token
-from execution_ledger.messages.reports import AnyReport, ReportCompleted, ReportFailed
+from execution_ledger.messages.reports import AnyReport, ReportCheckpoint, ReportCompleted, ReportFailed
 
 KEPT_BYTES_MAX = 32_000_000
 _FIXED_BYTES = 1_000  # about what a report takes beside its variable fields
@@ -44,6 +44,8 @@ def _size(report: AnyReport) -> int:
     match report:
         case ReportCompleted():
             return _FIXED_BYTES + report.outputs.size
+        case ReportCheckpoint():
+            return _FIXED_BYTES + report.value.size
         case ReportFailed():
             return _FIXED_BYTES + len(report.failure.message) + len(report.failure.traceback or "")
         case _:

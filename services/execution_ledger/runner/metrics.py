@@ -18,6 +18,7 @@ from execution_ledger.messages.reports import (
 from execution_ledger.metrics import SECONDS, AtScrape, counts, gauge
 
 from .attempts import Attempts
+from .logs import Logs
 from .outbox import Outbox
 
 ATTEMPT_SECONDS = (0.01, 0.1, 1, 10, 60, 600, 3_600, 21_600, 86_400)
@@ -38,10 +39,12 @@ class RunnerMetrics:
         slots: int,
         attempts: Attempts,
         outbox: Outbox,
+        logs: Logs,
         silent_s: Callable[[], float],
     ) -> None:
         registry = registry or CollectorRegistry()
         self._slots, self._attempts, self._outbox, self._silent_s = slots, attempts, outbox, silent_s
+        self._logs = logs
         self.attempt_seconds = Histogram(
             "exledger_runner_attempt_seconds",
             "From entering an attempt's code to its end, also where its outcome interests nobody any more.",
@@ -77,6 +80,13 @@ class RunnerMetrics:
             {(outcome,): reported[kind] for outcome, kind in OUTCOMES.items()},
         )
         yield gauge("exledger_runner_outbox_bytes", "Reports on their way to the log.", self._outbox.bytes)
+        yield gauge("exledger_runner_log_bytes", "Kept in memory of what running code has printed.", self._logs.bytes)
+        yield counts(
+            "exledger_runner_log_dropped_bytes",
+            "Lines of running code that did not reach their followers.",
+            (),
+            {(): self._logs.live.dropped},
+        )
         yield gauge(
             "exledger_runner_silent_seconds", "Since the last acknowledged heartbeat was sent.", self._silent_s()
         )

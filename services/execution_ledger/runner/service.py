@@ -21,19 +21,22 @@ from execution_ledger.log.protocol import Lane, Log, Record, Topic
 from execution_ledger.messages.heartbeats import RunnerBeat
 from execution_ledger.messages.inbox import INBOX, AnyInboxMessage, Start, Token
 from execution_ledger.messages.payload import unreadable
-from execution_ledger.messages.reports import Said
+from execution_ledger.messages.reports import ReportCheckpoint, Said
 from execution_ledger.sdk.pipeline import Pipeline
 from execution_ledger.settings import RunnerSettings
 
 from .attempts import Action, Attempts, Enter, Send, Stop
 from .capacity import held_max
+from .capture import inside
+from .checkpoints import Checkpoints
 from .executors.function import FunctionExecutor
 from .executors.threads import PlainCall, in_daemon_thread
 from .fault import Fault
 from .heart import Heart
+from .logs import Logs
 from .metrics import RunnerMetrics
 from .outbox import Outbox
-from .outcomes import Outcome
+from .outcomes import Completed, Outcome
 from .register import Register
 from .retry import persist
 from .storing import AttemptStore, DataLent, FilesLent
@@ -85,7 +88,11 @@ class RunnerService:
         self._fault = Fault()
         self._outbox = Outbox(log, world, self._fault)
         self._heart = Heart(log, world, settings, self._beat, self._fence, self._revive, self._acknowledged)
-        self._metrics = RunnerMetrics(registry, settings.slots, self._attempts, self._outbox, self._heart.silent_s)
+        self._logs = Logs(log, world, files, settings)
+        self._metrics = RunnerMetrics(
+            registry, settings.slots, self._attempts, self._outbox, self._logs, self._heart.silent_s
+        )
+        self._checkpoints = Checkpoints(world.clock.monotonic_s, self._record, lambda: self._outbox.full)
         self._entered_s: dict[Token, float] = {}  # by the steady clock, while the code runs
         self._executor = FunctionExecutor(
             pipelines,
@@ -95,6 +102,7 @@ class RunnerService:
             self._code_said,
             self._fault,
             lambda: AttemptStore(files, data, world.spawn),
+            self._logs,
         )
 
     def stop(self) -> None:
@@ -113,6 +121,7 @@ class RunnerService:
                 ("heartbeats", self._heart.beat()),
                 ("fence", self._heart.watch()),
                 ("faults", self._fault.raised()),
+                ("logs", self._logs.run()),
                 ("drain", self._drain()),
             )
         finally:
@@ -160,6 +169,14 @@ class RunnerService:
     # --- what decisions come to -------------------------------------------------------------------------------------
 
     def _perform(self, actions: list[Action]) -> None:
+        with inside(None):  # code may be what brought this about, and nothing that begins here is its own
+            self._act(actions)
+        if self._attempts.running:
+            self._idle.clear()
+        else:
+            self._idle.set()
+
+    def _act(self, actions: list[Action]) -> None:
         for action in actions:
             match action:
                 case Enter(start):
@@ -169,16 +186,19 @@ class RunnerService:
                     self._executor.stop(token, reason)
                 case Send(report):
                     self._outbox.put(report)
-        if self._attempts.running:
-            self._idle.clear()
-        else:
-            self._idle.set()
 
     def _code_stopped(self, token: Token, outcome: Outcome) -> None:
         self._metrics.attempt_seconds.observe(self._world.clock.monotonic_s() - self._entered_s.pop(token))
+        self._checkpoints.end(token, is_last=isinstance(outcome, Completed))
         self._perform(self._attempts.stopped(token, outcome, self._world.clock.now_ms()))
 
     def _code_said(self, token: Token, said: Said) -> None:
+        if said.kind is ReportCheckpoint and token in self._entered_s:
+            self._checkpoints.say(token, said)
+        else:
+            self._record(token, said)
+
+    def _record(self, token: Token, said: Said) -> None:
         self._perform(self._attempts.recorded(token, said, self._world.clock.now_ms()))
 
     # --- heart ----------------------------------------------------------------------------------------------------
@@ -223,6 +243,7 @@ class RunnerService:
         await _within(self._settings.drain_s, self._idle.wait())
         self._perform(self._attempts.stop_running())
         await _within(STOP_S, self._idle.wait())
+        self._checkpoints.end_all()
         self._perform(self._attempts.release_running(self._world.clock.now_ms()))
         await _within(FLUSH_S, self._outbox.flush())
         await _within(LAST_BEAT_S, self._heart.once())

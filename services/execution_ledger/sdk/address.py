@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -81,3 +82,12 @@ def _read_token(path: Path) -> str:
 
 def _dev(folder: Path) -> str:
     return "exledger dev" if folder == DEFAULT_FOLDER else f"exledger dev --data-dir {shlex.quote(str(folder))}"
+
+
+def address_of(url: str | None, token: str | None, folder: Path | str | None) -> Address:
+    """Of what a program names; what it leaves out is found. Raises Unavailable, BadSettings."""
+    environ = {} if folder is not None else dict(os.environ)
+    if url is not None:
+        environ = {**os.environ, "EXLEDGER_URL": url}
+    address = find_ledger(DEFAULT_FOLDER if folder is None else Path(folder), environ)
+    return address if token is None else replace(address, token=token, token_from="Client(token=…)")  # noqa: S106

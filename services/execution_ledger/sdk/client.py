@@ -7,11 +7,9 @@ run.wait().outputs["rows"]
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Required, Self, TypedDict, Unpack
@@ -21,7 +19,7 @@ from pydantic import ValidationError
 
 from ..errors import BadRequest, OutcomeUnknown
 from ..messages.parts import IfLive, Mode
-from .address import DEFAULT_FOLDER, Address, batch_path, execution_path, find_ledger, job_path, pipeline_path
+from .address import address_of, batch_path, execution_path, job_path, pipeline_path
 from .catalog import Experiments, Templates, Twins
 from .client_data import ClientData
 from .ending import ended
@@ -32,6 +30,7 @@ from .following import follow
 from .http import Connection, fresh_key, open_http
 from .job import Action, Job, job_body
 from .kept import Artifact, Metric, Model, artifacts, model_file, newest, sent_inputs, upload, with_files
+from .lines import lines_of_log
 from .multi_run import MultiRun
 from .policy import PolicyOptions, choice_of, complaints
 from .records import (
@@ -41,6 +40,7 @@ from .records import (
     JobPreview,
     JobRecord,
     JobSummary,
+    LogLine,
     PipelineVersion,
     Stats,
 )
@@ -113,7 +113,7 @@ class Client:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         """Raises Unavailable where no ledger is found, BadSettings for what is no URL or token."""
-        address = _address(url, token, folder)
+        address = address_of(url, token, folder)
         self.connection = Connection(address, open_http(address, transport))
         self.templates = Templates(self)
         self.twins = Twins(self)
@@ -280,6 +280,15 @@ class Client:
         """Every event of an execution up to now, oldest first, with the refusals between."""
         return map(Event.read, self.connection.pages(f"{execution_path(which)}/events", {}, PAGE_SIZE))
 
+    def logs(
+        self, which: str | int, *, follow: bool = False, attempt: int | None = None, step: str | None = None
+    ) -> Iterator[LogLine]:
+        """What an execution has printed and logged, in order; with `follow` also what it will, until it has ended.
+
+        Raises BadRequest; Unavailable when the ledger stays away.
+        """
+        return map(LogLine.read, lines_of_log(self.connection, which, follow=follow, attempt=attempt, step=step))
+
     def events(self, after: str | None = None, *, execution: str | None = None) -> Iterator[Event]:
         """Events as they happen, without end; broken connections go on where they stopped, without loss or repeat.
 
@@ -387,11 +396,3 @@ def _policy(request: Request | Changes) -> dict[str, Any]:
 
 def _because(reason: str | None) -> dict[str, str]:
     return {} if reason is None else {"reason": reason}
-
-
-def _address(url: str | None, token: str | None, folder: Path | str | None) -> Address:
-    environ = {} if folder is not None else dict(os.environ)
-    if url is not None:
-        environ = {**os.environ, "EXLEDGER_URL": url}
-    address = find_ledger(DEFAULT_FOLDER if folder is None else Path(folder), environ)
-    return address if token is None else replace(address, token=token, token_from="Client(token=…)")  # noqa: S106

@@ -13,9 +13,11 @@ import structlog
 
 from execution_ledger.errors import StoreAway
 from execution_ledger.messages.parts import Mode, Options
-from execution_ledger.messages.reports import ReportWarning, Said
+from execution_ledger.messages.payload import Payload
+from execution_ledger.messages.reports import ReportCheckpoint, ReportWarning, Said
 
 from .capped import cap
+from .checkpoints import checkpoint_of
 from .data import PipelineData
 from .file import File
 from .recorder import Recorder
@@ -55,6 +57,7 @@ class Context:
         experiment: str | None = None,
         properties: Mapping[str, Any] | None = None,
         store: Store | None = None,
+        checkpoint: Payload | None = None,
     ) -> None:
         self.execution_id = execution_id
         self.name = name
@@ -67,6 +70,7 @@ class Context:
         self._said = said
         self._store = store
         self._recorder = Recorder(self._lent, said, self.warn)
+        self._checkpoint = checkpoint
         self._warnings = itertools.count(1)  # counting with it is atomic
         self._abort = threading.Event()
         self._abort_reason: str | None = None
@@ -154,6 +158,20 @@ class Context:
 
     def _warn(self, message: str) -> None:
         self._said(Said(ReportWarning, {"message": cap(message, WARNING_CHARS_MAX)}))
+
+    def checkpoint(self, value: Any) -> bool:
+        """Hands any JSON value to the next attempt of this execution, if there is one; True: this one should stop.
+
+        Of many at once the newest counts, so it may be called as often as there is something new. Raises BadRequest for
+        what is no JSON or takes more than PAYLOAD_BYTES_MAX bytes.
+        """
+        self._said(Said(ReportCheckpoint, {"value": checkpoint_of(value)}))
+        return self.abort_requested
+
+    @property
+    def last_checkpoint(self) -> Any:
+        """The newest checkpoint of the attempts before this one; None where there is none."""
+        return self._checkpoint and self._checkpoint.value()
 
     def request_abort(self, reason: str | None) -> None:
         """For the runner: tells the code to stop."""

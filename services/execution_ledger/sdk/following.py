@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 BREAKS_MAX = 20  # in a row, without an event in between
 PAUSE_S = 0.5
+END = "end"  # the event that ends a stream which is complete
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Frame:
 
     id: str
     data: str
+    event: str = ""
 
 
 def follow(
@@ -33,13 +35,27 @@ def follow(
 
     Raises Unavailable after BREAKS_MAX breaks in a row, BadRequest.
     """
+
+    def opened(last: str | None) -> Iterator[Frame]:
+        return frames(connection.stream("/v1/events", last, after=after, execution=execution))
+
+    return resumed(connection, opened, broken)
+
+
+def resumed(
+    connection: Connection,
+    opened: Callable[[str | None], Iterator[Frame]],
+    broken: Callable[[Unavailable], object] | None = None,
+) -> Iterator[Frame]:
+    """`opened` begins a stream behind the frame of an id. Ends when a stream does so without an error."""
     last: str | None = None
     breaks = 0
     while True:
         try:
-            for frame in frames(connection.stream("/v1/events", last, after=after, execution=execution)):
-                last, breaks = frame.id, 0
+            for frame in opened(last):
+                last, breaks = frame.id or last, 0
                 yield frame
+            return
         except Unavailable as error:
             breaks += 1
             if breaks > BREAKS_MAX:
@@ -52,7 +68,7 @@ def follow(
 def frames(lines: Iterable[str]) -> Iterator[Frame]:
     """Server-sent events as the HTML standard reads them: fields up to an empty line, comments passed over."""
     data: list[str] = []
-    last_id = ""
+    last_id = event = ""
     for line in lines:
         name, _, value = line.partition(":")
         value = value.removeprefix(" ")
@@ -60,6 +76,8 @@ def frames(lines: Iterable[str]) -> Iterator[Frame]:
             last_id = value
         elif name == "data":
             data.append(value)
+        elif name == "event":
+            event = value
         elif not line:
-            yield Frame(last_id, "\n".join(data))
-            data = []
+            yield Frame(last_id, "\n".join(data), event)
+            data, event = [], ""

@@ -164,6 +164,11 @@ class Connection:
     def stream(self, path: str, last_id: str | None, **params: Any) -> Iterator[str]:
         """The lines of a stream of server-sent events. Raises Unavailable when it ends, for whatever cause."""
         headers = {"Accept": "text/event-stream", **({"Last-Event-ID": last_id} if last_id else {})}
+        yield from self.lines(path, headers, **params)
+        raise Unavailable(f"The ledger at {self.address.url} has ended the stream.")
+
+    def lines(self, path: str, headers: Mapping[str, str] | None = None, **params: Any) -> Iterator[str]:
+        """The lines of an answer that is read as it comes. Raises Unavailable where it breaks off."""
         given = {name: value for name, value in params.items() if value is not None}
         try:
             with self._http.stream("GET", path, headers=headers, params=given) as response:
@@ -173,7 +178,6 @@ class Connection:
                 yield from lines_of(response.iter_bytes())
         except httpx.TransportError as error:
             raise self._unreachable(error) from error
-        raise Unavailable(f"The ledger at {self.address.url} has ended the stream.")
 
     def _request(self, method: str, path: str, **content: Any) -> httpx.Request:
         """Raises BadRequest for what JSON or UTF-8 cannot hold."""

@@ -145,6 +145,29 @@ class Warned(Record):
     message: str
 
 
+class Checkpoint(Record):
+    """How far the code said it had come, for the attempt that follows: who, how many bytes, and when."""
+
+    attempt: int
+    size: int
+    time: datetime
+
+
+class LogLine(Record):
+    """A line that the code printed (`stdout`, `stderr`) or logged (`logging`, `structlog`, with a level).
+
+    `ordinal` counts an attempt's lines from 1; of the stream `cut` is a mark in the place of lines that were not kept.
+    """
+
+    attempt: int
+    ordinal: int
+    time: datetime
+    stream: str
+    level: str | None = None
+    step: str | None = None
+    text: str
+
+
 class Abort(Record):
     """Who asked for it; `outcome` says how it ended, once it has."""
 
@@ -216,6 +239,7 @@ class Execution(ExecutionSummary):
     outputs: dict[str, Any] | None
     failure: Failure | None
     warnings: list[Warned]
+    checkpoint: Checkpoint | None = None
     abort: Abort | None
     hold: Hold | None = None
     attempts: list[Attempt]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from .explanations import Explanation
 from .kept import Artifact, Metric
-from .records import Event, Execution
+from .records import Event, Execution, LogLine
 from .waiting import ENDED, WAIT_S
 
 if TYPE_CHECKING:
@@ -89,6 +89,10 @@ class Run:
             yield event
             if event.type.split(".")[-2] in ENDED:
                 return
+
+    def logs(self, *, follow: bool = False, attempt: int | None = None, step: str | None = None) -> Iterator[LogLine]:
+        """What it has printed and logged, as `Client.logs` says."""
+        return self._client.logs(self.id, follow=follow, attempt=attempt, step=step)
 
     def explain(self) -> Explanation:
         """Why it is not running, and what to do about it."""

@@ -12,6 +12,7 @@ from typing import Any
 from execution_ledger.messages.events import (
     Aborted,
     AbortRequested,
+    Checkpointed,
     Completed,
     Dispatched,
     Fact,
@@ -226,6 +227,10 @@ class Executions:
             self._say(6, f"report {fact.ordinal} of attempt {fact.attempt} was taken after report {life.ordinal}")
         life.ordinal = fact.ordinal
 
+    def _checkpointed(self, life: Life, fact: Checkpointed) -> None:
+        self._check_report(life, fact)
+        self._check_payload("value", fact.value)
+
     def _requeued(self, life: Life, fact: Requeued) -> None:
         self._check_attempt(life, fact)
         if life.state == STARTED and life.policy.delivery == "at_most_once":
@@ -254,7 +259,7 @@ class Executions:
 
     def _check_payload(self, what: str, payload: Payload) -> None:
         if payload.inline is not None and hashlib.sha256(payload.inline.encode()).hexdigest() != payload.sha256:
-            self._say(11, f"its {what} are not those that their digest was made of")
+            self._say(11, f"the digest of its {what} was made of others")
 
 
 _CHECKS: dict[type[Fact], Callable[[Executions, Life, Any], None]] = {
@@ -262,6 +267,7 @@ _CHECKS: dict[type[Fact], Callable[[Executions, Life, Any], None]] = {
     Dispatched: Executions._dispatched,
     Started: Executions._started,
     **dict.fromkeys(RECORDED, Executions._check_report),
+    Checkpointed: Executions._checkpointed,
     Requeued: Executions._requeued,
     AbortRequested: Executions._abort_requested,
     Aborted: Executions._aborted,

@@ -36,6 +36,7 @@ TABLES = (
     Table("warnings", ("execution_id", "sequence")),
     Table("artifacts", ("execution_id", "sequence")),
     Table("metrics", ("execution_id", "sequence")),
+    Table("checkpoints", ("execution_id", "sequence")),
     Table("pipelines", ("name", "version")),
     Table("entries", ("noun", "key", "version")),
     Table("batches", ("id",)),

@@ -48,6 +48,11 @@ SELECT m.*
 FROM ledger.metrics AS m, LATERAL (SELECT ('x' || substr(m.execution_id::text, 16, 3))::bit(12)::int AS shard) AS s
 WHERE s.shard = $1 OR ($1 = 0 AND s.shard NOT BETWEEN 1 AND $2 - 1)
 
+-- name: checkpoints
+SELECT c.*
+FROM ledger.checkpoints AS c, LATERAL (SELECT ('x' || substr(c.execution_id::text, 16, 3))::bit(12)::int AS shard) AS s
+WHERE s.shard = $1 OR ($1 = 0 AND s.shard NOT BETWEEN 1 AND $2 - 1)
+
 -- name: pipelines
 -- All of them belong to shard 0.
 SELECT * FROM ledger.pipelines WHERE $1 = 0 AND $2::int > 0

@@ -18,7 +18,14 @@ SELECT
             SELECT sequence, attempt, kind, name, step, sha256, size, media_type, recorded_at
             FROM ledger_v1.artifacts WHERE execution_id = e.id ORDER BY sequence LIMIT 100
         ) AS made
-    ) AS artifacts
+    ) AS artifacts,
+    (
+        SELECT row_to_json(newest)
+        FROM (
+            SELECT attempt, size, recorded_at AS time FROM ledger_v1.checkpoints
+            WHERE execution_id = e.id ORDER BY sequence DESC LIMIT 1
+        ) AS newest
+    ) AS checkpoint
 FROM ledger_v1.executions AS e WHERE e.id = $1
 
 -- name: id_of_number

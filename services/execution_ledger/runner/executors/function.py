@@ -19,7 +19,10 @@ from execution_ledger.sdk.capped import cap
 from execution_ledger.sdk.context import Aborted, Context
 from execution_ledger.sdk.pipeline import Pipeline
 
+from ..capture import Place, carried, inside
+from ..captured import Captured
 from ..fault import Fault
+from ..logs import Logs
 from ..outcomes import Failed, Outcome, Stopped, of_error, of_value, refused
 from ..storing import AttemptStore
 from .threads import PlainCall
@@ -33,6 +36,7 @@ class _Run:
     context: Context
     task: asyncio.Task[None]
     cancellable: bool = False  # an async function that has begun
+    keeping: asyncio.Task[Said | None] | None = None  # its code is over, its log is being stored
 
 
 class FunctionExecutor:
@@ -47,6 +51,7 @@ class FunctionExecutor:
         said: Callable[[Token, Said], None],
         fault: Fault,
         store: Callable[[], AttemptStore],
+        logs: Logs,
     ) -> None:
         self._pipelines = pipelines
         self._spawn = spawn
@@ -55,6 +60,7 @@ class FunctionExecutor:
         self._said = said
         self._fault = fault
         self._store = store
+        self._logs = logs
         self._runs: dict[Token, _Run] = {}
 
     def enter(self, start: Start) -> None:
@@ -67,7 +73,9 @@ class FunctionExecutor:
         """Cooperative: the context says so, and an async function gets a CancelledError."""
         if run := self._runs.get(token):
             run.context.request_abort(reason)
-            if run.cancellable:
+            if run.keeping:  # an end that is asked for waits for no log
+                run.keeping.cancel()
+            elif run.cancellable:
                 run.task.cancel()
 
     async def close(self) -> None:
@@ -76,16 +84,31 @@ class FunctionExecutor:
         for run in self._runs.values():
             run.context.request_abort("the runner ends")
             run.task.cancel()
+            if run.keeping:
+                run.keeping.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=CLOSE_S)
 
     async def _run(self, start: Start, context: Context, store: AttemptStore) -> None:
         try:
-            outcome = await self._outcome(start, context, store)
+            captured = self._logs.begin(start.token)
+            with inside(Place(captured)):
+                outcome = await self._outcome(start, context, store)
+            await self._keep_log(start.token, captured)
             del self._runs[start.token]
             self._stopped(start.token, outcome)
         except Exception as error:  # noqa: BLE001 - of the runner's own making: the fault raises it
             self._fault.report(error)
+
+    async def _keep_log(self, token: Token, captured: Captured) -> None:
+        """Before the end is reported: nothing of an execution can be recorded behind its end."""
+        if captured.silent:
+            captured.close()
+            return
+        keeping = self._runs[token].keeping = self._spawn(self._logs.end(captured), "the log of an attempt")
+        await asyncio.wait([keeping])
+        if not keeping.cancelled() and (said := keeping.result()):
+            self._said(token, said)
 
     async def _outcome(self, start: Start, context: Context, store: AttemptStore) -> Outcome:
         pipeline = self._pipelines.get(start.pipeline.name)
@@ -99,7 +122,7 @@ class FunctionExecutor:
         if pipeline.is_async:
             self._runs[start.token].cancellable = True
             return await _call_async(pipeline, context, given, store)
-        return await self._call_plain(lambda: _call(pipeline, context, given, store))
+        return await self._call_plain(carried(lambda: _call(pipeline, context, given, store)))
 
     def _context(self, start: Start, store: AttemptStore) -> Context:
         return Context(
@@ -113,6 +136,7 @@ class FunctionExecutor:
             experiment=start.experiment,
             properties=start.properties.value() if start.properties else None,
             store=store,
+            checkpoint=start.checkpoint,
         )
 
     def _hearer(self, token: Token) -> Callable[[Said], None]:

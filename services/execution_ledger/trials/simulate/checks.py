@@ -11,7 +11,9 @@ from execution_ledger.messages.catalog import ENTRIES, Template, Twin, resolved
 from execution_ledger.messages.events import (
     Aborted,
     AbortRequested,
+    ArtifactRecorded,
     BatchOpened,
+    Checkpointed,
     CommandFailed,
     Dispatched,
     EntryRegistered,
@@ -21,6 +23,7 @@ from execution_ledger.messages.events import (
     Requeued,
 )
 from execution_ledger.messages.ids import shard_of
+from execution_ledger.messages.lines import LOG_KIND, LogLine
 from execution_ledger.objects import MemoryObjects
 from execution_ledger.settings import Settings
 from execution_ledger.verify.files import Named, check_files, payloads_of
@@ -34,7 +37,7 @@ from .callers import Client
 from .cluster import Cluster
 from .decoded import decoded
 from .liveness import check_liveness
-from .pipelines import Witness
+from .pipelines import Entry, Witness
 from .plants import PlantedError
 from .states import States
 
@@ -57,6 +60,8 @@ async def check(cluster: Cluster, client: Client, witness: Witness, states: Stat
     found += _check_code(witness, history)
     found += _check_inputs(cluster, witness, history)
     found += _check_dispatched(cluster, witness, history)
+    found += _check_checkpoints(cluster, witness, history)
+    found += _check_logs(cluster, witness, history)
     found += _check_batches(cluster, history)
     found += _check_told(history)
     found += _check_graces(cluster, history)
@@ -147,6 +152,35 @@ def _check_dispatched(cluster: Cluster, witness: Witness, history: Mapping[int, 
         if dispatched_s.get((entry.execution_id, entry.attempt), entry.at_s) >= entry.at_s:
             what = f"The code of attempt {entry.attempt} was begun at {entry.at_s:.3f} s, before it was dispatched."
             yield Breach(6, shard_of(entry.execution_id), None, entry.execution_id, what)
+
+
+def _check_checkpoints(cluster: Cluster, witness: Witness, history: Mapping[int, Sequence[Stored]]) -> Iterator[Breach]:
+    """An attempt begins with the newest checkpoint of its execution, which is what one that failed had said last."""
+    entries = {(entry.execution_id, entry.attempt): entry for entry in witness.entries}
+    newest = dict[str, object]()
+    for _, event in timed(cluster, history):
+        known, what = newest.get(event.subject), None
+        match event.data, entries.get((event.subject, getattr(event.data, "attempt", None) or 0)):
+            case Checkpointed(value=value), _:
+                newest[event.subject] = value.value()
+            case Dispatched(), Entry(given=given) if given != known:
+                what = f"Attempt {event.data.attempt} was given the checkpoint {given}, and the newest is {known}."
+            case Requeued(cause="failed"), Entry(said=said) if said not in (None, known):
+                what = f"Attempt {event.data.attempt} failed after its checkpoint {said}, and the newest is {known}."
+        if what:
+            yield Breach(6, event.shard, event.sequence, event.subject, what)
+
+
+def _check_logs(cluster: Cluster, witness: Witness, history: Mapping[int, Sequence[Stored]]) -> Iterator[Breach]:
+    """A log that an event names is there, and holds what its attempt has printed, all of it."""
+    told = {(entry.execution_id, entry.attempt): entry.told for entry in witness.entries}
+    for _, event in timed(cluster, history):
+        if isinstance(event.data, ArtifactRecorded) and event.data.kind == LOG_KIND:
+            kept = cluster.files.held.get(event.data.file.object or "", b"")
+            lines = [LogLine.model_validate_json(raw).text for raw in kept.splitlines()]
+            if not lines or lines != told.get((event.subject, event.data.attempt)):
+                what = f"The log of attempt {event.data.attempt} does not hold what it printed, but {lines}."
+                yield Breach(6, event.shard, event.sequence, event.subject, what)
 
 
 def _check_batches(cluster: Cluster, history: Mapping[int, Sequence[Stored]]) -> Iterator[Breach]:

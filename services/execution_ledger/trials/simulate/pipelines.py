@@ -7,11 +7,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any, get_args
 
+from execution_ledger.runner.capture import here
 from execution_ledger.sdk.context import Context, NoRetry
 from execution_ledger.sdk.pipeline import Pipeline, pipeline
 from execution_ledger.sdk.ports import Declared
@@ -37,6 +38,9 @@ class Entry:
     at_s: float
     inputs: dict[str, Any]
     left_s: float | None = None
+    given: Any = None  # the checkpoint that it began with
+    said: Any = None  # its own newest
+    told: list[str] = field(default_factory=list)  # what it printed
 
     @property
     def deaf(self) -> bool:
@@ -63,7 +67,7 @@ class Witness:
     def entered(self, ctx: Context, name: str, **inputs: Any) -> Iterator[None]:
         life = LIFE.get()
         assert life is not None
-        entry = Entry(ctx.execution_id, ctx.attempt, name, life, _now_s(), inputs)
+        entry = Entry(ctx.execution_id, ctx.attempt, name, life, _now_s(), inputs, given=ctx.last_checkpoint)
         self.entries.append(entry)
         self._open.add(entry)
         self._count(entry)
@@ -72,6 +76,17 @@ class Witness:
         finally:
             entry.left_s = _now_s()
             self._open.discard(entry)
+
+    def says(self, ctx: Context, value: Any) -> None:
+        """A checkpoint, and a line of the log."""
+        ctx.checkpoint(value)
+        place, text = here(), str(value)
+        if place:
+            place.captured.write("stdout", f"{text}\n")
+        for entry in self._open:
+            if (entry.execution_id, entry.attempt) == (ctx.execution_id, ctx.attempt):
+                entry.said = value
+                entry.told.append(text)
 
     def doubled(self) -> Iterator[Entry]:
         """Entries of a token that had been entered before."""
@@ -120,6 +135,8 @@ async def _behave(ctx: Context, manner: str, seconds: float) -> dict[str, Any]:
         case "record":
             ctx.table("halves", [{"n": seconds / 2}])
             ctx.metric("halves", [seconds / 2, seconds])
+        case "steady":
+            await _steady(ctx, seconds)
     await asyncio.sleep(seconds)
     return _end(ctx, manner, seconds)
 
@@ -142,7 +159,18 @@ async def _stubborn(ctx: Context, seconds: float) -> None:
         ctx.warn("stopped in the middle")
         ctx.metric("stopped", seconds)
         ctx.table("stopped", [{"n": seconds}])
+        WITNESS.get().says(ctx, "stopped")
         raise ValueError("stopped in the middle") from None
+
+
+async def _steady(ctx: Context, seconds: float) -> None:
+    """Says how far it has come, sometimes faster than that is reported, and fails until it was tried twice."""
+    for part in range(6):
+        WITNESS.get().says(ctx, {"attempt": ctx.attempt, "part": part})
+        await asyncio.sleep(seconds / 3 if part % 2 else 0)
+    if ctx.attempt < 3:
+        WITNESS.get().says(ctx, {"attempt": ctx.attempt, "part": "last"})
+        raise ValueError("not there yet")
 
 
 def _end(ctx: Context, manner: str, seconds: float) -> dict[str, Any]:

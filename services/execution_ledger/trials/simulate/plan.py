@@ -19,7 +19,7 @@ SHARDS = 3
 SPAN_S = 45.0  # in which everything is asked and everything goes wrong; five leases of the simulated ledger
 
 Manner = Literal[
-    "done", "warn", "fail", "wrong", "quit", "exit", "deaf", "hang", "never", "broken", "stubborn", "record"
+    "done", "warn", "fail", "wrong", "quit", "exit", "deaf", "hang", "never", "broken", "stubborn", "record", "steady"
 ]
 Entered = Literal["template", "twin", "experiment", "gone"]
 Does = Literal[
@@ -251,7 +251,7 @@ def _ask(chance: random.Random, before: Sequence[Ask]) -> Ask:
         number=number,
         does=does,
         pipeline=chance.choices(["free", "tight", "plain", chance.choice(planted)], [6, 6, 2, 2])[0],
-        manner=chance.choices(get_args(Manner), [8, 2, 2, 1, 1, 1, 2, 2, 1, 1, 2, 3])[0],
+        manner=chance.choices(get_args(Manner), [8, 2, 2, 1, 1, 1, 2, 2, 1, 1, 2, 3, 2])[0],
         seconds=round(chance.uniform(0, 6), 3),
         keyed=chance.random() < 0.8,
         count=chance.randint(2, 6),

@@ -12,19 +12,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from execution_ledger.messages.events import (
     FACTS,
     Aborted,
-    ArtifactRecorded,
     CommandRejected,
     Completed,
     Event,
     Failed,
-    MetricRecorded,
     Quarantined,
     Queued,
     Requeued,
-    Warned,
 )
 from execution_ledger.verify.history import Stored
-from execution_ledger.verify.life import ABORTING, ENTERED, HELD, NEXT, QUEUED, UNKNOWN
+from execution_ledger.verify.life import ABORTING, ENTERED, HELD, NEXT, QUEUED, RECORDED, UNKNOWN
 
 from .callers import Client
 from .cluster import Cluster
@@ -73,7 +70,7 @@ def _life(before: str, fact: str, after: str) -> str:
 # The first three only where a runner's first report is lost for good, and its reports keep their order; the others in
 # one of a hundred runs.
 SELDOM = (
-    {(ABORTING, fact) for fact in (Warned, ArtifactRecorded, MetricRecorded, Completed, Failed, Quarantined)}
+    {(ABORTING, fact) for fact in (*RECORDED, Completed, Failed, Quarantined)}
     | {(state, Quarantined) for state in (QUEUED, HELD, ENTERED)}
     | {(HELD, Failed), (HELD, Aborted)}
 )
