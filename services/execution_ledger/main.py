@@ -173,7 +173,7 @@ async def _runner(around: Around) -> Service:
     from .runner.register import register_over_http
     from .runner.service import RunnerService
     from .runner.through_gateway import GatewayData, GatewayFiles
-    from .sdk.pipeline import collect, load_app
+    from .sdk.app import collect, load_app
 
     settings = around.settings
     redirect()  # before anything of the app remembers where it writes

@@ -23,12 +23,14 @@ from execution_ledger.messages.events import (
     ShardClaimed,
     ShardCreated,
     Started,
+    StepChanged,
     Unheld,
     Warned,
 )
 from execution_ledger.messages.ids import shard_of
-from execution_ledger.messages.parts import Refusal
+from execution_ledger.messages.parts import Failure, Refusal
 from execution_ledger.messages.payload import json_payload
+from execution_ledger.messages.steps import CodeOrigin
 from execution_ledger.projector.changes import Changes, StoredPosition
 from execution_ledger.projector.columns import moment
 from execution_ledger.projector.rows import fold
@@ -41,6 +43,13 @@ DISPATCHED = Dispatched(attempt=1, runner="runner-1", claim=1)
 STARTED = Started(attempt=1, runner="runner-1", ordinal=1)
 PLOTTED = ArtifactRecorded(attempt=1, ordinal=3, kind="plot", name="trend", file=stored_file(), step="fit")
 MEASURED = MetricRecorded(attempt=1, ordinal=4, name="loss", values=[0.5, 0.25])
+STEPS: dict[str, list[str]] = {"load": [], "fit": ["load"]}
+BUSY = Failure(kind="user", message="busy")
+LOADED = (
+    StepChanged(attempt=1, ordinal=3, step="load", status="started", tries=1, origin=CodeOrigin(kind="local")),
+    StepChanged(attempt=1, ordinal=4, step="load", status="started", tries=2, failure=BUSY),
+    StepChanged(attempt=1, ordinal=5, step="load", status="completed", tries=2, outputs=json_payload({"rows": 3})),
+)
 COMPLETED = Completed(attempt=1, outputs=json_payload({"out": 1}))
 
 
@@ -50,6 +59,7 @@ TABLES = (
     "executions",
     "live_executions",
     "attempts",
+    "steps",
     "warnings",
     "artifacts",
     "metrics",
@@ -109,10 +119,12 @@ _OF_THE_SHARD = ("shard", "number", "name", "digest")
 def add_a_life_of_everything(history: History) -> None:
     """Every kind of event, and executions in every state."""
     history.add("shard", ShardCreated(log_id="log-1", shards=4), ShardClaimed(owner="ledger-1"))
-    done, lost, stopped, forced, waiting, running, quarantined = (history.queue() for _ in range(7))
+    done, lost, stopped, forced, waiting, running, quarantined = (history.queue(steps=STEPS) for _ in range(7))
     for execution in (done, lost, stopped, forced, running):
         history.add(execution, DISPATCHED, STARTED)
-    history.add(done, Warned(attempt=1, ordinal=2, message="hot"), PLOTTED, MEASURED, COMPLETED)
+    history.add(done, Warned(attempt=1, ordinal=2, message="hot"), PLOTTED, MEASURED, *LOADED, COMPLETED)
+    history.add(lost, *LOADED[:-1])
+    history.add(running, LOADED[0])
     history.add(lost, Checkpointed(attempt=1, ordinal=2, value=json_payload("half")))
     history.add(lost, Requeued(attempt=1, cause="lost"), Dispatched(attempt=2, runner="runner-2", claim=1))
     history.add(lost, Requeued(attempt=2, cause="lost"))

@@ -50,7 +50,7 @@ class RowsContract(StoreCase):
         for recorded in pieces.take():
             at = await store.position(2)
             await store.apply(at, fold(2, at, [recorded], recorded.offset + 1))
-        for table in ("executions", "live_executions", "attempts"):
+        for table in ("executions", "live_executions", "attempts", "steps"):
             rows = await self.rows(store, table)
             ones, twos = ([comparable(row) for row in rows if shard_of_row(row) == shard] for shard in (1, 2))
             assert len(ones) > 2
@@ -245,19 +245,6 @@ class RowsContract(StoreCase):
         await project(store, history)
         assert (await self.execution(store, execution))["status"] == "aborted"
         assert await self.rows(store, "attempts") == await self.rows(store, "live_executions") == []
-
-    async def test_warnings_are_kept_in_order(self, store: ViewStore) -> None:
-        history = History()
-        execution = history.queue()
-        history.add(execution, DISPATCHED, STARTED, Warned(attempt=1, ordinal=2, message="one"))
-        await project(store, history)
-        history.add(
-            execution, Warned(attempt=1, ordinal=2, message="two"), Warned(attempt=1, ordinal=2, message='"three"')
-        )
-        await project(store, history)
-        warnings = [json.loads(row["warning"]) for row in await self.rows(store, "warnings")]
-        assert [warning["message"] for warning in warnings] == ["one", "two", '"three"']
-        assert warnings[0] == {"time": "2026-09-21T14:13:20.004Z", "attempt": 1, "message": "one"}
 
     async def test_checkpoints_are_rows_with_their_sizes(self, store: ViewStore) -> None:
         history = History()

@@ -10,11 +10,12 @@ from contract.store_case import Row
 from contract.store_catalog_contract import CatalogContract
 from contract.store_contract import StoreContract
 from contract.store_jobs_contract import JobsContract
+from contract.store_recorded_contract import RecordedContract
 from contract.store_rows_contract import RowsContract
 from execution_ledger.projector.memory import MemoryStore
 
 
-class TestMemoryStore(StoreContract, RowsContract, CatalogContract, JobsContract):
+class TestMemoryStore(RecordedContract, StoreContract, RowsContract, CatalogContract, JobsContract):
     @pytest.fixture
     def store(self) -> MemoryStore:
         return MemoryStore()

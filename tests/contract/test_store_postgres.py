@@ -11,13 +11,14 @@ import asyncpg
 import pytest
 
 from contract.events_builder import History
-from contract.store_case import COMPLETED, DISPATCHED, STARTED, TABLES, Row, folded, project
+from contract.store_case import BUSY, COMPLETED, DISPATCHED, LOADED, STARTED, STEPS, TABLES, Row, folded, project
 from contract.store_catalog_contract import CatalogContract
 from contract.store_contract import StoreContract
 from contract.store_jobs_contract import JobsContract
+from contract.store_recorded_contract import RecordedContract
 from contract.store_rows_contract import RowsContract
 from execution_ledger.errors import BrokenHistory, OutcomeUnknown, Unavailable
-from execution_ledger.messages.events import Warned
+from execution_ledger.messages.events import Aborted, Failed, Requeued, Warned
 from execution_ledger.postgres import connect
 from execution_ledger.projector.changes import HOT
 from execution_ledger.projector.migrations import migrate
@@ -53,7 +54,7 @@ async def store(views: str, reader: Any) -> AsyncIterator[PostgresStore]:
     await store.close()
 
 
-class TestPostgresStore(StoreContract, RowsContract, CatalogContract, JobsContract):
+class TestPostgresStore(RecordedContract, StoreContract, RowsContract, CatalogContract, JobsContract):
     @pytest.fixture(autouse=True)
     def _reader(self, reader: Any) -> None:
         self.reader = reader
@@ -106,6 +107,34 @@ async def test_the_view_of_executions_computes_durations_and_gathers_warnings(
     assert tuple(done)[:3] == (3, 103, 106)
     assert done["warnings"].count('"attempt":1') == 100
     assert tuple(await reader.fetchrow(query, waiting)) == (None, None, None, "[]")
+
+
+async def test_the_view_of_steps_adds_what_no_event_says(store: PostgresStore, reader: Any) -> None:
+    """Pending before they begin, and closed by the end of their attempt."""
+    history = History()
+    waiting, running, ended, lost, failed = (history.queue(steps=STEPS) for _ in range(5))
+    alone = history.queue()
+    for execution in (running, ended, lost, failed, alone):
+        history.add(execution, DISPATCHED, STARTED)
+    for execution in (running, ended, lost, failed):
+        history.add(execution, LOADED[0])
+    history.add(ended, Aborted(attempt=1, outcome="self"))
+    history.add(lost, Requeued(attempt=1, cause="lost"), DISPATCHED.model_copy(update={"attempt": 2}))
+    history.add(failed, *LOADED[1:], Failed(attempt=1, failure=BUSY))
+    await project(store, history)
+    query = "SELECT attempt, step, status, tries FROM ledger_v1.steps WHERE execution_id = $1 ORDER BY attempt, place"
+    found = {
+        name: [tuple(row) for row in await reader.fetch(query, name)] for name in (waiting, running, ended, failed)
+    }
+    assert found[waiting] == [(0, "load", "pending", 0), (0, "fit", "pending", 0)]
+    assert found[running] == [(1, "load", "started", 1), (1, "fit", "pending", 0)]
+    assert found[ended] == [(1, "load", "aborted", 1), (1, "fit", "skipped", 0)]
+    assert found[failed] == [(1, "load", "completed", 2), (1, "fit", "skipped", 0)]
+    assert [tuple(row)[2] for row in await reader.fetch(query, lost)] == ["failed", "skipped", "pending", "pending"]
+    assert await reader.fetch(query, alone) == []
+    ends = "SELECT ended_at FROM ledger_v1.steps WHERE execution_id = $1 ORDER BY place"
+    aborted_at = await reader.fetchval("SELECT ended_at FROM ledger_v1.executions WHERE id = $1", ended)
+    assert [row[0] for row in await reader.fetch(ends, ended)] == [aborted_at, None]
 
 
 async def test_no_index_covers_a_column_that_changes(store: PostgresStore, reader: Any) -> None:

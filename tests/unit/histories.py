@@ -50,8 +50,10 @@ from execution_ledger.messages.reports import (
     ReportMetric,
     ReportReleased,
     ReportStarted,
+    ReportStep,
     ReportWarning,
 )
+from execution_ledger.messages.steps import Reused
 from execution_ledger.settings import LedgerSettings
 from unit.dispatcher_stage import OPTIONS, SHARDS, START_MS, ShardLedger
 from unit.spec import stored_file
@@ -59,6 +61,18 @@ from unit.spec import stored_file
 RECORDED = Path(__file__).with_name("recorded.jsonl")
 PIPELINES = ("train", "predict", "fetch")
 RUNNERS = ("r1", "r2")
+
+STEPS: dict[str, list[str]] = {"load": [], "fit": ["load"], "score": ["load"], "tell": ["fit", "score"]}
+REUSED = {"load": Reused(execution=make_id(START_MS, 1, 1), outputs=json_payload({"rows": 3}))}
+_FAILURE = Failure(kind="user", message="no")
+_OF_A_STEP: list[tuple[Any, int, dict[str, Any]]] = [
+    ("started", 1, {}),
+    ("completed", 1, {"outputs": json_payload({"n": 1})}),
+    ("completed", 0, {"outputs": REUSED["load"].outputs, "reused": REUSED["load"].execution}),
+    ("failed", 1, {"failure": _FAILURE}),
+    ("started", 2, {"failure": _FAILURE}),
+    ("skipped", 0, {}),
+]
 
 Step = tuple[str, int, int]  # what, and two numbers that it may use
 
@@ -107,6 +121,8 @@ class Story:
                 origin=Origin(source="batch-1", ordinal=len(self.submitted)) if one % 4 == 0 else None,
                 keyed=one % 3 == 0,
                 body_digest="d" if one % 3 == 0 else None,
+                steps=STEPS if one % 2 == 0 else None,
+                reused=REUSED if one % 4 == 0 else None,
             ),
         )
 
@@ -235,13 +251,7 @@ class Story:
     def report(self, one: int, other: int) -> None:
         if not (execution_id := self._pick(one)):
             return
-        said = {
-            "execution_id": execution_id,
-            "attempt": max(1, self.attempts.get(execution_id, 0)),
-            "ordinal": next(self._numbers),
-            "runner": RUNNERS[one % len(RUNNERS)],
-            "time": self.now_ms,
-        }
+        said = self._said(execution_id, one)
         kinds: list[Callable[[], AnyReport]] = [
             lambda: ReportStarted(**said),
             lambda: ReportStarted(**said),
@@ -255,7 +265,28 @@ class Story:
             lambda: ReportCheckpoint(**said, value=json_payload({"at": one})),
         ]
         report = kinds[other % len(kinds)]()
-        self.ledgers[shard_of(execution_id)].receive(Topic.REPORTS, report, self.now_ms)
+        self._say(report)
+
+    def step(self, one: int, other: int) -> None:
+        """Some step changes, in a way that may come next or not."""
+        if not (execution_id := self._pick(one)):
+            return
+        name = tuple(STEPS)[other % len(STEPS)]
+        status, tries, more = _OF_A_STEP[(one + other) % len(_OF_A_STEP)]
+        said = self._said(execution_id, one)
+        self._say(ReportStep(**said, step=name, status=status, tries=tries, **more))
+
+    def _said(self, execution_id: str, one: int) -> dict[str, Any]:
+        return {
+            "execution_id": execution_id,
+            "attempt": max(1, self.attempts.get(execution_id, 0)),
+            "ordinal": next(self._numbers),
+            "runner": RUNNERS[one % len(RUNNERS)],
+            "time": self.now_ms,
+        }
+
+    def _say(self, report: AnyReport) -> None:
+        self.ledgers[shard_of(report.execution_id)].receive(Topic.REPORTS, report, self.now_ms)
 
     def _pick(self, one: int) -> str | None:
         return self.submitted[one % len(self.submitted)] if self.submitted else None
@@ -285,8 +316,9 @@ _STEPS: dict[str, Callable[[Story, int, int], None]] = {
     "open_batch": Story.open_batch,
     "repeat": Story.repeat,
     "claim": lambda story, one, other: story.claim(),
+    "step": Story.step,
 }
-_OFTEN = ["submit", "submit", "dispatch", "dispatch", "report", "report", "report", *_STEPS]
+_OFTEN = ["submit", "submit", "dispatch", "dispatch", "report", "report", "report", "step", "step", *_STEPS]
 
 steps = st.lists(
     st.tuples(st.sampled_from(_OFTEN), st.integers(0, 11), st.integers(0, 11)), min_size=5, max_size=60
@@ -322,10 +354,11 @@ def record() -> None:
     Only for new types of events; its digests change with it, and FOLD_VERSION only where the old file's did.
     """
     story = Story()
-    names = [name for name in _STEPS if name != "enter"]
+    names = [name for name in _STEPS if name not in ("enter", "step")]
     for number in range(36):
         numbers = (("submit", number * 7 % 11), ("dispatch", 1), ("report", 0), ("report", number % 10))
-        for what, other in (*numbers, (names[number % len(names)], number % 5)):
+        steps = (("step", 0), ("step", 4)) if number % 2 == 0 else ()
+        for what, other in (*numbers[:3], *steps, numbers[3], (names[number % len(names)], number % 5)):
             story.tell((what, number, other))
     story.tell(("submit", 0, 0))
     for other in (0, 1, 0):  # held, released, held

@@ -26,6 +26,7 @@ from execution_ledger.messages.parts import Options, PipelineRef
 from execution_ledger.messages.payload import json_payload
 from execution_ledger.messages.reports import REPORTS, AnyReport
 from execution_ledger.objects import Objects
+from execution_ledger.messages.steps import Reused
 from execution_ledger.runner.service import RunnerService
 from execution_ledger.sdk.pipeline import Pipeline
 from execution_ledger.settings import RunnerSettings
@@ -135,10 +136,18 @@ class Stage:
         key = message.runner.encode()
         await self.log.send(Lane(Topic.INBOX, 0), [Outgoing(key, message.model_dump_json().encode())])
 
-    async def start(self, token: Token | None = None, claim: int = 1, **inputs: Any) -> Token:
+    async def start(
+        self,
+        token: Token | None = None,
+        claim: int = 1,
+        reused: dict[str, Reused] | None = None,
+        delivery: Literal["at_most_once"] | None = None,
+        **inputs: Any,
+    ) -> Token:
         """Of the first pipeline."""
         token = token or a_token()
-        await self.tell(a_start(token, self._pipelines[0], self.runner.process, claim, **inputs))
+        start = a_start(token, self._pipelines[0], self.runner.process, claim, delivery, **inputs)
+        await self.tell(start.model_copy(update={"reused": reused}))
         return token
 
     async def abort(self, token: Token, claim: int = 1) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from typing import Any
 
 from execution_ledger.domain.execution import INITIAL, Circumstances, Decision, Execution, decide, decide_report, evolve
 from execution_ledger.messages import events
@@ -19,11 +20,12 @@ NOW_MS = 1_700_000_000_000
 ID = make_id(NOW_MS, shard=1, random_bits=7)
 RUNNER = "runner-1"
 CLAIM = 3
+STEPS: dict[str, list[str]] = {"load": [], "fit": ["load"]}
 PIPELINE = PipelineRef(name="train", version=1, digest="d1")
 OPTIONS = Options(train=False, plot=False, write=True)
 
 
-def submit(execution_id: str = ID, command_id: str = "submit-1", policy: Policy | None = None) -> Submit:
+def submit(execution_id: str = ID, command_id: str = "submit-1", policy: Policy | None = None, **asked: Any) -> Submit:
     return Submit(
         command_id=command_id,
         actor="ada",
@@ -32,12 +34,13 @@ def submit(execution_id: str = ID, command_id: str = "submit-1", policy: Policy 
         inputs=json_payload({"n": 1}),
         options=OPTIONS,
         policy=policy or Policy(),
+        **asked,
     )
 
 
-def queued(policy: Policy | None = None) -> events.Queued:
+def queued(policy: Policy | None = None, **asked: Any) -> events.Queued:
     given = Circumstances(NOW_MS, next_number=4097, claim=CLAIM)
-    decision = decide(INITIAL, submit(policy=policy), given)
+    decision = decide(INITIAL, submit(policy=policy, **asked), given)
     assert isinstance(decision, list)
     fact = decision[0]
     assert isinstance(fact, events.Queued)

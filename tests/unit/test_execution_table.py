@@ -31,6 +31,7 @@ from execution_ledger.messages.reports import (
     ReportMetric,
     ReportReleased,
     ReportStarted,
+    ReportStep,
     ReportWarning,
 )
 from execution_ledger.verify import life
@@ -39,6 +40,7 @@ from unit.spec import (
     ID,
     NOW_MS,
     RUNNER,
+    STEPS,
     abort_requested,
     completed,
     dispatched,
@@ -56,20 +58,20 @@ LATER_MS = NOW_MS + 10_000
 
 STATES: dict[str, list[Fact]] = {
     "unknown": [],
-    "queued": [queued(DUE)],
+    "queued": [queued(DUE, steps=STEPS)],
     "in backoff": [
-        queued(),
+        queued(steps=STEPS),
         dispatched(),
         started(),
         events.Requeued(attempt=1, cause="failed", not_before=LATER_MS + 1, expires_at=LATER_MS + 2),
     ],
-    "held": [queued(DUE), events.Held()],
-    "dispatched": [queued(DUE), dispatched(timeout_at=NOW_MS + 1_000)],
-    "started": [queued(DUE), dispatched(), started(timeout_at=NOW_MS + 1_000)],
-    "abort_requested": [queued(), dispatched(), started(), abort_requested()],
-    "not_entered": [queued(), dispatched(), abort_requested()],
-    "terminal": [queued(), dispatched(), started(), completed()],
-    "quarantined": [queued(), dispatched(), events.Quarantined(error="boom")],
+    "held": [queued(DUE, steps=STEPS), events.Held()],
+    "dispatched": [queued(DUE, steps=STEPS), dispatched(timeout_at=NOW_MS + 1_000)],
+    "started": [queued(DUE, steps=STEPS), dispatched(), started(timeout_at=NOW_MS + 1_000)],
+    "abort_requested": [queued(steps=STEPS), dispatched(), started(), abort_requested()],
+    "not_entered": [queued(steps=STEPS), dispatched(), abort_requested()],
+    "terminal": [queued(steps=STEPS), dispatched(), started(), completed()],
+    "quarantined": [queued(steps=STEPS), dispatched(), events.Quarantined(error="boom")],
 }
 
 ENDS = {events.Aborted: "aborted", events.Completed: "completed", events.Failed: "failed"}
@@ -96,6 +98,7 @@ REPORTS: dict[str, AnyReport] = {
     "ReportArtifact": ReportArtifact(**_SAY, kind="plot", name="trend", file=stored_file()),
     "ReportMetric": ReportMetric(**_SAY, name="rmse", value=0.1),
     "ReportCheckpoint": ReportCheckpoint(**_SAY, value=json_payload(7)),
+    "ReportStep": ReportStep(**_SAY, step="load", status="started", tries=1),
     "ReportCompleted": ReportCompleted(**_SAY, outputs=json_payload({})),
     "ReportFailed": ReportFailed(**_SAY, failure=failure()),
     "ReportAborted": ReportAborted(**_SAY, entered=True),

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from execution_ledger.gateway.again import Ended, ended_of
+from execution_ledger.gateway.again import Ended, check_properties, ended_of
 from execution_ledger.gateway.batches import BatchAnswer
 from execution_ledger.gateway.commands import CommandSender
+from execution_ledger.gateway.problems import Refused
 from execution_ledger.gateway.requests import BatchRetryRequest, RerunRequest, RetryRequest
 from execution_ledger.gateway.sending import UNDECIDED_MAX, Answer
 from execution_ledger.log.protocol import Lane, Topic
 from execution_ledger.messages.commands import RequestAbort
+from execution_ledger.messages.definition import StepDefinition
 from execution_ledger.messages.events import Event, encode_event
-from execution_ledger.messages.ids import shard_of
+from execution_ledger.messages.ids import make_id, shard_of
 from execution_ledger.messages.parts import Link, Policy, Status
-from execution_ledger.messages.payload import Payload
+from execution_ledger.messages.payload import Payload, json_payload
+from execution_ledger.messages.steps import Reusable, Reused
 from unit.gateway_stage import DOUBLE, SHARDS, TWO_INPUTS, Stage, double, on_stage, problem_of
 
 SAME = RetryRequest()
@@ -236,5 +241,121 @@ def test_a_batch_is_retried_in_its_order_and_completed_by_its_key() -> None:
         assert len(made) == 16
         [opened] = [e.data for e in await stage.history() if e.data.TYPE == "batch.opened.v1" and e.data.link]
         assert (opened.link, opened.count) == (Link(how="retry", to=first.batch_id), 7)
+
+    on_stage(scenario)
+
+
+# --- from the step that failed ------------------------------------------------------------------------------------
+
+STEPPED = DOUBLE.model_copy(
+    update={"name": "stepped", "steps": [StepDefinition(name="load"), StepDefinition(name="fit", needs=["load"])]}
+)
+GIVEN = {"load": Reused(execution=make_id(1_700_000_000_000, 1, 1), outputs=json_payload({"rows": 3}))}
+FROM_FAILED = RerunRequest(from_failed=True)
+
+
+async def ended_stepped(stage: Stage, status: Status = Status.FAILED, given: Reusable | None = None) -> Ended:
+    await stage.callers.catalog.pipeline(STEPPED, "ada")
+    return replace(await ended(stage, status, pipeline="stepped"), given=GIVEN if given is None else given)
+
+
+def test_a_submit_carries_the_steps_of_its_version() -> None:
+    async def scenario(stage: Stage) -> None:
+        await ended_stepped(stage)
+        await stage.submit()
+        stepped, plain = [event.data for event in await stage.queued()]
+        if plain.steps:
+            stepped, plain = plain, stepped
+        assert (stepped.steps, stepped.reused) == ({"load": [], "fit": ["load"]}, None)
+        assert plain.steps is None
+
+    on_stage(scenario)
+
+
+def test_a_rerun_from_the_failed_step_takes_over_what_was_given_and_so_does_its_retry() -> None:
+    async def scenario(stage: Stage) -> None:
+        failed = await ended_stepped(stage)
+        answer = await stage.callers.rerun(failed, FROM_FAILED, "ada", "k")
+        again = await stage.callers.rerun(failed, FROM_FAILED, "ada", "k")
+        assert (again.repeated, again.trace and again.trace.outcome.subject) == (True, answer.subject)
+        fact = await asked(stage, answer)
+        assert (fact.reused, fact.steps, fact.link) == (GIVEN, STEPPED.needs, Link(how="rerun", to=failed.id))
+        [event] = [event for event in await stage.queued() if event.subject == answer.subject]
+        retried = await stage.callers.retry(ended_of(row(event, Status.FAILED)), SAME, "ada")
+        assert (await asked(stage, retried)).reused == GIVEN
+        whole = await stage.callers.rerun(failed, RerunRequest(inputs={"n": 2}), "ada")
+        assert (await asked(stage, whole)).reused is None
+
+    on_stage(scenario)
+
+
+@pytest.mark.parametrize(
+    ("status", "given", "changes", "words"),
+    [
+        (Status.COMPLETED, None, {}, "has completed: none of its steps is left"),
+        (Status.FAILED, {}, {}, "No step of .* has completed. Run all of it again"),
+        (Status.FAILED, None, {"inputs": {"n": 2}}, "inputs: cannot change"),
+        (Status.FAILED, None, {"twin": "pump-8"}, "twin: cannot change"),
+        (Status.FAILED, None, {"newest": True}, "newest: cannot change"),
+        (Status.ABORTED, "large", {}, "gave 120,014 bytes; at most 120,000 are taken over"),
+    ],
+)
+def test_what_would_mix_what_does_not_belong_together_is_refused(
+    status: Status, given: Any, changes: dict[str, Any], words: str
+) -> None:
+    large = {"load": Reused(execution=GIVEN["load"].execution, outputs=json_payload({"text": "x" * 120_003}))}
+
+    async def scenario(stage: Stage) -> None:
+        failed = await ended_stepped(stage, status, large if given == "large" else given)
+        problem = await problem_of(stage.callers.rerun(failed, RerunRequest(from_failed=True, **changes), "ada"))
+        told = [f"{error.field}: {error.detail}" for error in problem.errors] or [problem.detail]
+        assert re.search(words, " ".join(told))
+        assert len(await stage.queued()) == 1
+
+    on_stage(scenario)
+
+
+def test_a_twin_whose_values_have_changed_since_is_run_whole() -> None:
+    async def scenario(stage: Stage) -> None:
+        failed = await ended_stepped(stage)
+        kept = json_payload({"kw": 3})
+        ran = replace(failed, asked=failed.asked.model_copy(update={"properties": kept, "twin": "pump-7"}))
+        check_properties(failed, None)
+        check_properties(ran, kept)
+        for now in (None, json_payload({"kw": 4})):
+            with pytest.raises(Refused) as refused:
+                check_properties(ran, now)
+            assert refused.value.problem.more["code"] == "properties_changed"
+
+    on_stage(scenario)
+
+
+def test_a_pipeline_that_has_changed_since_is_run_whole() -> None:
+    async def scenario(stage: Stage) -> None:
+        failed = await ended_stepped(stage)
+        await stage.callers.catalog.pipeline(STEPPED.model_copy(update={"code": "c2"}), "ada")
+        problem = await problem_of(stage.callers.rerun(failed, FROM_FAILED, "ada"))
+        assert "ran version 1 of stepped, which is now at version 2" in problem.detail
+        assert problem.more["code"] == "version_changed"
+
+    on_stage(scenario)
+
+
+@pytest.mark.parametrize(
+    ("steps", "field", "words"),
+    [
+        ([("a", ["b"]), ("b", ["a"])], "steps[0]", "'a' needs 'b', which is no step before it"),
+        ([("a", ["a"])], "steps[0]", "'a' needs 'a', which is no step before it"),
+        ([("a", []), ("a", [])], "steps[1]", "there are two steps named 'a'"),
+        ([("a", []), ("b", ["a", "a"])], "steps[1]", "'b' names a need twice"),
+    ],
+)
+def test_steps_that_could_never_run_are_not_registered(
+    steps: list[tuple[str, list[str]]], field: str, words: str
+) -> None:
+    async def scenario(stage: Stage) -> None:
+        wrong = [StepDefinition(name=name, needs=needs) for name, needs in steps]
+        problem = await problem_of(stage.callers.catalog.pipeline(STEPPED.model_copy(update={"steps": wrong}), "ada"))
+        assert [(error.field, error.detail) for error in problem.errors] == [(field, words)]
 
     on_stage(scenario)

@@ -33,8 +33,10 @@ from execution_ledger.messages.reports import (
     ReportMetric,
     ReportReleased,
     ReportStarted,
+    ReportStep,
     ReportWarning,
 )
+from execution_ledger.messages.steps import Reused
 from execution_ledger.verify.history import check_shard
 from unit.spec import CLAIM, NOW_MS, RUNNER, stored_file, submit
 from unit.test_deciding import SETTINGS, Ledger, new_id, replayed
@@ -45,6 +47,13 @@ POLICIES = st.sampled_from(
     [Policy(), Policy(losses_max=0), Policy(retries=1), Policy(delivery="at_most_once", losses_max=1)]
 )
 BATCH = new_id(99)
+OUTPUTS = json_payload({"n": 1})
+NAMES = ("a", "b", "c", "d", "e")
+# Random graphs: each step may need any of those before it.
+DAGS = st.lists(st.sets(st.integers(0, 4)), max_size=5).map(
+    lambda needs: {NAMES[at]: [NAMES[one] for one in sorted(of) if one < at] for at, of in enumerate(needs)} or None
+)
+STATUSES = st.sampled_from(["started", "started", "completed", "completed", "failed", "skipped", "reused"])
 
 
 class LedgerBesideItsReplay(RuleBasedStateMachine):
@@ -118,15 +127,28 @@ class LedgerBesideItsReplay(RuleBasedStateMachine):
         )
         self.do(reports[what])
 
-    @rule(one=EXECUTIONS)
-    def run_to_its_start(self, one: str) -> None:
+    @rule(one=EXECUTIONS, step=st.sampled_from(NAMES), status=STATUSES, tries=st.integers(0, 2))
+    def report_step(self, one: str, step: str, status: str, tries: int) -> None:
+        """One that may come next, or not: of its newest attempt, with its next ordinal."""
+        tracked = self.ledger.state.tracked(one)
+        attempt, ordinal = (tracked.execution.attempt or 1, tracked.execution.ordinal) if tracked else (1, 0)
+        said = {"execution_id": one, "attempt": attempt, "ordinal": ordinal + 1, "runner": RUNNER, "time": NOW_MS}
+        more: dict[str, object] = {}
+        if status in ("completed", "reused"):
+            more = {"outputs": OUTPUTS, "reused": BATCH if status == "reused" else None}
+        elif status == "failed" or tries == 2:
+            more = {"failure": Failure(kind="user", message="no")}
+        self.do(ReportStep(**said, step=step, status=status.replace("reused", "completed"), tries=tries, **more))
+
+    @rule(one=EXECUTIONS, dag=DAGS, reused=st.sets(st.sampled_from(NAMES)))
+    def run_to_its_start(self, one: str, dag: dict[str, list[str]] | None, reused: set[str]) -> None:
         """What chance alone would rarely come to: a life that goes on from its start."""
         tracked = self.ledger.state.tracked(one)
         attempt = tracked.execution.attempt + 1 if tracked else 1
         said = {"execution_id": one, "attempt": attempt, "ordinal": 1, "runner": RUNNER, "time": NOW_MS}
         claim = self.ledger.state.claim
         self.do(
-            submit(one, str(self.asking(one)["command_id"])),
+            submit(one, str(self.asking(one)["command_id"]), steps=dag, reused=_reusable(dag, reused)),
             Dispatch(**self.asking(one), claim=claim, attempt=attempt, runner=RUNNER),
             ReportStarted(**said),
         )
@@ -161,6 +183,10 @@ class LedgerBesideItsReplay(RuleBasedStateMachine):
         """What came of it keeps every promise that a log can show."""
         found = check_shard(1, [(raw, offset) for offset, raw in enumerate(self.ledger.raw)], SETTINGS)
         assert found.breaches.kept == []
+
+
+def _reusable(dag: dict[str, list[str]] | None, names: set[str]) -> dict[str, Reused] | None:
+    return {name: Reused(execution=BATCH, outputs=OUTPUTS) for name in dag or () if name in names} or None
 
 
 LedgerBesideItsReplay.TestCase.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)

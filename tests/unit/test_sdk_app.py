@@ -10,7 +10,8 @@ from types import ModuleType
 import pytest
 
 from execution_ledger.errors import BadRequest, BadSettings
-from execution_ledger.sdk.pipeline import collect, load_app, pipeline
+from execution_ledger.sdk.app import collect, load_app
+from execution_ledger.sdk.pipeline import pipeline
 
 APP = """
 from dataclasses import dataclass

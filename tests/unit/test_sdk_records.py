@@ -16,7 +16,12 @@ from execution_ledger.sdk import entries, explanations
 from execution_ledger.sdk import records as sdk
 from unit.client_stage import record
 
-WARNING = {"warnings.attempt", "warnings.message", "warnings.time"}  # which the gateway passes on unread
+WARNING = {
+    "warnings.attempt",
+    "warnings.message",
+    "warnings.step",
+    "warnings.time",
+}  # which the gateway passes on unread
 PAIRS: list[tuple[type[BaseModel], type[BaseModel], set[str], set[str]]] = [
     (records.ExecutionSummary, sdk.ExecutionSummary, set(), set()),
     (records.ExecutionRecord, sdk.Execution, set(), WARNING),

@@ -32,11 +32,12 @@ from execution_ledger.messages.reports import (
     ReportMetric,
     ReportReleased,
     ReportStarted,
+    ReportStep,
     ReportWarning,
 )
 from execution_ledger.verify.documents import Document, read_document, time_ms
 from execution_ledger.verify.life import AFTERWARDS, ENDED, HELD, NEXT, UNKNOWN, WITHDRAWN
-from unit.spec import CLAIM, ID, NOW_MS, RUNNER, failure, stored_file, submit
+from unit.spec import CLAIM, ID, NOW_MS, RUNNER, STEPS, failure, stored_file, submit
 from unit.test_deciding import abort
 from unit.verify_stage import catalog, lives, said
 
@@ -66,6 +67,7 @@ def messages(execution: Execution | None) -> Iterator[ExecutionCommand | AnyRepo
         report = said(ID, attempt) | {"ordinal": ordinal}
         yield ReportStarted(**report)
         yield ReportWarning(**report, message="m")
+        yield ReportStep(**report, step="load", status="started", tries=1)
         yield ReportArtifact(**report, kind="plot", name="trend", file=stored_file())
         yield ReportMetric(**report, name="rmse", value=0.1)
         yield ReportCheckpoint(**report, value=json_payload(7))
@@ -96,7 +98,7 @@ def steps(
 ) -> Iterator[tuple[Execution | None, str]]:
     """What is asked comes later than any deadline that was set."""
     given = Circumstances(NOW_MS if execution is None else LATER_MS, next_number=4097, claim=CLAIM)
-    asked: list[Message] = [submit(policy=policy)] if execution is None else list(messages(execution))
+    asked: list[Message] = [submit(policy=policy, steps=STEPS)] if execution is None else list(messages(execution))
     for message in asked:
         is_command = isinstance(message, ExecutionCommand)
         decision = decide(execution, message, given) if is_command else decide_report(execution, message, NOW_MS)  # type: ignore[arg-type]

@@ -56,6 +56,9 @@ def rerun(
     which: Which,
     inputs: Inputs = None,
     newest: Annotated[bool, typer.Option("--newest", help="Of its pipeline's newest version.")] = False,
+    from_failed: Annotated[
+        bool, typer.Option("--from-failed", help="Reuse what its completed steps gave, and run the others.")
+    ] = False,
     twin: Twin = None,
     properties: Property = None,
     mode: Annotated[Mode | None, typer.Option(help="By default: as it was.")] = None,
@@ -84,6 +87,7 @@ def rerun(
         changes = {
             "inputs": given_inputs(ledger, inputs, types),
             "newest": newest,
+            "from_failed": from_failed,
             "labels": parse_labels(label or ()),
             "twin": twin,
             "properties": parse_inputs(properties, {}) if properties else None,

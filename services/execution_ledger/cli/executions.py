@@ -20,6 +20,7 @@ from .output import (
     show_table,
     size_text,
 )
+from .steps import readable_steps, step_told
 
 PAGE_MAX = 100
 
@@ -37,6 +38,7 @@ def get(which: Which, data_dir: DataDir = DEFAULT_FOLDER, as_json: AsJson = Fals
         readable = (
             _readable_policy(record)
             | _readable_attempts(record["attempts"])
+            | readable_steps(record.get("steps", []))
             | _readable_warnings(record["warnings"])
             | _readable_checkpoint(record.get("checkpoint"))
             | _readable_failure(record["failure"])
@@ -152,6 +154,8 @@ def why(event: dict[str, Any]) -> str | None:
     data = event["data"]
     if recorded := _recorded(short_type(event["type"]), data):
         return recorded
+    if short_type(event["type"]) == "execution.step_changed":
+        return step_told(data)
     cause = (data.get("failure") or data.get("refusal") or {}) or data
     found = (
         event.get("reason") or cause.get("message") or cause.get("detail") or data.get("cause") or data.get("outcome")

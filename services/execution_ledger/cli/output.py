@@ -32,6 +32,8 @@ STYLES = {
     "held": "yellow",
     "unheld": "cyan",
     "started": "blue",
+    "step_changed": "blue",
+    "skipped": "yellow",
     "warned": "yellow",
     "checkpointed": "blue",
     "abort_requested": "yellow",

@@ -77,4 +77,5 @@ def start_message(
         delivery="at_most_once" if fact.policy.delivery == "at_most_once" else None,
         fenced=fenced,
         checkpoint=checkpoint,
+        reused=fact.reused,
     )

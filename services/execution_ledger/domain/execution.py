@@ -34,6 +34,7 @@ from execution_ledger.messages.reports import (
     ReportRecorded,
     ReportReleased,
     ReportStarted,
+    ReportStep,
 )
 
 from .business import Ahead, taken
@@ -41,6 +42,7 @@ from .holding import held_or_not, hold, unhold
 from .recording import recorded
 from .retrying import after, again_or_failed, cause_of, in_seconds, lost, released, timed_out
 from .states import AbortRequested, Dispatched, Ended, Quarantined, Queued, Started, State
+from .steps import Step, anew, fits, moved, planned
 
 # --- state ------------------------------------------------------------------------------------------------------
 
@@ -61,6 +63,7 @@ class Execution:
     timeouts: int = 0
     faults: int = 0  # of the infrastructure
     business: str | None = None  # its business id, with its pipeline
+    steps: tuple[Step, ...] = ()  # as they stand in the last attempt
 
     def retried(self, cause: RequeueCause) -> int:
         """How often it has been queued again for this cause."""
@@ -84,7 +87,7 @@ def evolve(execution: Execution | None, fact: Fact) -> Execution:
         waiting, business = Queued(expires_at=fact.expires_at), None
         if fact.business_id is not None:
             business = business_key(fact.pipeline.name, fact.business_id)
-        return Execution(fact.number, fact.name, fact.policy, waiting, business=business)
+        return Execution(fact.number, fact.name, fact.policy, waiting, business=business, steps=planned(fact))
     if execution is None:
         raise ValueError(f"{fact.TYPE} of an execution that was never queued")
     return _evolve_known(execution, fact)
@@ -93,11 +96,12 @@ def evolve(execution: Execution | None, fact: Fact) -> Execution:
 def _evolve_known(execution: Execution, fact: Fact) -> Execution:
     match fact:
         case events.Dispatched():
-            return replace(execution, state=Dispatched(fact.runner, fact.timeout_at), attempt=fact.attempt, ordinal=0)
+            state = Dispatched(fact.runner, fact.timeout_at)
+            return replace(execution, state=state, attempt=fact.attempt, ordinal=0, steps=anew(execution.steps))
         case events.Started():
             return replace(execution, state=_entered(execution.state, fact), ordinal=fact.ordinal, entered=True)
         case events.Recorded():
-            return replace(execution, ordinal=fact.ordinal)
+            return replace(execution, ordinal=fact.ordinal, steps=moved(execution.steps, fact))
         case events.Requeued():
             return replace(
                 execution,
@@ -288,6 +292,8 @@ def _impossible(execution: Execution, what: str) -> Refusal:
 def decide_report(execution: Execution | None, report: AnyReport, now_ms: int) -> list[Fact]:
     """What the report changes; nothing if it is stale, repeated, or says what no longer matters."""
     if execution is None or report.attempt != execution.attempt or report.ordinal <= execution.ordinal:
+        return []
+    if isinstance(report, ReportStep) and not fits(execution.steps, report):
         return []
     match execution.state:
         case Dispatched():

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from execution_ledger.messages.events import ArtifactRecorded, Checkpointed, Fact, MetricRecorded, Recorded, Warned
+from execution_ledger.messages.events import ArtifactRecorded, Checkpointed, Fact, MetricRecorded, Recorded, StepChanged, Warned
 from execution_ledger.messages.reports import (
     ReportArtifact,
     ReportCheckpoint,
     ReportMetric,
     ReportRecorded,
+    ReportStep,
     ReportWarning,
 )
 
 _RECORDED: dict[type[ReportRecorded], type[Recorded]] = {
     ReportWarning: Warned,
+    ReportStep: StepChanged,
     ReportArtifact: ArtifactRecorded,
     ReportMetric: MetricRecorded,
     ReportCheckpoint: Checkpointed,

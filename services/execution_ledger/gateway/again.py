@@ -7,18 +7,20 @@ adds to that event, too.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
 
 from execution_ledger.messages.commands import Submit
-from execution_ledger.messages.events import Queued, decode_event
+from execution_ledger.messages.events import Queued, StepChanged, decode_event
 from execution_ledger.messages.ids import shard_of
 from execution_ledger.messages.parts import Link, PipelineRef, PolicyChoice, Status
+from execution_ledger.messages.payload import Payload
+from execution_ledger.messages.steps import REUSED_BYTES_MAX, Reusable, Reused
 
 from .checking import Stamp
-from .problems import field_errors, invalid, refused
+from .problems import FieldError, field_errors, invalid, refused
 from .requests import ExecutionRequest, OptionsRequest, RerunRequest, policy_of
 
 # What a new execution does not share with the one that it was made from.
@@ -28,12 +30,13 @@ _KEPT = (Submit.model_fields.keys() & Queued.model_fields.keys()) - _ITS_OWN
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """An execution that has ended, and what it was asked for."""
+    """An execution that has ended, and what it was asked for. `given`: by steps of its last attempt, where asked."""
 
     id: str
     name: str
     status: Status
     asked: Queued
+    given: Reusable = field(default_factory=dict)
 
     @property
     def shard(self) -> int:
@@ -84,6 +87,49 @@ def retry_of(ended: Ended) -> Retry:
             code="already_completed",
         )
     return Retry(ended)
+
+
+def given_by(event: bytes) -> tuple[str, Reused]:
+    """A step and its outputs, of the event in which it completed, or took over what it gave before."""
+    read = decode_event(event)
+    fact: StepChanged = read.data
+    return fact.step, Reused(execution=fact.reused or read.subject, outputs=fact.outputs)
+
+
+def reused_of(ended: Ended, changes: RerunRequest, newest: PipelineRef) -> Reusable:
+    """What a rerun from the first failed step takes over. Raises Refused where that would mix what does not belong."""
+    whole = f"Run all of it again: exledger rerun {ended.name}"
+    ran, size = ended.asked.pipeline, sum(each.outputs.size for each in ended.given.values())
+    if ended.status is Status.COMPLETED:
+        raise refused("refused", f"{ended.name} has completed: none of its steps is left. {whole}", code="none_failed")
+    if changed := [name for name in _RAN_WITH if getattr(changes, name) != getattr(_NO_CHANGES, name)]:
+        detail = f"cannot change: steps that have completed ran with the old one. {whole}, without --from-failed"
+        raise invalid(*(FieldError(name, detail) for name in changed))
+    if newest.version != ran.version:
+        what = f"{ended.name} ran version {ran.version} of {ran.name}, which is now at version {newest.version}"
+        raise refused("refused", f"{what}: its steps' outputs may no longer fit. {whole}", code="version_changed")
+    if not ended.given:
+        raise refused("refused", f"No step of {ended.name} has completed. {whole}", code="none_completed")
+    if size > REUSED_BYTES_MAX:
+        what = f"The completed steps of {ended.name} gave {size:,} bytes; at most {REUSED_BYTES_MAX:,} are taken over"
+        raise refused("refused", f"{what}. {whole}", code="outputs_too_large")
+    return ended.given
+
+
+def check_properties(ended: Ended, now: Payload | None) -> None:
+    """Raises Refused where the twin's values are no longer those that its completed steps ran with."""
+    before = ended.asked.properties
+    if (before and before.sha256) != (now and now.sha256):
+        raise refused(
+            "refused",
+            f"The values of {ended.asked.twin} have changed since {ended.name} ran with them. Run all of it again: "
+            f"exledger rerun {ended.name}",
+            code="properties_changed",
+        )
+
+
+_RAN_WITH = ("inputs", "newest", "twin", "mode", "experiment", "options", "properties")
+_NO_CHANGES = RerunRequest()
 
 
 def rerun_request(ended: Ended, changes: RerunRequest) -> ExecutionRequest:

@@ -10,6 +10,7 @@ from execution_ledger.messages.definition import check_inputs
 from execution_ledger.messages.files import FileRef, bytes_of, references_in
 from execution_ledger.messages.parts import Link, Origin, PipelineRef, Policy
 from execution_ledger.messages.payload import DEPTH_MAX, PAYLOAD_BYTES_MAX, Payload, json_payload, too_deep
+from execution_ledger.messages.steps import Reusable, Steps
 
 from .catalog import Registered
 from .entries import KnownEntries
@@ -62,7 +63,9 @@ class Checked:
     properties: Payload | None
     policy: Policy
     resolved: Resolved
+    steps: Steps | None = None
     link: Link | None = None
+    reused: Reusable | None = None
     file_inputs: frozenset[str] = frozenset()
 
     def files(self) -> list[tuple[str, FileRef]]:
@@ -86,9 +89,11 @@ class Checked:
             labels=self.request.labels,
             priority=self.request.priority,
             policy=self.policy,
+            steps=self.steps,
             link=self.link,
             business_id=self.request.business_id,
             if_live=self.request.if_live if self.request.business_id is not None else None,
+            reused=self.reused,
         )
 
 
@@ -108,7 +113,8 @@ def check(request: ExecutionRequest, registered: Registered, entries: KnownEntri
         errors.append(FieldError("if_live", "belongs to a business_id, and there is none"))
     if errors or inputs is None:
         return errors
-    return Checked(request, registered.ref, inputs, properties, policy.policy(), resolved, file_inputs=files)
+    steps = registered.definition.needs
+    return Checked(request, registered.ref, inputs, properties, policy.policy(), resolved, steps, file_inputs=files)
 
 
 def payload_of(

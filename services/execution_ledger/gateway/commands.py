@@ -14,8 +14,9 @@ from execution_ledger.messages.base import Message
 from execution_ledger.messages.commands import ChangeLabels, Hold, RequestAbort, Unhold
 from execution_ledger.messages.ids import CATALOG_SHARD, shard_of, shard_of_business
 from execution_ledger.messages.parts import Link, PipelineRef
+from execution_ledger.messages.steps import Reusable
 
-from .again import Ended, rerun_request, retry_of
+from .again import Ended, check_properties, rerun_request, retry_of, reused_of
 from .batches import BatchAnswer, BatchSender
 from .checking import Checked, Stamp, Submittable, check
 from .firsts import FirstAnswers, LookUp, without_views
@@ -215,9 +216,16 @@ class CommandSender:
 
     async def _changed(self, ended: Ended, changes: RerunRequest, version: int | None = None) -> Submittable:
         """`version` goes before what the changes say."""
+        reused = await self._reused(ended, changes) if changes.from_failed else None
         version = version or (None if changes.newest else ended.asked.pipeline.version)
         checked = await self._check(rerun_request(ended, changes), version)
-        return replace(checked, link=Link(how="rerun", to=ended.id))
+        if reused:
+            check_properties(ended, checked.properties)
+        return replace(checked, link=Link(how="rerun", to=ended.id), reused=reused)
+
+    async def _reused(self, ended: Ended, changes: RerunRequest) -> Reusable:
+        newest = await self._tail.resolve(ended.asked.pipeline.name, self._wait_s, None)
+        return reused_of(ended, changes, newest.ref)
 
     async def _check(self, request: ExecutionRequest, version: int | None) -> Checked:
         registered = await self._tail.resolve(request.pipeline, self._wait_s, version)

@@ -11,6 +11,7 @@ from execution_ledger.messages.base import Message, Time
 from execution_ledger.messages.catalog import Entry, Experiment, Template, Twin
 from execution_ledger.messages.definition import Definition
 from execution_ledger.messages.parts import Failure, Mode, Options, Policy, Status
+from execution_ledger.messages.steps import CodeOrigin
 
 from .catalog import Registered
 from .entries import KnownEntry
@@ -115,6 +116,25 @@ class AttemptRecord(Message):
     ended_at: Time | None
 
 
+class StepRecord(Message):
+    """A step as it stands in an attempt: pending, started, completed, failed, skipped or aborted.
+
+    `failure` says why it failed, or why the try before its last one did. `reused` is the execution whose outputs it
+    took over instead of running. `origin` is the checkout of the code that ran.
+    """
+
+    attempt: int
+    name: str
+    status: str
+    needs: list[str]
+    tries: int
+    started_at: Time | None
+    ended_at: Time | None
+    failure: Failure | None
+    reused: str | None
+    origin: CodeOrigin | None
+
+
 class AbortRecord(Message):
     """Who asked for an abort and what came of it; `outcome` is absent until then."""
 
@@ -212,6 +232,7 @@ class ExecutionRecord(ExecutionSummary):
     abort: AbortRecord | None
     hold: HoldRecord | None
     attempts: list[AttemptRecord]
+    steps: list[StepRecord]
     linked: list[LinkedRecord]
     artifacts: list[ArtifactRecord]
     version: int
@@ -292,6 +313,7 @@ def record(row: Mapping[str, Any], attempts: Sequence[Mapping[str, Any]], positi
         abort=_abort(row),
         hold=_hold(row),
         attempts=[AttemptRecord(**_plain(attempt, AttemptRecord.model_fields)) for attempt in attempts],
+        steps=[_step(step) for step in json.loads(row["steps"])],
         position=position,
     )
 
@@ -305,6 +327,10 @@ def pipeline_record(registered: Registered) -> PipelineRecord:
         registered_at=registered.registered_ms,
         registered_by=registered.registered_by,
     )
+
+
+def _step(found: Mapping[str, Any]) -> StepRecord:
+    return StepRecord(**{name: found[name] for name in StepRecord.model_fields})
 
 
 def _abort(row: Mapping[str, Any]) -> AbortRecord | None:

@@ -91,10 +91,13 @@ class RerunRequest(Asked):
 
     It runs the version that ran before, or with `newest` the newest one, whose declaration all inputs then have to fit.
     The twin's values are those of now.
+    With `from_failed` steps that have completed do not run again: what they gave is reused. So nothing may change that
+    they ran with, and the version must still be the newest.
     """
 
     inputs: dict[str, Any] = Field(default_factory=dict)
     newest: bool = False
+    from_failed: bool = False
     twin: Text | None = None
     mode: Mode | None = None
     experiment: Text | None = None
@@ -163,6 +166,8 @@ class JobRequest(Explained):
         errors = [FieldError(name, f"belongs to {belongs[name]}, not to {self.action}") for name in stray]
         if bool(self.executions) == bool(self.where):
             errors.append(FieldError("where", "give either `executions`, or `where` with at least one filter"))
+        if self.changes and self.changes.from_failed:
+            errors.append(FieldError("changes.from_failed", "is asked of one execution at a time"))
         if self.action == "label" and self.labels is None:
             errors.append(FieldError("labels", "is missing: say which labels to set, null for those to take away"))
         return errors

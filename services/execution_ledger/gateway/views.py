@@ -79,6 +79,10 @@ class Views:
         rows = await self._fetch(_SQL["first_event"], execution_id)
         return rows[0] if rows else None
 
+    async def completed_steps(self, execution_id: str) -> Sequence[Row]:
+        """Of its last attempt: the events in which they completed, in the order of the steps."""
+        return await self._fetch(_SQL["completed_steps"], execution_id)
+
     async def batch(self, batch_id: str) -> Row | None:
         """How many it has, and how many of them there are and are not at their end."""
         rows = await self._fetch(_SQL["batch"], batch_id)

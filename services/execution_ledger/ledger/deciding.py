@@ -45,7 +45,7 @@ from execution_ledger.messages.ids import (
 )
 from execution_ledger.messages.parts import Failure, Outcome, Refusal
 from execution_ledger.messages.payload import no_json, unreadable
-from execution_ledger.messages.reports import REPORTS, AnyReport, ReportCheckpoint, ReportCompleted
+from execution_ledger.messages.reports import REPORTS, AnyReport, ReportCheckpoint, ReportCompleted, ReportStep
 
 from .recording import Cause, Cursor, Decided, append
 from .shard import ID_AGE_MAX_MS, ID_AHEAD_MAX_MS, ShardState
@@ -89,7 +89,7 @@ def _decide_message(decided: Decided, record: Record, message: AnyCommand | AnyR
 
 
 def _decide_report(decided: Decided, record: Record, report: AnyReport) -> Decided:
-    if isinstance(report, ReportCompleted) and (wrong := unreadable(report.outputs)):
+    if isinstance(report, ReportCompleted | ReportStep) and (wrong := unreadable(report.outputs)):
         raise BadRequest(f"The text of the outputs {wrong}. Runners of this release send none like that.")
     if isinstance(report, ReportCheckpoint) and (wrong := no_json(report.value)):
         raise BadRequest(f"The text of the checkpoint {wrong}. Runners of this release send none like that.")
@@ -132,7 +132,7 @@ def _decision(state: ShardState, command: AnyCommand, appended_ms: int) -> Decis
             return open_job(command)
         case ChangeLabels():
             return change_labels(command)
-        case Submit() if wrong := unreadable(command.inputs) or unreadable(command.properties):
+        case Submit() if wrong := _unreadable_payload(command):
             return Refusal(code="invalid_payload", detail=f"The text of its inputs or properties {wrong}."[:2_000])
         case Submit() if refusal := _unacceptable_id(state, command, appended_ms):
             return refusal
@@ -145,6 +145,12 @@ def _decision(state: ShardState, command: AnyCommand, appended_ms: int) -> Decis
 def _repeated(command: AnyCommand, first: Outcome) -> Fact:
     same_body = first.body_digest is None or command.body_digest == first.body_digest
     return events.CommandRepeated(command=command.type, same_body=same_body, first=first)
+
+
+def _unreadable_payload(command: Submit) -> str | None:
+    reused = (each.outputs for each in (command.reused or {}).values())
+    payloads = (command.inputs, command.properties, *reused)
+    return next(filter(None, map(unreadable, payloads)), None)
 
 
 def _circumstances(

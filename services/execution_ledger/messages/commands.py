@@ -31,6 +31,7 @@ from .parts import (
     Text,
 )
 from .payload import Payload
+from .steps import Reusable, Steps
 
 
 class CommandBase(Message):
@@ -73,6 +74,8 @@ class Submit(ExecutionCommand):
     link: Link | None = None
     business_id: BusinessId | None = None
     if_live: IfLive | None = None  # None: refuse
+    steps: Steps | None = None
+    reused: Reusable | None = None
 
 
 class RequestAbort(ExecutionCommand):

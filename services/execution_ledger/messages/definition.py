@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
 from .base import Message
 from .files import wrong_reference
-from .ids import Key, PipelineName
-from .parts import Count, Labels, PolicyChoice, Reason, Text
+from .ids import Key, PipelineName, StepName
+from .parts import Count, Labels, PolicyChoice, Reason, Retries, Text
 from .payload import DEPTH_MAX, json_text, too_deep
+from .steps import STEPS_MAX, Steps
 
 PortType = Literal["string", "number", "boolean", "json", "array", "file"]
 ItemType = Literal["string", "number", "boolean", "json"]
@@ -42,6 +43,15 @@ class Port(Declared):
 Ports = Annotated[dict[PortName, Port], Field(max_length=200)]
 
 
+class StepDefinition(Declared):
+    """A part of a pipeline. It begins when all that it `needs` have completed, and gets what those gave."""
+
+    name: StepName
+    needs: Annotated[list[StepName], Field(max_length=STEPS_MAX)] = Field(default_factory=list)
+    retries: Retries = 0  # within one attempt
+    description: Reason | None = None
+
+
 class Definition(Declared):
     """`template`: it runs on twins of that one alone, and gets their values."""
 
@@ -54,7 +64,14 @@ class Definition(Declared):
     labels: Labels | None = None
     policy: PolicyChoice | None = None
     template: Key | None = None
-    code: Text  # sha256 of the source, so that a changed body is a new version
+    code: Text  # sha256 of the source, of all steps together, so that a changed body is a new version
+    # In an order in which each comes after what it needs, so that there can be no cycle.
+    steps: Annotated[list[StepDefinition], Field(min_length=1, max_length=STEPS_MAX)] | None = None
+
+    @property
+    def needs(self) -> Steps | None:
+        """Each step with those that it needs; None where the pipeline is one function."""
+        return {step.name: step.needs for step in self.steps} if self.steps else None
 
 
 def mismatch(port: Port, value: Any) -> str | None:
@@ -108,9 +125,22 @@ def wrong_ports(ports: dict[str, Port]) -> dict[str, str]:
 
 
 def wrong_in(definition: Definition) -> dict[str, str]:
-    """The same of a whole definition, by `inputs.name.field`."""
+    """The same of a whole definition, by `inputs.name.field` or `steps[place]`."""
     sides = {"inputs": definition.inputs, "outputs": definition.outputs}
-    return {f"{side}.{where}": wrong for side, ports in sides.items() for where, wrong in wrong_ports(ports).items()}
+    ports = {f"{side}.{where}": wrong for side, ports in sides.items() for where, wrong in wrong_ports(ports).items()}
+    return ports | {f"steps[{place}]": wrong for place, wrong in _wrong_steps(definition)}
+
+
+def _wrong_steps(definition: Definition) -> Iterator[tuple[int, str]]:
+    before: list[str] = []
+    for place, step in enumerate(definition.steps or ()):
+        if step.name in before:
+            yield place, f"there are two steps named {step.name!r}"
+        elif len({*step.needs}) < len(step.needs):
+            yield place, f"{step.name!r} names a need twice"
+        elif missing := [need for need in step.needs if need not in before]:
+            yield place, f"{step.name!r} needs {missing[0]!r}, which is no step before it"
+        before.append(step.name)
 
 
 def _contradiction(port: Port) -> tuple[str, str] | None:

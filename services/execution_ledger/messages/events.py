@@ -34,7 +34,7 @@ from .catalog_facts import TemplateRegistered as TemplateRegistered
 from .catalog_facts import TwinRegistered as TwinRegistered
 from .catalog_facts import TwinRemoved as TwinRemoved
 from .fact import Fact as Fact
-from .ids import ExecutionId, Key, PipelineName
+from .ids import ExecutionId, Key, PipelineName, StepName
 from .parts import (
     AbortOutcome,
     BusinessId,
@@ -59,6 +59,7 @@ from .recorded import ArtifactRecorded as ArtifactRecorded
 from .recorded import Checkpointed as Checkpointed
 from .recorded import MetricRecorded as MetricRecorded
 from .recorded import Recorded as Recorded
+from .recorded import StepChanged as StepChanged
 from .recorded import Warned as Warned
 from .shard_facts import CommandFailed as CommandFailed
 from .shard_facts import CommandRejected as CommandRejected
@@ -67,6 +68,8 @@ from .shard_facts import CommandUnreadable as CommandUnreadable
 from .shard_facts import ShardCheckpointed as ShardCheckpointed
 from .shard_facts import ShardClaimed as ShardClaimed
 from .shard_facts import ShardCreated as ShardCreated
+from .shard_facts import SubmitJoined as SubmitJoined
+from .steps import Reusable, Steps
 
 TYPE_PREFIX = "executionledger."
 
@@ -98,18 +101,8 @@ class Queued(Fact):
     link: Link | None = None
     business_id: BusinessId | None = None  # unique among the pipeline's live executions, but for those that wait
     if_live: IfLive | None = None  # wait: it is not dispatched before the earlier ones of its business id have ended
-
-
-class SubmitJoined(Fact):
-    """An execution with this business id was live, and whoever asked for another one wanted that one then."""
-
-    TYPE = "submit.joined.v1"
-    execution_id: ExecutionId
-    number: int
-    name: Text
-    business_id: BusinessId
-    body_digest: Text | None = None
-    keyed: bool = False
+    steps: Steps | None = None  # of its pipeline; absent where that is one function
+    reused: Reusable | None = None
 
 
 class Dispatched(Fact):
@@ -253,6 +246,7 @@ FACTS: tuple[type[Fact], ...] = (
     ArtifactRecorded,
     MetricRecorded,
     Checkpointed,
+    StepChanged,
     Requeued,
     AbortRequested,
     Aborted,

@@ -22,6 +22,7 @@ ExecutionId = Annotated[str, StringConstraints(pattern=_UUID_PATTERN)]
 # Of templates, twins and experiments: fit for an address, a command line and a file name.
 Key = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 PipelineName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,99}$")]
+StepName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]  # that of a parameter, too
 
 
 def make_id(time_ms: int, shard: int, random_bits: int) -> str:

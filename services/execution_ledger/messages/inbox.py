@@ -10,6 +10,7 @@ from .base import Message
 from .ids import ExecutionId, Key
 from .parts import Count, Mode, Options, PipelineRef, Reason, Text, Whole
 from .payload import Payload
+from .steps import Reusable
 
 
 class InboxMessage(Message):
@@ -41,6 +42,7 @@ class Start(InboxMessage):
     delivery: Literal["at_most_once"] | None = None  # its code waits for Confirmed
     fenced: Whole | None = None  # as the runner's heartbeat had it: void where it has stopped its work once more since
     checkpoint: Payload | None = None  # the newest of the attempts before
+    reused: Reusable | None = None  # steps that are not to run again
 
 
 class Confirmed(InboxMessage):

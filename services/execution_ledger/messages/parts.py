@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, StringConstraints
 
 from .base import Message
-from .ids import ExecutionId, PipelineName
+from .ids import ExecutionId, PipelineName, StepName
 
 # One line without control characters: it ends up in table columns, headers and terminals.
 Text = Annotated[str, StringConstraints(max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
@@ -161,6 +161,7 @@ class Failure(Message):
     message: Annotated[str, StringConstraints(max_length=4_000)]
     traceback: Annotated[str, StringConstraints(max_length=16_000)] | None = None
     final: Literal[True] | None = None  # the code said itself that trying again is of no use
+    step: StepName | None = None  # in which it happened
 
 
 class Refusal(Message):

@@ -1,12 +1,14 @@
-"""What the code of an attempt says while it runs, as facts: warnings, artifacts, metrics, checkpoints."""
+"""What the code of an attempt says while it runs, as facts: warnings, steps, artifacts, metrics, checkpoints."""
 
 from __future__ import annotations
 
 from .fact import Fact
 from .files import ArtifactKind, ArtifactName, FilePayload
 from .metrics import MetricName, Number, Numbers
-from .parts import Count, Reason, Text
+from .ids import ExecutionId, StepName
+from .parts import Count, Failure, Reason, Text, Whole
 from .payload import Payload
+from .steps import CodeOrigin, StepStatus
 
 
 class Recorded(Fact):
@@ -22,6 +24,20 @@ class Recorded(Fact):
 class Warned(Recorded):
     TYPE = "execution.warned.v1"
     message: Reason
+    step: StepName | None = None
+
+
+class StepChanged(Recorded):
+    """What became of a step. It is pending before, and what its attempt's end finds open is closed by that end."""
+
+    TYPE = "execution.step_changed.v1"
+    step: StepName
+    status: StepStatus
+    tries: Whole = 0  # how often it was begun in this attempt
+    failure: Failure | None = None  # of a further start: why the try before it failed
+    outputs: Payload | None = None  # of one that has completed
+    reused: ExecutionId | None = None  # it did not run: its outputs are those that it gave in this execution
+    origin: CodeOrigin | None = None  # of its code; with its first start
 
 
 class ArtifactRecorded(Recorded):

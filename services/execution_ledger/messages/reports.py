@@ -9,10 +9,11 @@ from pydantic import Field, TypeAdapter
 
 from .base import Message, ReportedTime
 from .files import ArtifactKind, ArtifactName, FilePayload
-from .ids import ExecutionId
+from .ids import ExecutionId, StepName
 from .metrics import MetricName, Number, Numbers
-from .parts import Count, Failure, Reason, Text
+from .parts import Count, Failure, Reason, Text, Whole
 from .payload import Payload
+from .steps import CodeOrigin, StepStatus
 
 
 class ReportBase(Message):
@@ -37,6 +38,7 @@ class ReportRecorded(ReportBase):
 class ReportWarning(ReportRecorded):
     type: Literal["warning.v1"] = "warning.v1"
     message: Reason
+    step: StepName | None = None
 
 
 class ReportArtifact(ReportRecorded):
@@ -64,6 +66,19 @@ class ReportCheckpoint(ReportRecorded):
     value: Payload
 
 
+class ReportStep(ReportRecorded):
+    """What became of a step; `events.StepChanged` says what the fields mean."""
+
+    type: Literal["step.v1"] = "step.v1"
+    step: StepName
+    status: StepStatus
+    tries: Whole = 0
+    failure: Failure | None = None
+    outputs: Payload | None = None
+    reused: ExecutionId | None = None
+    origin: CodeOrigin | None = None
+
+
 class ReportCompleted(ReportBase):
     type: Literal["completed.v1"] = "completed.v1"
     outputs: Payload
@@ -88,7 +103,7 @@ class ReportReleased(ReportBase):
     type: Literal["released.v1"] = "released.v1"
 
 
-AnyRecorded = ReportWarning | ReportArtifact | ReportMetric | ReportCheckpoint
+AnyRecorded = ReportWarning | ReportStep | ReportArtifact | ReportMetric | ReportCheckpoint
 AnyReport = ReportStarted | AnyRecorded | ReportCompleted | ReportFailed | ReportAborted | ReportReleased
 
 

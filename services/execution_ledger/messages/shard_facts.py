@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from .fact import Fact
-from .parts import Outcome, Reason, Refusal, Text
+from .ids import ExecutionId
+from .parts import BusinessId, Outcome, Reason, Refusal, Text
 
 
 class ShardCreated(Fact):
@@ -65,3 +66,15 @@ class CommandFailed(Fact):
     offset: int
     digest: Text
     error: Reason
+
+
+class SubmitJoined(Fact):
+    """An execution with this business id was live, and whoever asked for another one wanted that one then."""
+
+    TYPE = "submit.joined.v1"
+    execution_id: ExecutionId
+    number: int
+    name: Text
+    business_id: BusinessId
+    body_digest: Text | None = None
+    keyed: bool = False

@@ -69,6 +69,7 @@ class Identity(NamedTuple):
     template: str | None
     experiment: str | None
     source: str | None
+    steps: str | None
 
 
 @dataclass(slots=True)
@@ -133,6 +134,26 @@ class AttemptRow:
     dispatched_at: datetime | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
+
+
+@dataclass(slots=True)
+class StepRow:
+    """What an attempt's events say of a step; `None` leaves a column as it is. `sequence` is the newest of them.
+
+    What no event says (pending, and what the end of its attempt closes) is worked out where it is read.
+    """
+
+    execution_id: str
+    attempt: int
+    step: str
+    status: str
+    tries: int
+    sequence: int
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    failure: str | None = None
+    reused: str | None = None
+    origin: str | None = None
 
 
 class WarningRow(NamedTuple):
@@ -261,6 +282,7 @@ class Changes:
     created: dict[str, Identity] = field(default_factory=dict)
     progress: dict[str, Progress] = field(default_factory=dict)  # of created executions and of earlier ones
     attempts: dict[tuple[str, int], AttemptRow] = field(default_factory=dict)
+    steps: dict[tuple[str, int, str], StepRow] = field(default_factory=dict)
     warnings: list[WarningRow] = field(default_factory=list)
     labels: dict[tuple[str, str], LabelRow] = field(default_factory=dict)  # of executions of earlier batches
     artifacts: list[ArtifactRow] = field(default_factory=list)

@@ -41,6 +41,7 @@ class MemoryStore:
         self.executions: dict[str, Row] = {}
         self.live_executions: dict[str, Row] = {}
         self.attempts: dict[tuple[str, int], Row] = {}
+        self.steps: dict[tuple[str, int, str], Row] = {}
         self.warnings: dict[tuple[str, int], Row] = {}
         self.artifacts: dict[tuple[str, int], Row] = {}
         self.metrics: dict[tuple[str, int], Row] = {}
@@ -98,6 +99,8 @@ class MemoryStore:
             self._put(created(identity, changes.progress[identity.id]))
         for attempt in changes.attempts.values():
             self._put_attempt(attempt)
+        for key, step in changes.steps.items():
+            self.steps[key] = _overlaid(self.steps.get(key, {}), asdict(step))
         for command in changes.commands.values():
             self.commands.setdefault((command.command_id, command.shard), command._asdict())
 

@@ -34,6 +34,7 @@ from .changes import (
     JournalRow,
     MetricRow,
     PipelineRow,
+    StepRow,
     StoredPosition,
     WarningRow,
 )
@@ -45,12 +46,14 @@ if TYPE_CHECKING:
 _ATTEMPT = tuple(it.name for it in fields(AttemptRow))
 _BATCH = tuple(it.name for it in fields(BatchRow))
 _JOB = tuple(it.name for it in fields(JobRow))
+_STEP = tuple(it.name for it in fields(StepRow))
 
 _patch_values = attrgetter(*PROGRESS)
 _hot_values = attrgetter(*HOT)
 _attempt_values = attrgetter(*_ATTEMPT)
 _batch_values = attrgetter(*_BATCH)
 _job_values = attrgetter(*_JOB)
+_step_values = attrgetter(*_STEP)
 _live_identity_values = attrgetter(*LIVE_IDENTITY)
 _live_hot_values = attrgetter(*LIVE_HOT)
 
@@ -182,6 +185,8 @@ async def _merge(connection: Connection, sql: Mapping[str, str], changes: Change
         await connection.execute(sql["put_attempts"], *_columns(_attempt_values(it) for it in attempts))
     if changes.labels:
         await connection.execute(sql["put_labels"], *_columns(changes.labels.values()))
+    if changes.steps:
+        await connection.execute(sql["put_steps"], *_columns(_step_values(it) for it in changes.steps.values()))
     if changes.commands:
         await connection.execute(sql["put_commands"], *_columns(changes.commands.values()))
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import singledispatch
 
 from execution_ledger.errors import BrokenHistory
-from execution_ledger.messages.base import rfc3339
+from execution_ledger.messages.base import Message, rfc3339
 from execution_ledger.messages.events import (
     Aborted,
     AbortRequested,
@@ -27,13 +27,14 @@ from execution_ledger.messages.events import (
     Queued,
     Requeued,
     Started,
+    StepChanged,
     Unheld,
     Warned,
 )
 from execution_ledger.messages.parts import Failure, Status
 from execution_ledger.messages.payload import json_text
 
-from .changes import ArtifactRow, AttemptRow, Changes, CheckpointRow, Identity, MetricRow, Progress, WarningRow
+from .changes import ArtifactRow, AttemptRow, Changes, CheckpointRow, Identity, MetricRow, Progress, StepRow, WarningRow
 from .columns import inline, moment, storable
 
 _BATCH = "batch/"  # the source of a batch's executions is batch/<its id>
@@ -77,6 +78,7 @@ def _identity(event: Event, fact: Queued) -> Identity:
         template=fact.template,
         experiment=fact.experiment,
         source=source or None,
+        steps=json_text(fact.steps) if fact.steps else None,
     )
 
 
@@ -131,6 +133,7 @@ def _started(fact: Started, event: Event, progress: Progress, changes: Changes) 
 @_progress.register
 def _warned(fact: Warned, event: Event, progress: Progress, changes: Changes) -> None:
     warning = {"time": rfc3339(event.recordedtime), "attempt": fact.attempt, "message": fact.message}
+    warning |= {"step": fact.step} if fact.step else {}
     changes.warnings.append(WarningRow(event.subject, event.sequence, json_text(warning)))
 
 
@@ -167,6 +170,19 @@ def _metric(fact: MetricRecorded, event: Event, progress: Progress, changes: Cha
             recorded_at=progress.updated_at,
         )
     )
+
+
+@_progress.register
+def _step_changed(fact: StepChanged, event: Event, progress: Progress, changes: Changes) -> None:
+    key = (event.subject, fact.attempt, fact.step)
+    row = changes.steps.setdefault(key, StepRow(*key, fact.status, fact.tries, event.sequence))
+    row.status, row.tries, row.sequence = fact.status, fact.tries, event.sequence
+    if fact.status != "started":
+        row.ended_at = progress.updated_at
+    elif fact.tries == 1:
+        row.started_at = progress.updated_at
+    row.failure = storable(_json(fact.failure)) or row.failure
+    row.reused, row.origin = fact.reused, storable(_json(fact.origin)) or row.origin
 
 
 @_progress.register
@@ -256,6 +272,10 @@ def _end_attempt(
     row = _attempt(progress, attempt, status, changes)
     row.cause, row.ended_at = cause, progress.updated_at
     row.message = storable(failure.message) if failure else None
+
+
+def _json(message: Message | None) -> str | None:
+    return message.model_dump_json(exclude_none=True) if message else None
 
 
 def _moment(time_ms: int | None) -> datetime | None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from execution_ledger.messages.inbox import Token
-from execution_ledger.messages.reports import AnyReport, ReportCheckpoint, ReportCompleted, ReportFailed
+from execution_ledger.messages.reports import AnyReport, ReportCheckpoint, ReportCompleted, ReportFailed, ReportStep
 
 KEPT_BYTES_MAX = 32_000_000
 _FIXED_BYTES = 1_000  # about what a report takes beside its variable fields
@@ -48,5 +48,7 @@ def _size(report: AnyReport) -> int:
             return _FIXED_BYTES + report.value.size
         case ReportFailed():
             return _FIXED_BYTES + len(report.failure.message) + len(report.failure.traceback or "")
+        case ReportStep(outputs=outputs) if outputs:
+            return _FIXED_BYTES + outputs.size
         case _:
             return _FIXED_BYTES

@@ -64,6 +64,13 @@ def of_value(definition: Definition, value: Any) -> Completed | Failed:
     return Completed(outputs)
 
 
+def of_step(definition: Definition, value: Any) -> Completed | Failed:
+    """What a value that a step returned amounts to: a dict, in which declared outputs are as declared, or nothing."""
+    optional = {name: port.model_copy(update={"required": False}) for name, port in definition.outputs.items()}
+    loose = definition.model_copy(update={"outputs": optional, "any_outputs": True})
+    return of_value(loose, {} if value is None else value)
+
+
 def of_error(error: BaseException, ours: str) -> Failed:
     """What a raised error amounts to; frames of the file `ours`, which called the code, are left out."""
     try:

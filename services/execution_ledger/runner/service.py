@@ -253,8 +253,10 @@ class RunnerService:
 def _message(raw: bytes) -> AnyInboxMessage:
     """Raises ValueError. Passing one over loses nothing: what the dispatcher meant, it says again after a heartbeat."""
     message = INBOX.validate_json(raw)
-    if isinstance(message, Start) and (wrong := unreadable(message.inputs) or unreadable(message.properties)):
-        raise ValueError(f"the text of a payload {wrong}")
+    if isinstance(message, Start):
+        reused = (each.outputs for each in (message.reused or {}).values())
+        for wrong in filter(None, map(unreadable, (message.inputs, message.properties, *reused))):
+            raise ValueError(f"the text of a payload {wrong}")
     return message
 
 

@@ -84,6 +84,10 @@ class AttemptStore:
         refs = {name: ref for name, ref in references_in(inputs).items() if ports[name].type == "file"}
         return inputs | {name: self._file(ref) for name, ref in refs.items()}
 
+    def with_files(self, outputs: dict[str, Any]) -> dict[str, Any]:
+        """What a step has returned, as the code of another one gets it."""
+        return outputs | {name: self._file(ref) for name, ref in references_in(outputs).items()}
+
     async def given_back(self, value: Any) -> Any:
         """The outputs with references in place of files. Raises StoreAway, and BadRequest for one that is not there."""
         if not has_files(value):

@@ -80,10 +80,12 @@ class Asked(TypedDict, total=False):
 class Changes(Asked, total=False):
     """What a rerun changes: `inputs` and `labels` go over the old ones by name, and all else stays as it was.
 
-    With `newest` it runs the pipeline's newest version, else the one that ran before.
+    With `newest` it runs the pipeline's newest version, else the one that ran before. With `from_failed` the steps that
+    have completed do not run again, and what they gave is reused: then nothing may change that they ran with.
     """
 
     newest: bool
+    from_failed: bool
 
 
 class Request(Asked, total=False):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import threading
 from collections.abc import Callable, Mapping
@@ -41,8 +42,18 @@ class NoRetry(Exception):  # it says what is wanted, as Aborted does
     """Raise it, or an exception of your own made from it, where trying again is of no use: the execution fails now."""
 
 
+class _Abort(threading.Event):
+    reason: str | None = None
+
+
 class Context:
-    """Handed to a pipeline as its first argument. `said` takes what it records, from whichever thread."""
+    """Handed to a pipeline as its first argument. `said` takes what it records, from whichever thread.
+
+    Steps get shallow copies, so whatever counts or changes lies in an object that the copies share.
+    """
+
+    step: str | None = None  # whose code this was handed to
+    try_: int = 1  # which of the step's tries in this attempt
 
     def __init__(
         self,
@@ -72,13 +83,13 @@ class Context:
         self._recorder = Recorder(self._lent, said, self.warn)
         self._checkpoint = checkpoint
         self._warnings = itertools.count(1)  # counting with it is atomic
-        self._abort = threading.Event()
-        self._abort_reason: str | None = None
+        self._abort = _Abort()
 
     @cached_property
     def log(self) -> structlog.typing.FilteringBoundLogger:
         logger: structlog.typing.FilteringBoundLogger = structlog.get_logger("pipeline")
-        return logger.bind(execution=self.execution_id, name=self.name, attempt=self.attempt)
+        bound = logger.bind(execution=self.execution_id, name=self.name, attempt=self.attempt)
+        return bound if self.step is None else bound.bind(step=self.step)
 
     # --- what it records ------------------------------------------------------------------------------------------
 
@@ -142,7 +153,7 @@ class Context:
     def check_abort(self) -> None:
         """Raises Aborted if this attempt should stop; call it between steps of long plain code."""
         if self.abort_requested:
-            raise Aborted(self._abort_reason)
+            raise Aborted(self._abort.reason)
 
     def abort(self, reason: str | None = None) -> NoReturn:
         """Ends this attempt here, as aborted by itself."""
@@ -175,5 +186,15 @@ class Context:
 
     def request_abort(self, reason: str | None) -> None:
         """For the runner: tells the code to stop."""
-        self._abort_reason = reason
+        self._abort.reason = reason
         self._abort.set()
+
+    def of_step(self, step: str, try_: int, store: Store) -> Context:
+        """For the runner: a step's view of it, in which all that is said is said in that step."""
+        view = copy.copy(self)
+        view.step, view.try_, view._store = step, try_, store
+        view._said = lambda said: self._said(Said(said.kind, {**said.fields, "step": step}))
+        view._recorder = self._recorder.of_step(view._lent, view._said, view.warn)
+        view.__dict__.pop("log", None)  # which is bound to another step, or to none
+        view.__dict__.pop("data", None)
+        return view

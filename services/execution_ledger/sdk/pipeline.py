@@ -1,42 +1,36 @@
-"""`@pipeline` turns a function into something the ledger can run: the function, and what it declares.
+"""`pipeline` turns a function, or steps, into something the ledger can run: the code, and what it declares.
 
-There is no registry: a pipeline is an attribute of its module. An app is a module, by name or by file, and `collect`
-finds its pipelines there.
+There is no registry: a pipeline is an attribute of its module, where `app.collect` finds it.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
-import importlib
-import importlib.util
 import inspect
-import sys
-import traceback
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from types import ModuleType
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Unpack, overload
 
 from pydantic import ValidationError
 
-from execution_ledger.errors import BadRequest, BadSettings
+from execution_ledger.errors import BadRequest
 from execution_ledger.messages.definition import Definition, definition_text
+from execution_ledger.messages.parts import PolicyChoice
 
 from .policy import PolicyOptions, choice_of, complaints
 from .ports import Declared, input_ports, output_ports
 from .source import Function, check_function, code_digest, first_line, line_of, where
-
-PLACES_MAX = 3  # lines told of an import that fails
+from .steps import Needs, Step, code_of, declare_step, input_ports_of
 
 
 class Pipeline:
-    """A function with its definition; calling it calls the function."""
+    """A function with its definition; calling it calls the function. One of `steps` has the first one's function."""
 
-    def __init__(self, function: Function, definition: Definition) -> None:
+    def __init__(self, function: Function, definition: Definition, steps: Sequence[Step] = ()) -> None:
         functools.update_wrapper(self, function)
         self.function = function
         self.definition = definition
+        self.steps = tuple(steps)
         self.digest = hashlib.sha256(definition_text(definition).encode()).hexdigest()
         self.is_async = inspect.iscoroutinefunction(function)
 
@@ -49,6 +43,111 @@ class Pipeline:
 
     def __repr__(self) -> str:
         return f"<pipeline {self.name} {self.digest[:12]}>"
+
+
+class Declaration:
+    """What `pipeline(…)` declares before it has any code: put it on one function, or give it steps.
+
+    A step gets the context, the inputs that its parameters name, and by the name of each step that it needs the dict
+    that this one returned. Of those dicts the pipeline's outputs are made: what a step returns under the name of a
+    declared output is that output, and where none are declared all that the steps return which no other step needs. An
+    output that two steps return fails the later one.
+    """
+
+    def __init__(
+        self,
+        name: str | None,
+        inputs: Declared | None,
+        outputs: Declared | None,
+        said: Mapping[str, Any],
+        policy: PolicyOptions,
+    ) -> None:
+        """`said` are further fields of the definition."""
+        self._name = name
+        self._inputs = inputs
+        self._outputs = outputs
+        self._said = said
+        self._policy = policy
+        self._is_bound = False
+        self.steps: list[Step] = []
+
+    def __call__(self, function: Function) -> Pipeline:
+        if self.steps:
+            raise BadRequest(f"The pipeline on {where(function)} has steps already: declare another one.")
+        self._is_bound = True
+        return _declare(function, self._name, self._inputs, self._outputs, self._said, self._policy)
+
+    @overload
+    def step(self, function: Function, /) -> Step: ...
+    @overload
+    def step(
+        self,
+        /,
+        *,
+        needs: Needs = (),
+        retries: int = 0,
+        name: str | None = None,
+        description: str | None = None,
+    ) -> Callable[[Function], Step]: ...
+    def step(
+        self,
+        function: Function | None = None,
+        /,
+        *,
+        needs: Needs = (),
+        retries: int = 0,
+        name: str | None = None,
+        description: str | None = None,
+    ) -> Step | Callable[[Function], Step]:
+        """Declares an async or plain function as a step, by itself or with options.
+
+        It begins once all steps that it `needs` (declared before it) have completed; those that need nothing of each
+        other run at once. `retries`: how often it is tried again within an attempt, after half a second, then twice as
+        long each time; `NoRetry` ends that. Raises BadRequest, with file and line, for what cannot be declared so.
+        """
+
+        def declared(function: Function) -> Step:
+            options: dict[str, Any] = {"name": name, "needs": needs, "retries": retries, "description": description}
+            self.steps.append(declare_step(function, self._inputs or {}, self.steps, **options))
+            return self.steps[-1]
+
+        return declared if function is None else declared(function)
+
+    def whole(self) -> Pipeline | None:
+        """The pipeline of its steps; None where it was put on a function. Raises BadRequest, with file and line."""
+        if not self.steps and self._is_bound:
+            return None
+        if not self.steps:
+            raise BadRequest(f"The pipeline {self._name!r} has no code: give it steps, or put it on a function.")
+        first = self.steps[0].function
+        try:
+            return Pipeline(first, self._definition(first), self.steps)
+        except ValidationError as error:
+            raise BadRequest(f"The pipeline with its first step in {line_of(first)}: {complaints(error)}") from error
+        except BadRequest as error:
+            raise BadRequest(f"The pipeline with its first step in {line_of(first)}: {error}") from error
+
+    def _definition(self, first: Function) -> Definition:
+        if self._name is None:
+            raise BadRequest('a pipeline of steps needs a name: pipeline("train")')
+        outputs = None if self._outputs is None else output_ports(first, self._outputs)
+        policy = choice_of(self._policy)
+        self._check_delivery(policy)
+        return Definition(
+            name=self._name,
+            inputs=input_ports_of(self.steps, self._inputs or {}),
+            outputs=outputs or {},
+            any_outputs=outputs is None,
+            policy=policy,
+            code=code_of(self.steps),
+            steps=[step.definition for step in self.steps],
+            **self._said,
+        )
+
+    def _check_delivery(self, policy: PolicyChoice | None) -> None:
+        retried = [step.name for step in self.steps if step.definition.retries]
+        if retried and policy and policy.delivery == "at_most_once":
+            raise BadRequest(f"code that may run at most once is never retried: leave out the retries of {retried[0]}")
 
 
 @overload
@@ -65,7 +164,7 @@ def pipeline(
     labels: Mapping[str, str] | None = None,
     template: str | None = None,
     **policy: Unpack[PolicyOptions],
-) -> Callable[[Function], Pipeline]: ...
+) -> Declaration: ...
 @overload
 def pipeline(
     *,
@@ -77,7 +176,7 @@ def pipeline(
     labels: Mapping[str, str] | None = None,
     template: str | None = None,
     **policy: Unpack[PolicyOptions],
-) -> Callable[[Function], Pipeline]: ...
+) -> Declaration: ...
 def pipeline(
     first: Function | str | None = None,
     /,
@@ -90,9 +189,10 @@ def pipeline(
     labels: Mapping[str, str] | None = None,
     template: str | None = None,
     **policy: Unpack[PolicyOptions],
-) -> Pipeline | Callable[[Function], Pipeline]:
+) -> Pipeline | Declaration:
     """Declares an async or plain function of a context and its inputs, returning a dict of outputs, as a pipeline.
 
+    Or several of them, as its steps, see Declaration.
     Bare, or with a name first; what is omitted is inferred from the annotations. `limit`: how many of it may run at
     once. `template`: it runs on twins of that one alone, whose values are in `ctx.properties`. `policy`: timeout,
     retries, backoff, delivery, queue_ttl and abort_grace, which each run may say anew.
@@ -101,7 +201,7 @@ def pipeline(
     if callable(first):
         return _declare(first, None, None, None, {}, {})
     said = {"limit": limit, "description": description, "labels": labels and dict(labels), "template": template}
-    return lambda function: _declare(function, first if first is not None else name, inputs, outputs, said, policy)
+    return Declaration(first if first is not None else name, inputs, outputs, said, policy)
 
 
 def _declare(
@@ -130,89 +230,3 @@ def _declare(
         raise BadRequest(f"@pipeline on {where(function)}: {complaints(error)}") from error
     except BadRequest as error:
         raise BadRequest(f"@pipeline on {where(function)}: {error}") from error
-
-
-# --- finding them -----------------------------------------------------------------------------------------------
-
-
-def collect(module: ModuleType) -> dict[str, Pipeline]:
-    """The pipelines of a module by name. Raises BadRequest for two of one name, BadSettings where there are none."""
-    found: dict[str, Pipeline] = {}
-    for attribute, value in vars(module).items():
-        if not isinstance(value, Pipeline):
-            continue
-        first = found.setdefault(value.name, value)
-        if first is not value:
-            raise BadRequest(
-                f"The app {module.__name__} has two pipelines named {value.name!r}: one in {line_of(first.function)}, "
-                f"one ({attribute}) in {line_of(value.function)}. "
-                "Give one of them another name: @pipeline(name=…)."
-            )
-    if not found:
-        raise BadSettings(f"The app {module.__name__} has no pipeline: put @pipeline on a function in {_file(module)}.")
-    return found
-
-
-def _file(module: ModuleType) -> str:
-    return getattr(module, "__file__", None) or "it"
-
-
-def load_app(name_or_path: str) -> ModuleType:
-    """Imports `package.module` or `path/to/file.py`. Raises BadSettings, with file and line, when it cannot."""
-    path = Path(name_or_path)
-    try:
-        return _load_file(path) if path.suffix == ".py" else _load_module(name_or_path)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # whatever the users' code raises, SystemExit included
-        last_line = traceback.format_exception_only(error)[-1].strip()
-        places = "".join(f"\n  {place}" for place in _places(error))
-        raise BadSettings(f"The app {name_or_path!r} cannot be imported: {last_line}{places}") from error
-
-
-def _places(error: BaseException) -> list[str]:
-    """Where it happened, the innermost line last; not the import machinery, and not this file."""
-    frames = traceback.extract_tb(error.__traceback__)
-    lines = [(frame.filename, frame.lineno, frame.line) for frame in frames if not _imports(frame.filename)]
-    if isinstance(error, SyntaxError):
-        lines.append((error.filename or "?", error.lineno, error.text))
-    return [f"{file}, line {line}: {(text or '').strip()}" for file, line, text in lines[-PLACES_MAX:]]
-
-
-def _imports(file: str) -> bool:
-    return file in (__file__, importlib.__file__) or file.startswith("<frozen importlib")
-
-
-def _load_module(name: str) -> ModuleType:
-    """A console script does not search the working directory, where people keep their modules."""
-    _search(Path.cwd())
-    return importlib.import_module(name)
-
-
-def _load_file(path: Path) -> ModuleType:
-    path = path.resolve()
-    name = path.stem if _is_free(path.stem, path) else f"app_{path.stem}"
-    if name in sys.modules and not _is_free(name, path):
-        raise ImportError(f"a module named {name} is loaded already; rename the file")
-    _search(path.parent)
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{path} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # pickling and dataclasses look their module up by name
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
-
-
-def _is_free(name: str, path: Path) -> bool:
-    loaded = sys.modules.get(name)
-    return loaded is None or getattr(loaded, "__file__", None) == str(path)
-
-
-def _search(folder: Path) -> None:
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))

@@ -42,12 +42,12 @@ _WORDS: dict[Any, PortType] = {
 
 def input_ports(function: Callable[..., Any], declared: Declared | None) -> dict[str, Port]:
     """The inputs: every parameter after the context. Raises BadRequest where declaration and signature differ."""
-    parameters = _parameters(function)
+    parameters = parameters_of(function)
     if declared is None:
-        named = {name: p for name, p in parameters.items() if p.kind not in _COLLECTING}
+        named = {name: p for name, p in parameters.items() if p.kind not in COLLECTING}
         return {name: _input(p, _hinted(_evaluated(function, name, p.annotation), name)) for name, p in named.items()}
     _check_names(parameters, declared)
-    return {name: _declared_input(parameters.get(name), name, port) for name, port in declared.items()}
+    return {name: declared_input(parameters.get(name), name, port) for name, port in declared.items()}
 
 
 def output_ports(function: Callable[..., Any], declared: Declared | None) -> dict[str, Port] | None:
@@ -77,7 +77,7 @@ def word_of(annotation: Any) -> PortType | None:
     return _WORDS.get(origin or annotation)
 
 
-_COLLECTING = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+COLLECTING = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def _shared(words: set[PortType | None]) -> PortType | None:
@@ -86,7 +86,7 @@ def _shared(words: set[PortType | None]) -> PortType | None:
     return words.pop() if len(words) == 1 else "json"
 
 
-def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+def parameters_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     parameters = list(inspect.signature(function).parameters.values())
     if not parameters or parameters[0].kind not in (
         inspect.Parameter.POSITIONAL_ONLY,
@@ -106,12 +106,12 @@ def _check_names(parameters: Mapping[str, inspect.Parameter], declared: Declared
         if name not in parameters and not takes_any:
             raise BadRequest(f"the input {name!r} has no parameter of that name")
     for name, parameter in parameters.items():
-        required = parameter.default is inspect.Parameter.empty and parameter.kind not in _COLLECTING
+        required = parameter.default is inspect.Parameter.empty and parameter.kind not in COLLECTING
         if required and name not in declared:
             raise BadRequest(f"its parameter {name!r} is neither declared as an input nor has a default")
 
 
-def _declared_input(parameter: inspect.Parameter | None, name: str, port: PortType | Port | Mapping[str, Any]) -> Port:
+def declared_input(parameter: inspect.Parameter | None, name: str, port: PortType | Port | Mapping[str, Any]) -> Port:
     if isinstance(port, Port):
         return port
     return _input(parameter, _fields(port)) if parameter else _port(name, _fields(port))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -34,6 +35,12 @@ class Recorder:
         self._artifacts = itertools.count(1)  # counting with it is atomic
         self._metrics = itertools.count(1)
         self._models: set[str] = set()
+
+    def of_step(self, store: Callable[[], Store], said: Callable[[Said], None], warn: Callable[[str], None]) -> Recorder:
+        """The same bounds, for one try of a step. What an earlier try has recorded, this one records anew."""
+        view = copy.copy(self)
+        view._store, view._said, view._warn, view._models = store, said, warn, set()
+        return view
 
     def artifact(self, kind: str, name: str, rendered: Rendered) -> None:
         """Raises StoreAway, and TooLarge."""

@@ -7,26 +7,12 @@ Times are aware datetimes of the ledger's clock; `…_ms` are milliseconds.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Self
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import Field
 
-from ..errors import UnknownVersion
-
-
-class Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    @classmethod
-    def read(cls, answer: dict[str, Any]) -> Self:
-        """Raises UnknownVersion for an answer that lacks what this client needs."""
-        try:
-            return cls.model_validate(answer)
-        except ValidationError as error:
-            raise UnknownVersion(
-                f"The ledger's answer is not what this client understands: {error}\n"
-                "Use the version of execution-ledger that the ledger runs."
-            ) from error
+from .step_records import Failure, Step, StepDefinition
+from .step_records import Record as Record
 
 
 class ExecutionSummary(Record):
@@ -128,21 +114,13 @@ class Policy(Record):
     backoff: Backoff | None = None
 
 
-class Failure(Record):
-    """`kind` is a short stable word: user, lost, internal, …; `final`: the code said that no retry would help."""
-
-    kind: str
-    message: str
-    traceback: str | None = None
-    final: bool | None = None
-
-
 class Warned(Record):
-    """What the pipeline warned of, and when the ledger wrote that down."""
+    """What the pipeline warned of, in which step, and when the ledger wrote that down."""
 
     time: datetime
     attempt: int
     message: str
+    step: str | None = None
 
 
 class Checkpoint(Record):
@@ -225,6 +203,7 @@ class Recorded(Record):
 class Execution(ExecutionSummary):
     """The whole record. `version` counts its events, and `digest` is the newest one's: the head of its chain.
 
+    `steps` are those of every attempt (the newest 1,000), the last attempt's last; none where it is one function.
     `linked` are the retries and reruns that were made from it, oldest first; `artifacts` the first 100. Those of its
     inputs and outputs that are files are a `File` each.
     """
@@ -243,8 +222,9 @@ class Execution(ExecutionSummary):
     abort: Abort | None
     hold: Hold | None = None
     attempts: list[Attempt]
-    linked: list[Linked] = []
-    artifacts: list[Recorded] = []
+    steps: list[Step] = Field(default_factory=list)
+    linked: list[Linked] = Field(default_factory=list)
+    artifacts: list[Recorded] = Field(default_factory=list)
     version: int
     digest: str
     position: str
@@ -308,6 +288,7 @@ class Definition(Record):
     labels: dict[str, str] | None = None
     policy: PolicyChoice | None = None
     template: str | None = None
+    steps: list[StepDefinition] | None = None
 
 
 class PipelineVersion(Record):

@@ -47,6 +47,11 @@ def where(function: Function) -> str:
     return f"{module}.{getattr(function, '__qualname__', type(function).__name__)}"
 
 
+def place_of(function: Function) -> str:
+    """Which function it is, with file and line where it has them."""
+    return f"{where(function)} ({line_of(function)})" if hasattr(function, "__code__") else where(function)
+
+
 def line_of(function: Function) -> str:
     code = inspect.unwrap(function).__code__
     return f"{code.co_filename}, line {code.co_firstlineno}"

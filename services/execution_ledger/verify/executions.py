@@ -21,6 +21,7 @@ from execution_ledger.messages.events import (
     Recorded,
     Requeued,
     Started,
+    StepChanged,
 )
 from execution_ledger.messages.ids import CATALOG_SHARD, SHARDS_MAX, name_of, number_of, shard_of
 from execution_ledger.messages.parts import Policy
@@ -46,6 +47,7 @@ from .life import (
     WITHDRAWN,
 )
 from .limits import Move
+from .steps import StepLives
 
 Say = Callable[[int, str], None]  # promise, sentence
 
@@ -61,10 +63,11 @@ class Life:
         "previous",
         "runner",
         "state",
+        "steps",
         "version",
     )
 
-    def __init__(self, pipeline: str = "", policy: Policy | None = None) -> None:
+    def __init__(self, queued: Queued | None = None) -> None:
         self.state = UNKNOWN
         self.version = 0
         self.previous: str | None = None
@@ -72,8 +75,9 @@ class Life:
         self.runner = ""  # where it was sent
         self.ordinal = 0  # of the newest report from it
         self.entered = 0  # attempts in which the code had begun
-        self.pipeline = pipeline
-        self.policy = policy or Policy()
+        self.pipeline = queued.pipeline.name if queued else ""
+        self.policy = queued.policy if queued else Policy()
+        self.steps = StepLives(queued)
         self.deadlines = Deadlines(self.policy)
 
 
@@ -129,7 +133,7 @@ class Executions:
             self._check_identity(document["subject"], fact)
             if wrong := self.business.queued(document["subject"], fact, document["sequence"]):
                 self._say(6, wrong)
-            return Life(fact.pipeline.name, fact.policy)
+            return Life(fact)
         return Life()
 
     def _continues(self, life: Life, document: Document) -> bool:
@@ -181,6 +185,7 @@ class Executions:
         life.runner = getattr(fact, "runner", life.runner)
         life.ordinal = getattr(fact, "ordinal", 0)
         life.deadlines.lose_sight(fact)
+        life.steps.lose_sight()
 
     def _move(self, life: Life, document: Document, begins: bool) -> None:
         at = time_ms(document["recordedtime"])
@@ -212,6 +217,7 @@ class Executions:
         if fact.claim != self.claim:
             self._say(6, f"it is dispatched under claim {fact.claim}, while {self.claim} is the shard's newest")
         life.attempt, life.ordinal, life.runner = fact.attempt, 0, fact.runner
+        life.steps.begin()
 
     def _started(self, life: Life, fact: Started) -> None:
         self._check_report(life, fact)
@@ -226,6 +232,13 @@ class Executions:
         if fact.ordinal <= life.ordinal:
             self._say(6, f"report {fact.ordinal} of attempt {fact.attempt} was taken after report {life.ordinal}")
         life.ordinal = fact.ordinal
+
+    def _step_changed(self, life: Life, fact: StepChanged) -> None:
+        self._check_report(life, fact)
+        if fact.outputs:
+            self._check_payload(f"outputs of step {fact.step!r}", fact.outputs)
+        for wrong in life.steps.follow(fact):
+            self._say(3, wrong)
 
     def _checkpointed(self, life: Life, fact: Checkpointed) -> None:
         self._check_report(life, fact)
@@ -268,6 +281,7 @@ _CHECKS: dict[type[Fact], Callable[[Executions, Life, Any], None]] = {
     Started: Executions._started,
     **dict.fromkeys(RECORDED, Executions._check_report),
     Checkpointed: Executions._checkpointed,
+    StepChanged: Executions._step_changed,
     Requeued: Executions._requeued,
     AbortRequested: Executions._abort_requested,
     Aborted: Executions._aborted,

@@ -33,6 +33,7 @@ TABLES = (
     Table("executions", ("id",)),
     Table("live_executions", ("id",)),
     Table("attempts", ("execution_id", "attempt")),
+    Table("steps", ("execution_id", "attempt", "step")),
     Table("warnings", ("execution_id", "sequence")),
     Table("artifacts", ("execution_id", "sequence")),
     Table("metrics", ("execution_id", "sequence")),

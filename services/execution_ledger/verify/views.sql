@@ -33,6 +33,11 @@ SELECT a.*
 FROM ledger.attempts AS a, LATERAL (SELECT ('x' || substr(a.execution_id::text, 16, 3))::bit(12)::int AS shard) AS s
 WHERE s.shard = $1 OR ($1 = 0 AND s.shard NOT BETWEEN 1 AND $2 - 1)
 
+-- name: steps
+SELECT t.*
+FROM ledger.steps AS t, LATERAL (SELECT ('x' || substr(t.execution_id::text, 16, 3))::bit(12)::int AS shard) AS s
+WHERE s.shard = $1 OR ($1 = 0 AND s.shard NOT BETWEEN 1 AND $2 - 1)
+
 -- name: warnings
 SELECT w.*
 FROM ledger.warnings AS w, LATERAL (SELECT ('x' || substr(w.execution_id::text, 16, 3))::bit(12)::int AS shard) AS s

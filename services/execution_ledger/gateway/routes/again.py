@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from uuid import UUID
 
 from fastapi import APIRouter
 
 from execution_ledger.messages.ids import shard_of
 
-from ..again import Ended, ended_of
+from ..again import Ended, ended_of, given_by
 from ..answering import SUBMITTED, TheWrite
 from ..answers import BatchAnswerBody, ExecutionAnswer, ReceivedAnswer
 from ..batches import BREATH
@@ -44,6 +45,9 @@ async def retry(
 async def rerun(reference: str, write: TheWrite, body: RerunRequest = _NO_CHANGES) -> ExecutionAnswer | ReceivedAnswer:
     """Runs what has ended, however it did, with changes; what they leave out stays as it was."""
     ended = await _ended(write.gateway, write.caller.token, reference)
+    if body.from_failed:
+        completed = await write.gateway.views.completed_steps(ended.id)
+        ended = replace(ended, given=dict(given_by(row["event"]) for row in completed))
     return write.submitted(await write.gateway.commands.rerun(ended, body, write.actor, write.key, write.traceparent))
 
 

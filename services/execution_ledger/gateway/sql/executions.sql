@@ -2,7 +2,7 @@
 
 -- name: whole
 -- One execution with everything, by its primary key; what was made from it lives on its shard, so this position has
--- that, too. The first 100 of those, oldest first.
+-- that, too. The first 100 of those, oldest first. Of steps the newest 1,000: ten attempts of the largest pipeline.
 SELECT
     e.*,
     (
@@ -25,7 +25,15 @@ SELECT
             SELECT attempt, size, recorded_at AS time FROM ledger_v1.checkpoints
             WHERE execution_id = e.id ORDER BY sequence DESC LIMIT 1
         ) AS newest
-    ) AS checkpoint
+    ) AS checkpoint,
+    (
+        SELECT coalesce(json_agg(step ORDER BY attempt, place), '[]')
+        FROM (
+            SELECT attempt, place, step AS name, status, needs::json, tries, started_at, ended_at, failure::json,
+                   reused, origin::json
+            FROM ledger_v1.steps WHERE execution_id = e.id ORDER BY attempt DESC, place LIMIT 1000
+        ) AS step
+    ) AS steps
 FROM ledger_v1.executions AS e WHERE e.id = $1
 
 -- name: id_of_number
@@ -35,6 +43,14 @@ SELECT id, name FROM ledger_v1.executions WHERE number = $1
 -- name: attempts
 SELECT attempt, status, runner, cause, message, dispatched_at, started_at, ended_at
 FROM ledger_v1.attempts WHERE execution_id = $1 ORDER BY attempt
+
+-- name: completed_steps
+-- In their order, as many as a pipeline may have. The events themselves, for payloads are in no column.
+SELECT j.event
+FROM ledger_v1.executions AS e
+JOIN ledger_v1.steps AS s ON s.execution_id = e.id AND s.attempt = e.attempt AND s.status = 'completed'
+JOIN ledger_v1.journal AS j ON j.shard = e.shard AND j.sequence = s.sequence
+WHERE e.id = $1 ORDER BY s.place
 
 -- name: of_batch
 -- What the ledger no longer remembers of a batch that is repeated.

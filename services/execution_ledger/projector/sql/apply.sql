@@ -124,6 +124,24 @@ SET labels = ARRAY(
 )
 WHERE e.id IN (SELECT id FROM change)
 
+-- name: put_steps
+-- As an attempt, a step may begin in one batch and end in another.
+INSERT INTO ledger.steps AS s
+    (execution_id, attempt, step, status, tries, sequence, started_at, ended_at, failure, reused, origin)
+SELECT * FROM unnest(
+    $1::uuid[], $2::int[], $3::text[], $4::text[], $5::int[], $6::bigint[], $7::timestamptz[], $8::timestamptz[],
+    $9::text[], $10::uuid[], $11::text[]
+)
+ON CONFLICT (execution_id, attempt, step) DO UPDATE
+SET status = excluded.status,
+    tries = excluded.tries,
+    sequence = excluded.sequence,
+    started_at = coalesce(excluded.started_at, s.started_at),
+    ended_at = coalesce(excluded.ended_at, s.ended_at),
+    failure = coalesce(excluded.failure, s.failure),
+    reused = coalesce(excluded.reused, s.reused),
+    origin = coalesce(excluded.origin, s.origin)
+
 -- name: put_commands
 -- The first trace of a command stays; a second event of it, or a repeat of it, changes nothing.
 INSERT INTO ledger.commands (command_id, shard, sequence, type, subject, recorded_at, job_id, refusal)

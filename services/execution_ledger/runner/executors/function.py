@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from execution_ledger.clock import Spawn
@@ -18,6 +20,7 @@ from execution_ledger.messages.reports import Said
 from execution_ledger.sdk.capped import cap
 from execution_ledger.sdk.context import Aborted, Context
 from execution_ledger.sdk.pipeline import Pipeline
+from execution_ledger.sdk.source import Function
 
 from ..capture import Place, carried, inside
 from ..captured import Captured
@@ -25,6 +28,7 @@ from ..fault import Fault
 from ..logs import Logs
 from ..outcomes import Failed, Outcome, Stopped, of_error, of_value, refused
 from ..storing import AttemptStore
+from .steps import Judge, StepsRun
 from .threads import PlainCall
 
 CLOSE_S = 1.0
@@ -35,7 +39,7 @@ REASON_CHARS_MAX = 2_000
 class _Run:
     context: Context
     task: asyncio.Task[None]
-    cancellable: bool = False  # an async function that has begun
+    cancellable: bool = False  # an async function, or steps, that have begun
     keeping: asyncio.Task[Said | None] | None = None  # its code is over, its log is being stored
 
 
@@ -118,11 +122,19 @@ class FunctionExecutor:
             )
         if context.abort_requested:
             return Stopped()
+        self._runs[start.token].cancellable = pipeline.is_async or bool(pipeline.steps)
+        if pipeline.steps:
+            said = partial(self._said, start.token)
+            return await StepsRun(pipeline, start, context, self._spawn, self._store, self._call, said).run()
         given = store.taken_in(pipeline.definition, start.inputs.value())
-        if pipeline.is_async:
-            self._runs[start.token].cancellable = True
-            return await _call_async(pipeline, context, given, store)
-        return await self._call_plain(carried(lambda: _call(pipeline, context, given, store)))
+        return await self._call(pipeline.function, context, given, partial(of_value, pipeline.definition), store)
+
+    async def _call(
+        self, function: Function, context: Context, given: Mapping[str, Any], judge: Judge, store: AttemptStore
+    ) -> Outcome:
+        if inspect.iscoroutinefunction(function):
+            return await _call_async(function, context, given, judge, store)
+        return await self._call_plain(carried(lambda: _call(function, context, given, judge, store)))
 
     def _context(self, start: Start, store: AttemptStore) -> Context:
         return Context(
@@ -152,20 +164,18 @@ class FunctionExecutor:
         return heard
 
 
-async def _call_async(pipeline: Pipeline, context: Context, inputs: dict[str, Any], store: AttemptStore) -> Outcome:
+async def _call_async(
+    function: Function, context: Context, given: Mapping[str, Any], judge: Judge, store: AttemptStore
+) -> Outcome:
     try:
-        return await _value_async(pipeline, context, inputs, store)
+        value = await store.given_back(await function(context, **given))
+        await store.settle()
+        return judge(value)
     except BaseException as error:
         if isinstance(error, GeneratorExit) and not _in_a_loop():  # it is gone, and nobody waits for an outcome
             raise
         outcome = _of_raised(error, context)
     return await _rested(outcome, store)
-
-
-async def _value_async(pipeline: Pipeline, context: Context, inputs: dict[str, Any], store: AttemptStore) -> Outcome:
-    value = await store.given_back(await pipeline.function(context, **inputs))
-    await store.settle()
-    return of_value(pipeline.definition, value)
 
 
 async def _rested(outcome: Outcome, store: AttemptStore) -> Outcome:
@@ -183,10 +193,11 @@ def _in_a_loop() -> bool:
     return False
 
 
-def _call(pipeline: Pipeline, context: Context, inputs: dict[str, Any], store: AttemptStore) -> Outcome:
+def _call(
+    function: Function, context: Context, given: Mapping[str, Any], judge: Judge, store: AttemptStore
+) -> Outcome:
     try:
-        value = pipeline.function(context, **inputs)
-        return of_value(pipeline.definition, store.given_back_now(value))
+        return judge(store.given_back_now(function(context, **given)))
     except BaseException as error:  # noqa: BLE001 - as above, and a thread has nobody to raise to
         return _of_raised(error, context)
 

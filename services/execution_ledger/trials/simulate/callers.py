@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from execution_ledger.errors import BadRequest, Transient
-from execution_ledger.gateway.again import ended_of
+from execution_ledger.gateway.again import ended_of, given_by
 from execution_ledger.gateway.batches import BatchAnswer
 from execution_ledger.gateway.commands import CommandSender, unknown_execution
 from execution_ledger.gateway.jobs import Targets
@@ -52,6 +52,7 @@ _GATEWAYS = ("gateway-a", "gateway-b")
 _SUITABLE: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     "hold": lambda row: row["status"] == "queued" and not (row["held_at"] or row["dispatched_at"]),
     "release": lambda row: row["held_at"] is not None,
+    "resume": lambda row: row["status"] in ("failed", "aborted") and row["steps"] is not None,
     "retry": lambda row: row["status"] in ("failed", "aborted"),
     "rerun": lambda row: row["ended_at"] is not None,
 }
@@ -100,6 +101,8 @@ class Client:
         match ask.does:
             case "submit" | "batch" | "enter":
                 await self._persist(ask, _call(ask, ask))
+            case "resume" if found := self._suitable("resume", 1):
+                await self._persist(ask, self._resume(found[0], _key(ask)))
             case "retry" | "rerun" if ask.of in self.subjects:
                 await self._persist(ask, self._again(ask, ask))
             case "repeat" if first and first.keyed and first.does in ("submit", "batch", "enter"):
@@ -138,6 +141,18 @@ class Client:
             return await sender.rerun(ended_of(row), changes, "ada", key)
 
         return again
+
+    def _resume(self, subject: str, key: str | None) -> Call:
+        """From the first step that failed, as the route does it."""
+
+        async def resume(sender: CommandSender) -> Answer:
+            if not (row := await self.cluster.store.first_event(subject)):
+                raise unknown_execution(subject)
+            completed = await self.cluster.store.completed_steps(subject)
+            ended = replace(ended_of(row), given=dict(map(given_by, completed)))
+            return await sender.rerun(ended, RerunRequest(from_failed=True), "ada", key)
+
+        return resume
 
     def ask_for_jobs(self) -> None:
         """Whoever looks at a job that is not done sees to it that it goes on."""

@@ -111,14 +111,14 @@ def _check_code(witness: Witness, history: Mapping[int, Sequence[Stored]]) -> It
         what = f"Its code went on until {entry.left_s:.3f} s, although its runner had been silent for too long before."
         yield Breach(6, shard_of(entry.execution_id), None, entry.execution_id, what)
     once = set(_at_most_once(history))
-    begun = set[str]()
+    begun = set[tuple[str, str | None]]()
     for entry in witness.entries:
-        if entry.execution_id in begun & once:
+        if entry.execution_id in once and (entry.execution_id, entry.step) in begun:
             what = (
                 f"Its code was begun again at {entry.at_s:.3f} s (attempt {entry.attempt}), and may run at most once."
             )
             yield Breach(6, shard_of(entry.execution_id), None, entry.execution_id, what)
-        begun.add(entry.execution_id)
+        begun.add((entry.execution_id, entry.step))
 
 
 def _check_inputs(cluster: Cluster, witness: Witness, history: Mapping[int, Sequence[Stored]]) -> Iterator[Breach]:

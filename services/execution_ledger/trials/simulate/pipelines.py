@@ -29,10 +29,12 @@ class BrokenPlace(Exception):
 
 @dataclass(eq=False)
 class Entry:
-    """One time that code was begun."""
+    """One time that code was begun, of one function or of a step in one of its tries."""
 
     execution_id: str
     attempt: int
+    step: str | None
+    try_: int
     pipeline: str
     life: Life
     at_s: float
@@ -67,7 +69,9 @@ class Witness:
     def entered(self, ctx: Context, name: str, **inputs: Any) -> Iterator[None]:
         life = LIFE.get()
         assert life is not None
-        entry = Entry(ctx.execution_id, ctx.attempt, name, life, _now_s(), inputs, given=ctx.last_checkpoint)
+        entry = Entry(
+            ctx.execution_id, ctx.attempt, ctx.step, ctx.try_, name, life, _now_s(), inputs, given=ctx.last_checkpoint
+        )
         self.entries.append(entry)
         self._open.add(entry)
         self._count(entry)
@@ -90,10 +94,11 @@ class Witness:
 
     def doubled(self) -> Iterator[Entry]:
         """Entries of a token that had been entered before."""
-        times = Counter[tuple[str, int]]()
+        times = Counter[tuple[str, int, str | None, int]]()
         for entry in self.entries:
-            times[entry.execution_id, entry.attempt] += 1
-            if times[entry.execution_id, entry.attempt] > 1:
+            key = (entry.execution_id, entry.attempt, entry.step, entry.try_)
+            times[key] += 1
+            if times[key] > 1:
                 yield entry
 
     def unfenced(self) -> Iterator[Entry]:
@@ -122,7 +127,7 @@ class Witness:
 WITNESS: ContextVar[Witness] = ContextVar("witness")
 
 
-async def _behave(ctx: Context, manner: str, seconds: float) -> dict[str, Any]:
+async def behave(ctx: Context, manner: str, seconds: float) -> dict[str, Any]:
     match manner:
         case "hang":
             await asyncio.Event().wait()
@@ -190,20 +195,20 @@ def _end(ctx: Context, manner: str, seconds: float) -> dict[str, Any]:
     return {"n": seconds}
 
 
-_INPUTS: Declared = {"manner": "string", "seconds": "number"}
-_OUTPUTS: Declared = {"n": "number"}
+INPUTS: Declared = {"manner": "string", "seconds": "number"}
+OUTPUTS: Declared = {"n": "number"}
 
 
 def _patient(name: str, limit: int | None = None) -> Pipeline:
-    @pipeline(name, inputs=_INPUTS, outputs=_OUTPUTS, limit=limit)
+    @pipeline(name, inputs=INPUTS, outputs=OUTPUTS, limit=limit)
     async def patient(ctx: Context, manner: str, seconds: float) -> dict[str, Any]:
         with WITNESS.get().entered(ctx, name, manner=manner, seconds=seconds):
-            return await _behave(ctx, manner, seconds)
+            return await behave(ctx, manner, seconds)
 
     return patient
 
 
-@pipeline(inputs=_INPUTS, outputs=_OUTPUTS)
+@pipeline(inputs=INPUTS, outputs=OUTPUTS)
 def plain(ctx: Context, manner: str, seconds: float) -> dict[str, Any]:
     with WITNESS.get().entered(ctx, "plain", manner=manner, seconds=seconds):
         return _end(ctx, manner, seconds)
@@ -216,7 +221,9 @@ planted = [_patient(f"planted-{name}") for name in get_args(Planted)]
 @lru_cache
 def pipelines(limit: int) -> Mapping[str, Pipeline]:
     """A release's: the digests of all but `tight` are the same in each."""
-    return {one.name: one for one in (free, _patient(TIGHT, limit), plain, *planted)}
+    from .stepped import stepped  # which is made of what is here
+
+    return {one.name: one for one in (free, _patient(TIGHT, limit), plain, stepped(), *planted)}
 
 
 def _now_s() -> float:

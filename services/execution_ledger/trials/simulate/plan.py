@@ -23,7 +23,20 @@ Manner = Literal[
 ]
 Entered = Literal["template", "twin", "experiment", "gone"]
 Does = Literal[
-    "submit", "batch", "repeat", "abort", "force", "retry", "rerun", "junk", "hold", "release", "label", "job", "enter"
+    "submit",
+    "batch",
+    "repeat",
+    "abort",
+    "force",
+    "retry",
+    "rerun",
+    "resume",
+    "junk",
+    "hold",
+    "release",
+    "label",
+    "job",
+    "enter",
 ]
 Planted = Literal["decide", "report", "evolve", "encode", "failing", "reports"]
 
@@ -224,6 +237,7 @@ _ASKS: dict[Does, float] = {
     "force": 2,
     "retry": 2,
     "rerun": 1,
+    "resume": 2,
     "junk": 0.5,
     "hold": 4,
     "release": 2,
@@ -250,7 +264,7 @@ def _ask(chance: random.Random, before: Sequence[Ask]) -> Ask:
         at_s=round(at_s, 3),
         number=number,
         does=does,
-        pipeline=chance.choices(["free", "tight", "plain", chance.choice(planted)], [6, 6, 2, 2])[0],
+        pipeline=chance.choices(["free", "tight", "plain", "stepped", chance.choice(planted)], [6, 6, 2, 3, 2])[0],
         manner=chance.choices(get_args(Manner), [8, 2, 2, 1, 1, 1, 2, 2, 1, 1, 2, 3, 2])[0],
         seconds=round(chance.uniform(0, 6), 3),
         keyed=chance.random() < 0.8,

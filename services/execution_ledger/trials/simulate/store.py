@@ -5,6 +5,7 @@ connections, and comes back from a failover behind what it had confirmed.
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -22,6 +23,7 @@ TABLES = (
     "executions",
     "live_executions",
     "attempts",
+    "steps",
     "warnings",
     "artifacts",
     "metrics",
@@ -73,6 +75,14 @@ class SimulatedStore(MemoryStore):
         firsts = (row for row in self.journal.values() if (row["subject"], row["version"]) == (execution_id, 1))
         first = next(firsts, None)
         return self.executions[execution_id] | {"event": first["event"]} if first else {}
+
+    async def completed_steps(self, execution_id: str) -> list[bytes]:
+        """Of its last attempt: the events in which they completed, in the order of the steps."""
+        await self.travel()
+        row = self.executions[execution_id]
+        steps = [self.steps.get((execution_id, row["attempt"], step)) for step in json.loads(row["steps"] or "{}")]
+        completed = [step["sequence"] for step in steps if step and step["status"] == "completed"]
+        return [self.journal[row["shard"], sequence]["event"] for sequence in completed]
 
     async def travel(self) -> None:
         slow = self._troubles.on("store_slow", "store")

@@ -16,7 +16,21 @@ from .pipelines import Witness
 from .plan import Plan, words_of
 
 LINES_MAX = 400
-_TOLD = ("attempt", "runner", "claim", "cause", "outcome", "refusal", "failure", "error", "owner", "dispatcher")
+_TOLD = (
+    "attempt",
+    "step",
+    "status",
+    "tries",
+    "runner",
+    "claim",
+    "cause",
+    "outcome",
+    "refusal",
+    "failure",
+    "error",
+    "owner",
+    "dispatcher",
+)
 
 
 class Line(NamedTuple):
@@ -72,6 +86,7 @@ def _code(witness: Witness, about: set[str]) -> Iterator[Line]:
     for entry in witness.entries:
         if entry.execution_id in about:
             code = f"code of {entry.execution_id}, attempt {entry.attempt}"
+            code += f", step {entry.step}, try {entry.try_}" if entry.step else ""
             yield Line(entry.at_s, entry.life.name, f"enters the {code}")
             if entry.left_s is not None:
                 yield Line(entry.left_s, entry.life.name, f"leaves the {code}")

@@ -19,6 +19,7 @@ from execution_ledger.messages.events import (
     Quarantined,
     Queued,
     Requeued,
+    StepChanged,
 )
 from execution_ledger.verify.history import Stored
 from execution_ledger.verify.life import ABORTING, ENTERED, HELD, NEXT, QUEUED, RECORDED, UNKNOWN
@@ -57,10 +58,16 @@ def _of_events(events: Sequence[Event]) -> Iterator[str]:
             yield f"link: {fact.link.how}"
         if isinstance(fact, Failed):
             yield f"failed: {fact.failure.kind}"
+        if isinstance(fact, StepChanged):
+            yield f"step: {'reused' if fact.reused else 'tried again' if _is_again(fact) else fact.status}"
         if event.version is not None:
             before = states.get(event.subject, UNKNOWN)
             after = states[event.subject] = NEXT.get((before, type(fact)), before)
             yield _life(before, fact.TYPE, after)
+
+
+def _is_again(fact: StepChanged) -> bool:
+    return fact.status == "started" and fact.tries > 1
 
 
 def _life(before: str, fact: str, after: str) -> str:
@@ -82,6 +89,7 @@ EXPECTED = (
     *(f"requeued: {cause}" for cause in ("lost", "timeout", "released", "failed", "infrastructure")),
     *(f"aborted: {how}" for how in ("never_started", "not_running", "acknowledged", "forced", "lost", "self")),
     *(f"failed: {kind}" for kind in ("user", "lost", "timeout", "released", "expired", "infrastructure", "internal")),
+    *(f"step: {what}" for what in ("started", "tried again", "completed", "failed", "skipped", "reused")),
     *(f"refused: {code}" for code in ("stale_claim", "illegal_state", "abort_already_requested", "already_ended")),
     *(f"refused: {code}" for code in ("id_too_old", "id_from_future", "unknown_execution")),
     *("link: retry", "link: rerun"),
