@@ -91,7 +91,15 @@ def record(status: str, **fields: Any) -> dict[str, Any]:
     texts = dict.fromkeys(("id", "name", "pipeline", "pool", "pipeline_digest", "digest", "position", "trigger"), "x")
     times = dict.fromkeys(("created_at", "queued_at", "updated_at"), 1_700_000_000_000)
     numbers = dict.fromkeys(("number", "pipeline_version", "priority", "attempt", "losses", "version"), 1)
-    more = {"mode": "production", "labels": {}, "warnings": [], "attempts": [], "steps": [], "linked": [], "artifacts": []}
+    more = {
+        "mode": "production",
+        "labels": {},
+        "warnings": [],
+        "attempts": [],
+        "steps": [],
+        "linked": [],
+        "artifacts": [],
+    }
     options = Options(train=False, plot=False, write=True)
     fixed = {"options": options, "policy": Policy(), "id": ID, "name": NAME}
     known = {**values, **texts, **times, **numbers, **more, **fixed}

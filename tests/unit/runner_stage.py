@@ -25,8 +25,8 @@ from execution_ledger.messages.inbox import Abort, AnyInboxMessage, Closed, Star
 from execution_ledger.messages.parts import Options, PipelineRef
 from execution_ledger.messages.payload import json_payload
 from execution_ledger.messages.reports import REPORTS, AnyReport
-from execution_ledger.objects import Objects
 from execution_ledger.messages.steps import Reused
+from execution_ledger.objects import Objects
 from execution_ledger.runner.service import RunnerService
 from execution_ledger.sdk.pipeline import Pipeline
 from execution_ledger.settings import RunnerSettings

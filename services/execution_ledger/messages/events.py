@@ -34,7 +34,7 @@ from .catalog_facts import TemplateRegistered as TemplateRegistered
 from .catalog_facts import TwinRegistered as TwinRegistered
 from .catalog_facts import TwinRemoved as TwinRemoved
 from .fact import Fact as Fact
-from .ids import ExecutionId, Key, PipelineName, StepName
+from .ids import ExecutionId, Key, PipelineName
 from .parts import (
     AbortOutcome,
     BusinessId,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from .fact import Fact
 from .files import ArtifactKind, ArtifactName, FilePayload
-from .metrics import MetricName, Number, Numbers
 from .ids import ExecutionId, StepName
+from .metrics import MetricName, Number, Numbers
 from .parts import Count, Failure, Reason, Text, Whole
 from .payload import Payload
 from .steps import CodeOrigin, StepStatus

@@ -36,7 +36,9 @@ class Recorder:
         self._metrics = itertools.count(1)
         self._models: set[str] = set()
 
-    def of_step(self, store: Callable[[], Store], said: Callable[[Said], None], warn: Callable[[str], None]) -> Recorder:
+    def of_step(
+        self, store: Callable[[], Store], said: Callable[[Said], None], warn: Callable[[str], None]
+    ) -> Recorder:
         """The same bounds, for one try of a step. What an earlier try has recorded, this one records anew."""
         view = copy.copy(self)
         view._store, view._said, view._warn, view._models = store, said, warn, set()

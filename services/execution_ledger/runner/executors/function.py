@@ -193,9 +193,7 @@ def _in_a_loop() -> bool:
     return False
 
 
-def _call(
-    function: Function, context: Context, given: Mapping[str, Any], judge: Judge, store: AttemptStore
-) -> Outcome:
+def _call(function: Function, context: Context, given: Mapping[str, Any], judge: Judge, store: AttemptStore) -> Outcome:
     try:
         return judge(store.given_back_now(function(context, **given)))
     except BaseException as error:  # noqa: BLE001 - as above, and a thread has nobody to raise to
