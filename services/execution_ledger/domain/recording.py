@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from execution_ledger.messages.events import ArtifactRecorded, Checkpointed, Fact, MetricRecorded, Recorded, StepChanged, Warned
+from execution_ledger.messages.events import (
+    ArtifactRecorded,
+    Checkpointed,
+    Fact,
+    MetricRecorded,
+    Recorded,
+    StepChanged,
+    Warned,
+)
 from execution_ledger.messages.reports import (
     ReportArtifact,
     ReportCheckpoint,

@@ -193,8 +193,13 @@ class Context:
         """For the runner: a step's view of it, in which all that is said is said in that step."""
         view = copy.copy(self)
         view.step, view.try_, view._store = step, try_, store
-        view._said = lambda said: self._said(Said(said.kind, {**said.fields, "step": step}))
+        view._said = lambda said: self._said(_said_in(step, said))
         view._recorder = self._recorder.of_step(view._lent, view._said, view.warn)
         view.__dict__.pop("log", None)  # which is bound to another step, or to none
         view.__dict__.pop("data", None)
         return view
+
+
+def _said_in(step: str, said: Said) -> Said:
+    """Some kinds are the attempt's as a whole, and name no step."""
+    return Said(said.kind, {**said.fields, "step": step}) if "step" in said.kind.model_fields else said

@@ -25,6 +25,7 @@ from execution_ledger.sdk.pipeline import Pipeline
 from execution_ledger.sdk.source import Function
 from execution_ledger.sdk.steps import Step, arguments_of
 
+from ..capture import in_step
 from ..outcomes import MESSAGE_CHARS_MAX, Completed, Failed, Outcome, Stopped, of_step, of_value, refused
 from ..storing import AttemptStore
 
@@ -154,7 +155,8 @@ class StepsRun:
         inputs = store.taken_in(self._definition, self._inputs)
         given = {need: store.with_files(self._given[need].value()) for need in step.definition.needs}
         context, judge = self._context.of_step(step.name, tries, store), partial(of_step, self._definition)
-        return await self._call(step.function, context, arguments_of(step, inputs, given), judge, store)
+        with in_step(step.name):
+            return await self._call(step.function, context, arguments_of(step, inputs, given), judge, store)
 
     async def _back_off(self, step: Step, tries: int) -> None:
         running = self._running[step.name]
