@@ -30,7 +30,7 @@ async def ended(http: httpx.AsyncClient, job_id: str) -> dict[str, Any]:
 
 
 async def submitted(http: httpx.AsyncClient) -> list[dict[str, Any]]:
-    return [await submit(http, n, twin=twin, labels={"team": "blue"}) for n, twin in enumerate(PUMPS)]
+    return [await submit(http, n, labels={"team": "blue", "pump": pump}) for n, pump in enumerate(PUMPS)]
 
 
 async def test_what_waits_is_held_until_it_is_released_and_labels_change_in_every_state(cluster: Cluster) -> None:
@@ -106,7 +106,7 @@ async def test_a_job_tells_whom_the_ledger_refused_and_why(cluster: Cluster) -> 
         record = await ended(http, (await ask(http, action="hold", executions=names))["id"])
         assert (record["done"], record["codes"]) == (2, {"already_held": 1})
         assert record["refusals"] == [{"id": ones[1]["id"], "code": "already_held"}]
-        released = await ended(http, (await ask(http, action="release", where={"twin": "pump-2"}))["id"])
+        released = await ended(http, (await ask(http, action="release", where={"label": ["pump=pump-2"]}))["id"])
         assert released["done"] == 1
         held = await get(http, "/v1/executions", held="true")
         assert {each["id"] for each in held["items"]} == {ones[0]["id"], ones[2]["id"]}
@@ -168,7 +168,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
 
 async def test_bad_jobs_are_refused_and_change_nothing(cluster: Cluster) -> None:
     async with everything(cluster) as (_, http):
-        await submit(http, 1, twin="a")
+        await submit(http, 1)
         for body, field in BAD:
             answer = await post(http, "/v1/jobs", body)
             assert answer.status_code == 422, (body, answer.text)
