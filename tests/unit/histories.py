@@ -53,26 +53,14 @@ from execution_ledger.messages.reports import (
     ReportStep,
     ReportWarning,
 )
-from execution_ledger.messages.steps import Reused
 from execution_ledger.settings import LedgerSettings
+from unit.changes_of_steps import OF_A_STEP, REUSED, STEPS
 from unit.dispatcher_stage import OPTIONS, SHARDS, START_MS, ShardLedger
 from unit.spec import stored_file
 
 RECORDED = Path(__file__).with_name("recorded.jsonl")
 PIPELINES = ("train", "predict", "fetch")
 RUNNERS = ("r1", "r2")
-
-STEPS: dict[str, list[str]] = {"load": [], "fit": ["load"], "score": ["load"], "tell": ["fit", "score"]}
-REUSED = {"load": Reused(execution=make_id(START_MS, 1, 1), outputs=json_payload({"rows": 3}))}
-_FAILURE = Failure(kind="user", message="no")
-_OF_A_STEP: list[tuple[Any, int, dict[str, Any]]] = [
-    ("started", 1, {}),
-    ("completed", 1, {"outputs": json_payload({"n": 1})}),
-    ("completed", 0, {"outputs": REUSED["load"].outputs, "reused": REUSED["load"].execution}),
-    ("failed", 1, {"failure": _FAILURE}),
-    ("started", 2, {"failure": _FAILURE}),
-    ("skipped", 0, {}),
-]
 
 Step = tuple[str, int, int]  # what, and two numbers that it may use
 
@@ -272,7 +260,7 @@ class Story:
         if not (execution_id := self._pick(one)):
             return
         name = tuple(STEPS)[other % len(STEPS)]
-        status, tries, more = _OF_A_STEP[(one + other) % len(_OF_A_STEP)]
+        status, tries, more = OF_A_STEP[(one + other) % len(OF_A_STEP)]
         said = self._said(execution_id, one)
         self._say(ReportStep(**said, step=name, status=status, tries=tries, **more))
 
