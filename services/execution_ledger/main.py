@@ -180,8 +180,6 @@ async def _runner(around: Around) -> Service:
     pipelines = collect(load_app(settings.runner.app))
     at = settings.gateway.url, settings.gateway.token.get_secret_value()
     objects, bytes_max = open_objects(settings.objects), settings.files.bytes_max
-    if objects is None:
-        _log.warning("files and logs of attempts are not kept: set EXLEDGER__OBJECTS__URL")
     return RunnerService(
         around.log,
         around.world,

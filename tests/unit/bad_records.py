@@ -15,6 +15,7 @@ Bare = tuple[bytes | None, bytes | None]  # key and value
 EXAMPLES = Path(__file__).parents[2] / "schemas" / "examples"
 RECORD_BYTES = 1_000_000
 _NEVER_RIGHT: tuple[Any, ...] = ([], {}, 10**30, -(10**30), 1.5, "\ud800", "x" * 20_000, {"deep": [[[]]]})
+_ALIKE = ((dict | list, dict | list), (float, int | float))
 _NO_MESSAGES = (
     None,
     b"",
@@ -53,7 +54,12 @@ def _spoiled(example: bytes) -> Iterator[bytes]:
     whole = json.loads(example)
     for name in sorted(whole.keys() - {"time"}):  # a reporter's clock may say anything
         for value in _NEVER_RIGHT:
-            if not (isinstance(whole[name], dict | list) and isinstance(value, dict | list)):
+            if not _may_be_right(whole[name], value):
                 yield json.dumps({**whole, name: value}).encode()
         yield json.dumps({**whole, name: 0}).replace(f'"{name}": 0', f'"{name}": NaN').encode()
         yield json.dumps({**whole, name: 0}).replace(f'"{name}": 0', f'"{name}": 1e400').encode()
+
+
+def _may_be_right(right: Any, value: Any) -> bool:
+    """Of the same kind: any number where a measured one is, any document where one is."""
+    return any(isinstance(right, one) and isinstance(value, other) for one, other in _ALIKE)

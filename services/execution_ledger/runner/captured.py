@@ -17,7 +17,7 @@ from execution_ledger.messages.lines import TEXT_CHARS_MAX, Stream
 from execution_ledger.sdk.capped import cap
 
 PENDING_BYTES_MAX = 256_000  # of one attempt, on their way to followers at once; more is in what is kept
-LINES_AT_ONCE_MAX = 5_000  # of one write: what is beyond would hold up the loop that it may be called on
+LINES_AT_ONCE_MAX = 2_000  # of one write: what is beyond would hold up the loop that it may be called on
 BUSY_S = 0.002
 BEGUN_MAX = 64  # threads that have begun a line and not ended it
 STEP_CHARS_MAX = 255
