@@ -50,7 +50,7 @@ def app_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def client(dev: Dev) -> Iterator[Client]:
     with Client(folder=dev.folder) as client:
         client.templates.put("pump", {"rated_kw": "number"})
-        for number in (1, 2, 3, 7):
+        for number in (0, 1, 2, 3, 7):
             client.twins.put(f"pump-{number}", template="pump", values={"rated_kw": number})
         yield client
 

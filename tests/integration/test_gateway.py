@@ -103,14 +103,14 @@ async def get(http: httpx.AsyncClient, path: str, **params: Any) -> dict[str, An
 
 
 async def ready(service: GatewayService, http: httpx.AsyncClient) -> None:
-    """Until the gateway can read, and `double` and two twins are registered."""
+    """Until the gateway can read, and `double` and some twins are registered."""
     views = service.gateway.views.positions
     async with asyncio.timeout(WAIT_S):
         while not views.known:
             await views.moved.wait()
     assert (await http.get("/readyz")).status_code == 200
     assert (await http.put("/v1/pipelines/double", json=DEFINITION)).status_code in (200, 201)
-    for twin in ("pump-1", "pump-7"):
+    for twin in (*(f"pump-{n}" for n in range(8)), "a"):
         assert (await http.put(f"/v1/twins/{twin}", json={})).status_code in (200, 201)
 
 
