@@ -221,6 +221,8 @@ class Board:
                 execution.cause = _cause(fact)
                 execution.losses += fact.cause == "lost"
                 return self._end_attempt(execution, Phase.QUEUED, event)
+            case Quarantined() if execution.business:  # others of that business id wait until somebody ends it
+                return self._end_attempt(execution, Phase.ENDED, event)
             case Completed() | Failed() | Aborted() | Quarantined():
                 self._remove(execution)
                 return self._end_attempt(execution, Phase.ENDED, event)

@@ -29,7 +29,7 @@ _SERVE = "exledger serve runner --app MODULE"
 def explain(desk: Desk, execution_id: str) -> Explanation | None:
     """None for one that is not known here: never heard of, or ended."""
     execution = desk.picture.board.get(execution_id)
-    if execution is None:
+    if execution is None or execution.phase is Phase.ENDED:
         return None
     return Explanation(
         id=execution.id,

@@ -175,10 +175,15 @@ class Client:
     async def _force(self, ask: Ask) -> None:
         """An operator's command, which no gateway takes; perhaps for an execution that there never was."""
         execution_id = self.subjects.get(ask.of or 0) or make_id(self.cluster.clock.now_ms(), 1, ask.number)
-        command = ForceAbort(command_id=f"force-{ask.number}", actor="operator", execution_id=execution_id)
+        command_id = f"force-{ask.number}"
+        if await self.force(execution_id, command_id):
+            self._hear(ask, Told(status_code=RECEIVED, command_id=command_id))
+
+    async def force(self, execution_id: str, command_id: str) -> bool:
+        """One try; whether it has surely landed."""
+        command = ForceAbort(command_id=command_id, actor="operator", execution_id=execution_id)
         raw = command.model_dump_json(exclude_none=True).encode()
-        if await self._send(Topic.COMMANDS, shard_of(execution_id), raw):
-            self._hear(ask, Told(status_code=RECEIVED, command_id=command.command_id))
+        return await self._send(Topic.COMMANDS, shard_of(execution_id), raw)
 
     async def _send(self, topic: Topic, shard: int, raw: bytes) -> bool:
         """Whether it has surely landed."""

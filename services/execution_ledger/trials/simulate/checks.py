@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
@@ -156,29 +157,41 @@ def _check_dispatched(cluster: Cluster, witness: Witness, history: Mapping[int, 
 
 def _check_checkpoints(cluster: Cluster, witness: Witness, history: Mapping[int, Sequence[Stored]]) -> Iterator[Breach]:
     """An attempt begins with the newest checkpoint of its execution, which is what one that failed had said last."""
-    entries = {(entry.execution_id, entry.attempt): entry for entry in witness.entries}
+    entries = _by_attempt(witness)
     newest = dict[str, object]()
     for _, event in timed(cluster, history):
         known, what = newest.get(event.subject), None
-        match event.data, entries.get((event.subject, getattr(event.data, "attempt", None) or 0)):
-            case Checkpointed(value=value), _:
+        begun = entries.get((event.subject, getattr(event.data, "attempt", None) or 0), [])
+        given = [entry.given for entry in begun if entry.given != known]
+        said = [entry.said for entry in begun if entry.said is not None]
+        match event.data:
+            case Checkpointed(value=value):
                 newest[event.subject] = value.value()
-            case Dispatched(), Entry(given=given) if given != known:
-                what = f"Attempt {event.data.attempt} was given the checkpoint {given}, and the newest is {known}."
-            case Requeued(cause="failed"), Entry(said=said) if said not in (None, known):
-                what = f"Attempt {event.data.attempt} failed after its checkpoint {said}, and the newest is {known}."
+            case Dispatched(attempt=attempt) if given:
+                what = f"Attempt {attempt} was given the checkpoint {given[0]}, and the newest is {known}."
+            case Requeued(cause="failed", attempt=attempt) if said and known not in said:
+                what = f"Attempt {attempt} failed after its checkpoint {said[-1]}, and the newest is {known}."
         if what:
             yield Breach(6, event.shard, event.sequence, event.subject, what)
 
 
+def _by_attempt(witness: Witness) -> dict[tuple[str, int], list[Entry]]:
+    """Of steps, several: each try of each."""
+    found = defaultdict[tuple[str, int], list[Entry]](list)
+    for entry in witness.entries:
+        found[entry.execution_id, entry.attempt].append(entry)
+    return found
+
+
 def _check_logs(cluster: Cluster, witness: Witness, history: Mapping[int, Sequence[Stored]]) -> Iterator[Breach]:
     """A log that an event names is there, and holds what its attempt has printed, all of it."""
-    told = {(entry.execution_id, entry.attempt): entry.told for entry in witness.entries}
+    entries = _by_attempt(witness)
     for _, event in timed(cluster, history):
         if isinstance(event.data, ArtifactRecorded) and event.data.kind == LOG_KIND:
             kept = cluster.files.held.get(event.data.file.object or "", b"")
             lines = [LogLine.model_validate_json(raw).text for raw in kept.splitlines()]
-            if not lines or lines != told.get((event.subject, event.data.attempt)):
+            told = [line for entry in entries[event.subject, event.data.attempt] for line in entry.told]
+            if not lines or sorted(lines) != sorted(told):  # steps print side by side
                 what = f"The log of attempt {event.data.attempt} does not hold what it printed, but {lines}."
                 yield Breach(6, event.shard, event.sequence, event.subject, what)
 

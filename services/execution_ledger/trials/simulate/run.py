@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from execution_ledger.log.protocol import Lane, Topic
+from execution_ledger.projector.memory import Row
 from execution_ledger.settings import (
     DispatcherSettings,
     GatewaySettings,
@@ -150,6 +152,7 @@ async def _come_to_rest(cluster: Cluster, client: Client, asking: asyncio.Task[N
         if look % ABORT_EVERY == 0:
             client.ask_for_jobs()
             await asyncio.gather(*(client.abort(execution) for execution in _hanging(cluster)))
+            await asyncio.gather(*(client.force(one, f"way-{one}") for one in _in_the_way(cluster)))
         await asyncio.sleep(LOOK_S)
 
 
@@ -165,7 +168,7 @@ def at_rest(cluster: Cluster) -> bool:
             return False
     if open_jobs(store):
         return False
-    return all("quarantined" in (store.executions[one]["failure"] or "") for one in store.live_executions)
+    return all(_is_set_apart(store.executions[one]) for one in store.live_executions)
 
 
 def _hanging(cluster: Cluster) -> list[str]:
@@ -183,6 +186,18 @@ def _hanging(cluster: Cluster) -> list[str]:
             or executions[one]["pipeline_digest"] != offered[row["pipeline"]]
         )
     ]
+
+
+def _in_the_way(cluster: Cluster) -> list[str]:
+    """What was set apart and only an operator can end, where others of its business id wait for that."""
+    executions = cluster.store.executions
+    live = [executions[one] for one in cluster.store.live_executions]
+    waited_for = Counter((row["pipeline"], row["business_id"]) for row in live if row["business_id"])
+    return [row["id"] for row in live if _is_set_apart(row) and waited_for[row["pipeline"], row["business_id"]] > 1]
+
+
+def _is_set_apart(row: Row) -> bool:
+    return "quarantined" in (row["failure"] or "")
 
 
 @contextmanager
