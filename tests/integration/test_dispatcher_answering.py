@@ -13,10 +13,10 @@ import pytest
 from execution_ledger import answering as answerer
 from execution_ledger.answering import CONNECTIONS_MAX, HEAD_BYTES_MAX, Answering, Reply, listen, problem
 from execution_ledger.errors import BadSettings
-from execution_ledger.gateway import dispatcher
-from execution_ledger.gateway.catalog import Catalog
-from execution_ledger.gateway.dispatcher import ActiveDispatcher
-from execution_ledger.gateway.problems import Away, Problem
+from execution_ledger.gateway.edge.problems import Away, Problem
+from execution_ledger.gateway.stream import dispatcher
+from execution_ledger.gateway.stream.catalog import Catalog
+from execution_ledger.gateway.stream.dispatcher import ActiveDispatcher
 from execution_ledger.lifecycle import end_tasks
 
 TOKEN = "a-token"

@@ -16,12 +16,12 @@ import pytest
 
 from execution_ledger.clock import real_world
 from execution_ledger.gateway.app import create_app
-from execution_ledger.gateway.finding import Filters, Listing
+from execution_ledger.gateway.edge.problems import Away, Refused
 from execution_ledger.gateway.gateway import Gateway
-from execution_ledger.gateway.pages import read_cursor, write_cursor
-from execution_ledger.gateway.problems import Away, Refused
-from execution_ledger.gateway.statements import page_of
-from execution_ledger.gateway.views import LISTS_MAX, Views
+from execution_ledger.gateway.reads.finding import Filters, Listing
+from execution_ledger.gateway.reads.pages import read_cursor, write_cursor
+from execution_ledger.gateway.reads.statements import page_of
+from execution_ledger.gateway.reads.views import LISTS_MAX, Views
 from execution_ledger.lifecycle import end_tasks
 from execution_ledger.log.memory import MemoryLog
 from execution_ledger.messages.parts import Status

@@ -15,8 +15,8 @@ import httpx
 import pytest
 
 from execution_ledger.clock import real_world
-from execution_ledger.gateway.ring import Ring
 from execution_ledger.gateway.service import GatewayService
+from execution_ledger.gateway.stream.ring import Ring
 from execution_ledger.ledger.service import LedgerService
 from execution_ledger.lifecycle import Service
 from execution_ledger.log.kafka import KafkaLog

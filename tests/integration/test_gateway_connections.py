@@ -12,10 +12,10 @@ import httpx
 import pytest
 
 from execution_ledger.clock import real_world
-from execution_ledger.gateway import connections as bounds
+from execution_ledger.gateway.edge import connections as bounds
 from execution_ledger.gateway.gateway import Gateway
-from execution_ledger.gateway.ring import Frame
 from execution_ledger.gateway.service import GatewayService
+from execution_ledger.gateway.stream.ring import Frame
 from execution_ledger.ledger.service import LedgerService
 from execution_ledger.lifecycle import end_tasks
 from execution_ledger.log.memory import MemoryLog

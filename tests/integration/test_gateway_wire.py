@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from execution_ledger.clock import real_world
-from execution_ledger.gateway.connections import HEAD_BYTES_MAX
-from execution_ledger.gateway.problems import KINDS, TYPE_PREFIX
+from execution_ledger.gateway.edge.connections import HEAD_BYTES_MAX
+from execution_ledger.gateway.edge.problems import KINDS, TYPE_PREFIX
 from execution_ledger.gateway.service import GatewayService
 from execution_ledger.log.memory import MemoryLog
 from unit.gateway_http_stage import SHARDS, TOKEN, settings

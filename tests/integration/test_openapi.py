@@ -25,7 +25,7 @@ from execution_ledger.answering import Answering, listen
 from execution_ledger.clock import real_world
 from execution_ledger.dispatcher.service import DispatcherService
 from execution_ledger.gateway.app import openapi_document
-from execution_ledger.gateway.finding import Filters, Listing
+from execution_ledger.gateway.reads.finding import Filters, Listing
 from execution_ledger.gateway.service import GatewayService
 from execution_ledger.ledger.service import LedgerService
 from execution_ledger.lifecycle import Service

@@ -11,7 +11,7 @@ from unittest.mock import patch
 from execution_ledger.domain import execution as domain
 from execution_ledger.domain.execution import Circumstances, Decision, Execution
 from execution_ledger.domain.states import Queued
-from execution_ledger.gateway.jobs import Job, Target
+from execution_ledger.gateway.writes.jobs import Job, Target
 from execution_ledger.ledger.shard import ShardState
 from execution_ledger.messages.commands import Dispatch
 

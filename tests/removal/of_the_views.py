@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from execution_ledger.gateway.batches import BatchAnswer, BatchSender, submits
-from execution_ledger.gateway.checking import Stamp
-from execution_ledger.gateway.requests import ExecutionRequest
-from execution_ledger.gateway.tail import Tail
+from execution_ledger.gateway.stream.tail import Tail
+from execution_ledger.gateway.writes.batches import BatchAnswer, BatchSender, submits
+from execution_ledger.gateway.writes.checking import Stamp
+from execution_ledger.gateway.writes.requests import ExecutionRequest
 from execution_ledger.log.protocol import Chunk
 from execution_ledger.messages.events import Event
 from execution_ledger.messages.ids import shard_of_child

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from execution_ledger.gateway.gateway import Gateway
-from execution_ledger.gateway.records import ExecutionRecord
+from execution_ledger.gateway.reads.records import ExecutionRecord
 from execution_ledger.messages.parts import Options, Policy
 from execution_ledger.sdk.client import Client
 from unit.gateway_http_stage import TOKEN, serve

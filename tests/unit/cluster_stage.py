@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from execution_ledger.gateway.commands import CommandSender
-from execution_ledger.gateway.tail import Tail
+from execution_ledger.gateway.stream.tail import Tail
+from execution_ledger.gateway.writes.commands import CommandSender
 from execution_ledger.messages.definition import Definition
 from execution_ledger.sdk.pipeline import Pipeline
 from execution_ledger.settings import Settings

@@ -11,8 +11,8 @@ import httpx
 
 from execution_ledger.clock import real_world
 from execution_ledger.gateway.app import create_app
+from execution_ledger.gateway.edge.problems import KINDS, TYPE_PREFIX
 from execution_ledger.gateway.gateway import Gateway
-from execution_ledger.gateway.problems import KINDS, TYPE_PREFIX
 from execution_ledger.ledger.service import LedgerService
 from execution_ledger.lifecycle import end_tasks
 from execution_ledger.log.memory import MemoryLog

@@ -9,11 +9,11 @@ from typing import Any
 
 from execution_ledger.clock import World
 from execution_ledger.errors import OutcomeUnknown
-from execution_ledger.gateway.commands import CommandSender
-from execution_ledger.gateway.problems import Away, Problem, Refused
-from execution_ledger.gateway.requests import ExecutionRequest
-from execution_ledger.gateway.sending import Answer
-from execution_ledger.gateway.tail import Tail
+from execution_ledger.gateway.edge.problems import Away, Problem, Refused
+from execution_ledger.gateway.stream.tail import Tail
+from execution_ledger.gateway.writes.commands import CommandSender
+from execution_ledger.gateway.writes.requests import ExecutionRequest
+from execution_ledger.gateway.writes.sending import Answer
 from execution_ledger.ledger.service import LedgerService
 from execution_ledger.lifecycle import end_tasks
 from execution_ledger.log.memory import MemoryLog

@@ -7,9 +7,9 @@ import pytest
 from execution_ledger.dispatcher.board import Token
 from execution_ledger.dispatcher.explain import explain
 from execution_ledger.dispatcher.keeping import LAYOUT
-from execution_ledger.gateway.again import ended_of, retry_of
-from execution_ledger.gateway.checking import Stamp
-from execution_ledger.gateway.requests import AbortRequest, ExecutionRequest, RetryRequest
+from execution_ledger.gateway.writes.again import ended_of, retry_of
+from execution_ledger.gateway.writes.checking import Stamp
+from execution_ledger.gateway.writes.requests import AbortRequest, ExecutionRequest, RetryRequest
 from execution_ledger.messages import events
 from execution_ledger.messages.commands import Dispatch, Submit
 from execution_ledger.messages.events import encode_event

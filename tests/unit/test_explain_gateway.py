@@ -12,10 +12,10 @@ import pytest
 from execution_ledger.clock import real_world
 from execution_ledger.dispatcher.desk import Desk, DeskSettings
 from execution_ledger.gateway.app import create_app, openapi_document
-from execution_ledger.gateway.catalog import Catalog
 from execution_ledger.gateway.gateway import Gateway
-from execution_ledger.gateway.records import ExecutionRecord
+from execution_ledger.gateway.reads.records import ExecutionRecord
 from execution_ledger.gateway.routes.explain import explain_record
+from execution_ledger.gateway.stream.catalog import Catalog
 from execution_ledger.lifecycle import end_tasks
 from execution_ledger.log.memory import MemoryLog
 from execution_ledger.messages.ids import make_id

@@ -13,11 +13,11 @@ import httpx
 import pytest
 
 from execution_ledger.errors import BadSettings
-from execution_ledger.gateway import admission as bounds
-from execution_ledger.gateway import sending
-from execution_ledger.gateway.disks import Disks
+from execution_ledger.gateway.edge import admission as bounds
+from execution_ledger.gateway.edge.disks import Disks
+from execution_ledger.gateway.edge.lag import GOALS_MAX, Lag
 from execution_ledger.gateway.gateway import DISK_LOOKS, LOOK_S, Gateway
-from execution_ledger.gateway.lag import GOALS_MAX, Lag
+from execution_ledger.gateway.writes import sending
 from execution_ledger.messages.commands import RequestAbort
 from execution_ledger.messages.ids import make_id
 from execution_ledger.messages.position import joined

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from execution_ledger.gateway.again import Ended, check_properties, ended_of
-from execution_ledger.gateway.batches import BatchAnswer
-from execution_ledger.gateway.commands import CommandSender
-from execution_ledger.gateway.problems import Refused
-from execution_ledger.gateway.requests import BatchRetryRequest, RerunRequest, RetryRequest
-from execution_ledger.gateway.sending import UNDECIDED_MAX, Answer
+from execution_ledger.gateway.edge.problems import Refused
+from execution_ledger.gateway.writes.again import Ended, check_properties, ended_of
+from execution_ledger.gateway.writes.batches import BatchAnswer
+from execution_ledger.gateway.writes.commands import CommandSender
+from execution_ledger.gateway.writes.requests import BatchRetryRequest, RerunRequest, RetryRequest
+from execution_ledger.gateway.writes.sending import UNDECIDED_MAX, Answer
 from execution_ledger.log.protocol import Lane, Topic
 from execution_ledger.messages.commands import RequestAbort
 from execution_ledger.messages.definition import StepDefinition

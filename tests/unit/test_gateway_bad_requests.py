@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from execution_ledger.gateway.gateway import Gateway
-from execution_ledger.gateway.requests import EXECUTIONS_MAX
+from execution_ledger.gateway.writes.requests import EXECUTIONS_MAX
 from execution_ledger.messages.ids import make_id
 from unit.gateway_http_stage import BODY, DEFINITION, SHARDS, check_problem, post, serve
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from execution_ledger.gateway.batches import BatchAnswer
-from execution_ledger.gateway.commands import BATCH_ROUTE
-from execution_ledger.gateway.requests import AbortRequest
-from execution_ledger.gateway.sending import UNDECIDED_MAX
+from execution_ledger.gateway.writes.batches import BatchAnswer
+from execution_ledger.gateway.writes.commands import BATCH_ROUTE
+from execution_ledger.gateway.writes.requests import AbortRequest
+from execution_ledger.gateway.writes.sending import UNDECIDED_MAX
 from execution_ledger.log.protocol import Lane, Topic
 from execution_ledger.messages.commands import RequestAbort
 from execution_ledger.messages.ids import child_id, command_id_of_key, make_id, shard_of_child, shard_of_key

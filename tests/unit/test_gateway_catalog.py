@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from execution_ledger.gateway.again import Ended
-from execution_ledger.gateway.requests import OptionsRequest, RerunRequest, RetryRequest
+from execution_ledger.gateway.writes.again import Ended
+from execution_ledger.gateway.writes.requests import OptionsRequest, RerunRequest, RetryRequest
 from execution_ledger.messages.catalog import Entry, Experiment, Template, Twin
 from execution_ledger.messages.definition import Definition, Port
 from execution_ledger.messages.parts import Options, Status

@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from execution_ledger.errors import OutcomeUnknown
-from execution_ledger.gateway.commands import SUBMIT_ROUTE, CommandSender
-from execution_ledger.gateway.registering import definition_payload
-from execution_ledger.gateway.requests import AbortRequest
-from execution_ledger.gateway.traces import Trace, Traces, Waiter
+from execution_ledger.gateway.stream.traces import Trace, Traces, Waiter
+from execution_ledger.gateway.writes.commands import SUBMIT_ROUTE, CommandSender
+from execution_ledger.gateway.writes.registering import definition_payload
+from execution_ledger.gateway.writes.requests import AbortRequest
 from execution_ledger.log.protocol import Lane, Outgoing, Topic
 from execution_ledger.messages.events import encode_event
 from execution_ledger.messages.ids import command_id_of_key, make_id, name_of, shard_of, shard_of_key

@@ -9,9 +9,9 @@ from uuid import UUID
 
 import pytest
 
-from execution_ledger.gateway.finding import Filters, Listing, Sort
-from execution_ledger.gateway.pages import Cursor, read_cursor, write_cursor
-from execution_ledger.gateway.problems import Refused
+from execution_ledger.gateway.edge.problems import Refused
+from execution_ledger.gateway.reads.finding import Filters, Listing, Sort
+from execution_ledger.gateway.reads.pages import Cursor, read_cursor, write_cursor
 from execution_ledger.messages.parts import Status
 from execution_ledger.postgres import queries
 

@@ -10,12 +10,12 @@ from contextlib import asynccontextmanager
 import pytest
 
 from execution_ledger.errors import BrokenHistory, Stalled
-from execution_ledger.gateway import ring as rings
-from execution_ledger.gateway.following import KEEP_ALIVE_S, Follower
 from execution_ledger.gateway.gateway import Gateway
-from execution_ledger.gateway.requests import AbortRequest
-from execution_ledger.gateway.ring import Frame, Ring
-from execution_ledger.gateway.tail import Tail
+from execution_ledger.gateway.stream import ring as rings
+from execution_ledger.gateway.stream.following import KEEP_ALIVE_S, Follower
+from execution_ledger.gateway.stream.ring import Frame, Ring
+from execution_ledger.gateway.stream.tail import Tail
+from execution_ledger.gateway.writes.requests import AbortRequest
 from execution_ledger.lifecycle import end_tasks
 from execution_ledger.log.memory import MemoryLog
 from execution_ledger.log.protocol import Chunk, Ends, Lane, Outgoing, Reader, Topic

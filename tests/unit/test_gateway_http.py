@@ -12,10 +12,10 @@ import pytest
 
 from execution_ledger.clock import real_world
 from execution_ledger.errors import BadSettings
-from execution_ledger.gateway import http as edge
 from execution_ledger.gateway.app import openapi_document
+from execution_ledger.gateway.edge import http as edge
 from execution_ledger.gateway.gateway import Gateway
-from execution_ledger.gateway.requests import BatchRequest
+from execution_ledger.gateway.writes.requests import BatchRequest
 from execution_ledger.log.memory import MemoryLog
 from execution_ledger.messages.ids import make_id, number_of
 from unit.gateway_http_stage import BODY, DEFINITION, SHARDS, TOKEN, check_problem, post, serve, settings

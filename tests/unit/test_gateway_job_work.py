@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from execution_ledger.errors import BadRequest, Unavailable
-from execution_ledger.gateway.again import Ended
-from execution_ledger.gateway.job_work import TRIES_MAX, JobWork
+from execution_ledger.gateway.writes.again import Ended
+from execution_ledger.gateway.writes.job_work import TRIES_MAX, JobWork
 from execution_ledger.lifecycle import end_tasks
 from execution_ledger.trials.simulate.loop import VirtualLoop
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from execution_ledger.errors import Transient
-from execution_ledger.gateway.again import Ended
-from execution_ledger.gateway.jobs import CHUNK, Job, Targets, job_of
-from execution_ledger.gateway.requests import JobRequest
+from execution_ledger.gateway.writes.again import Ended
+from execution_ledger.gateway.writes.jobs import CHUNK, Job, Targets, job_of
+from execution_ledger.gateway.writes.requests import JobRequest
 from execution_ledger.messages.events import Held, LabelsChanged, Queued, encode_event
 from execution_ledger.messages.parts import JobAction, Status
 from execution_ledger.verify.findings import Breach

@@ -10,7 +10,7 @@ import pytest
 from execution_ledger.clock import real_world
 from execution_ledger.files import Files, pieces_in
 from execution_ledger.gateway.gateway import Gateway
-from execution_ledger.gateway.log_reading import Known, Span
+from execution_ledger.gateway.reads.log_reading import Known, Span
 from execution_ledger.gateway.routes.logs import READERS_MAX
 from execution_ledger.messages.ids import make_id
 from execution_ledger.messages.position import Position

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
+from execution_ledger.gateway.edge.lag import Lag
 from execution_ledger.gateway.gateway import BEHIND_S_MAX, Gateway
-from execution_ledger.gateway.lag import Lag
 from execution_ledger.messages.position import joined
 from unit.gateway_stage import Stage, on_stage
 from unit.test_gateway_following import gateway_of

@@ -9,13 +9,13 @@ from typing import Any
 import httpx
 import pytest
 
-from execution_ledger.gateway.batches import BatchAnswer, Child
-from execution_ledger.gateway.commands import SUBMIT_ROUTE
+from execution_ledger.gateway.edge.problems import Away, away
 from execution_ledger.gateway.gateway import Gateway
-from execution_ledger.gateway.problems import Away, away
-from execution_ledger.gateway.references import execution_id, shard_of_reference
+from execution_ledger.gateway.reads.references import execution_id, shard_of_reference
 from execution_ledger.gateway.routes.batches import with_names
-from execution_ledger.gateway.sending import Answer
+from execution_ledger.gateway.writes.batches import BatchAnswer, Child
+from execution_ledger.gateway.writes.commands import SUBMIT_ROUTE
+from execution_ledger.gateway.writes.sending import Answer
 from execution_ledger.messages.commands import RequestAbort
 from execution_ledger.messages.ids import command_id_of_key, make_id
 from execution_ledger.messages.parts import Refusal, Status

@@ -10,7 +10,7 @@ import pytest
 
 from execution_ledger.clock import World
 from execution_ledger.files import Files
-from execution_ledger.gateway.log_reading import KEPT_MS, Known, LogReading, Span, Wanted
+from execution_ledger.gateway.reads.log_reading import KEPT_MS, Known, LogReading, Span, Wanted
 from execution_ledger.log.memory import MemoryLog
 from execution_ledger.log.protocol import Lane, Outgoing, Topic
 from execution_ledger.messages.ids import make_id

@@ -10,7 +10,7 @@ import pytest
 
 from execution_ledger import Context, pipeline
 from execution_ledger.dispatcher import metrics as dispatcher_metrics
-from execution_ledger.gateway.requests import ExecutionRequest
+from execution_ledger.gateway.writes.requests import ExecutionRequest
 from execution_ledger.log.protocol import Lane, Topic
 from execution_ledger.runner.heart import FENCE_SHARE
 from execution_ledger.settings import Settings

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from execution_ledger import Context, pipeline
-from execution_ledger.gateway.requests import AbortRequest, ExecutionRequest
+from execution_ledger.gateway.writes.requests import AbortRequest, ExecutionRequest
 from execution_ledger.messages.parts import TERMINAL, PolicyChoice
 from execution_ledger.settings import Settings
 from execution_ledger.trials.simulate.loop import VirtualLoop

@@ -10,7 +10,8 @@ import pytest
 from pydantic import BaseModel
 
 from execution_ledger.errors import UnknownVersion
-from execution_ledger.gateway import answers, records
+from execution_ledger.gateway.reads import records
+from execution_ledger.gateway.writes import answers
 from execution_ledger.messages import explanation
 from execution_ledger.sdk import entries, explanations
 from execution_ledger.sdk import records as sdk

@@ -15,7 +15,7 @@ import pytest
 from execution_ledger.dispatcher.keeping import Keeping
 from execution_ledger.dispatcher.service import DispatcherService
 from execution_ledger.errors import Fenced, LedgerError, OutcomeUnknown, UnknownVersion
-from execution_ledger.gateway.again import Ended
+from execution_ledger.gateway.writes.again import Ended
 from execution_ledger.log.protocol import Lane, Outgoing, Record, Topic
 from execution_ledger.messages.events import Event, decode_event
 from execution_ledger.messages.parts import Status

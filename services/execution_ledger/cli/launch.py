@@ -18,7 +18,7 @@ from ..embedded.rehearsal import rehearse
 from ..embedded.stack import Stack
 from ..embedded.supervisor import Supervisor
 from ..errors import LedgerError
-from ..gateway.disks import lack_of_room
+from ..gateway.edge.disks import lack_of_room
 from ..lifecycle import end_tasks
 from ..log.topics import create_topics
 from ..settings import Settings

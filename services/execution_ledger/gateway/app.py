@@ -11,11 +11,10 @@ from starlette.exceptions import HTTPException
 
 from execution_ledger.errors import LedgerError
 
-from .answers import ProblemDocument
-from .auth import OPEN_PATHS
-from .door import Door
+from .edge.auth import OPEN_PATHS
+from .edge.door import Door
+from .edge.http import PROBLEM_JSON, on_crash, on_http_error, on_invalid, on_ledger_error
 from .gateway import Gateway
-from .http import PROBLEM_JSON, on_crash, on_http_error, on_invalid, on_ledger_error
 from .routes import (
     aborts,
     again,
@@ -36,6 +35,7 @@ from .routes import (
     metrics,
     pipelines,
 )
+from .writes.answers import ProblemDocument
 
 _PROBLEM: dict[int | str, dict[str, Any]] = {
     status: {

@@ -13,20 +13,20 @@ from execution_ledger.messages.ids import CATALOG_SHARD
 from execution_ledger.messages.position import Position
 from execution_ledger.settings import Settings
 
-from .admission import Admission
-from .auth import Tokens
-from .commands import CommandSender
-from .disks import Disks
-from .dispatcher import ActiveDispatcher
-from .job_views import JobsInViews
-from .job_work import JobWork
-from .lag import Lag
+from .edge.admission import Admission
+from .edge.auth import Tokens
+from .edge.disks import Disks
+from .edge.lag import Lag
 from .metrics import Metrics, Now
-from .reading import Reading
-from .sending import undecided_everywhere
+from .reads.job_views import JobsInViews
+from .reads.reading import Reading
+from .reads.views import Views
 from .storing import Storing
-from .tail import Tail
-from .views import Views
+from .stream.dispatcher import ActiveDispatcher
+from .stream.tail import Tail
+from .writes.commands import CommandSender
+from .writes.job_work import JobWork
+from .writes.sending import undecided_everywhere
 
 BATCHES_AT_ONCE = 2  # each may hold tens of megabytes while it is checked
 KAFKA_ANSWER_S = 2.0

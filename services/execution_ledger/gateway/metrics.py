@@ -10,7 +10,7 @@ from prometheus_client.core import Metric
 
 from execution_ledger.metrics import AtScrape, gauge, gauges, page
 
-from .problems import Problem
+from .edge.problems import Problem
 
 _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 

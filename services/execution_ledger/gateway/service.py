@@ -18,7 +18,7 @@ from execution_ledger.log.protocol import Log
 from execution_ledger.settings import Settings
 
 from .app import create_app
-from .connections import Connection
+from .edge.connections import Connection
 from .gateway import Gateway
 
 DRAIN_S = 5  # how long requests under way may take when it stops

@@ -20,8 +20,8 @@ from execution_ledger.messages.files import file_name
 from execution_ledger.objects import open_objects
 from execution_ledger.settings import Settings
 
-from .admission import Admission
-from .problems import Away, FieldError, Problem, Refused, away, invalid, refused
+from .edge.admission import Admission
+from .edge.problems import Away, FieldError, Problem, Refused, away, invalid, refused
 
 NO_STORE = "This gateway has no object store: set EXLEDGER__OBJECTS__URL where it runs."
 LOG = structlog.get_logger("gateway.storing")

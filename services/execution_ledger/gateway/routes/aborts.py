@@ -7,14 +7,14 @@ from fastapi import APIRouter
 from execution_ledger.messages.parts import Status
 from execution_ledger.messages.position import parse_position
 
-from ..answering import TheWrite
-from ..answers import AbortAnswer, ReceivedAnswer
+from ..edge.http import StrictRoute
+from ..edge.problems import Away, Refused, refused
 from ..gateway import Gateway
-from ..http import StrictRoute
-from ..problems import Away, Refused, refused
-from ..references import execution_id
-from ..requests import AbortRequest
-from ..traces import Trace
+from ..reads.references import execution_id
+from ..stream.traces import Trace
+from ..writes.answering import TheWrite
+from ..writes.answers import AbortAnswer, ReceivedAnswer
+from ..writes.requests import AbortRequest
 
 router = APIRouter(prefix="/v1/executions", tags=["executions"], route_class=StrictRoute)
 

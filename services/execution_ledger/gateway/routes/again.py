@@ -11,17 +11,17 @@ from fastapi import APIRouter
 
 from execution_ledger.messages.ids import shard_of
 
-from ..again import Ended, ended_of, given_by
-from ..answering import SUBMITTED, TheWrite
-from ..answers import BatchAnswerBody, ExecutionAnswer, ReceivedAnswer
-from ..batches import BREATH
-from ..commands import unknown_execution
+from ..edge.http import StrictRoute
+from ..edge.problems import refused
 from ..gateway import Gateway
-from ..http import StrictRoute
-from ..problems import refused
-from ..references import execution_id
-from ..requests import BatchRetryRequest, RerunRequest, RetryRequest
-from ..views import Row
+from ..reads.references import execution_id
+from ..reads.views import Row
+from ..writes.again import Ended, ended_of, given_by
+from ..writes.answering import SUBMITTED, TheWrite
+from ..writes.answers import BatchAnswerBody, ExecutionAnswer, ReceivedAnswer
+from ..writes.batches import BREATH
+from ..writes.commands import unknown_execution
+from ..writes.requests import BatchRetryRequest, RerunRequest, RetryRequest
 from .batches import BATCH_ANSWERS, BatchRoute, opened
 
 router = APIRouter(prefix="/v1/executions", tags=["executions"], route_class=StrictRoute)

@@ -11,15 +11,15 @@ from execution_ledger.messages.files import ArtifactName
 from execution_ledger.messages.ids import PipelineName, shard_of
 from execution_ledger.messages.parts import Text
 
-from ..answering import tell_position
-from ..commands import unknown_execution
+from ..edge.http import MinPosition, StrictRoute, TheCaller, TheGateway
+from ..edge.problems import FieldError, invalid, refused
 from ..gateway import Gateway
-from ..http import MinPosition, StrictRoute, TheCaller, TheGateway
-from ..pages import Limit
-from ..problems import FieldError, invalid, refused
-from ..recorded import ArtifactPage, ModelPage, artifact_record, model_record, read_place, write_place
-from ..references import execution_id, found_or_caught_up
+from ..reads.pages import Limit
+from ..reads.recorded import ArtifactPage, ModelPage, artifact_record, model_record, read_place, write_place
+from ..reads.references import execution_id, found_or_caught_up
 from ..storing import sent_file
+from ..writes.answering import tell_position
+from ..writes.commands import unknown_execution
 from .files import DOWNLOAD
 
 router = APIRouter(prefix="/v1", tags=["artifacts"], route_class=StrictRoute)

@@ -8,14 +8,14 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from ..answering import TheWrite, Writing
-from ..answers import BatchAnswerBody, ChildAnswer, ReceivedAnswer
-from ..batches import UNSURE, BatchAnswer, Child
+from ..edge.http import StrictRoute, gateway_of
+from ..edge.problems import Away, away
 from ..gateway import Gateway
-from ..http import StrictRoute, gateway_of
-from ..problems import Away, away
-from ..requests import BatchRequest
-from ..views import Row
+from ..reads.views import Row
+from ..writes.answering import TheWrite, Writing
+from ..writes.answers import BatchAnswerBody, ChildAnswer, ReceivedAnswer
+from ..writes.batches import UNSURE, BatchAnswer, Child
+from ..writes.requests import BatchRequest
 
 
 class BatchRoute(StrictRoute):

@@ -10,13 +10,10 @@ from fastapi import APIRouter, Query, Request
 from execution_ledger.messages.catalog import Entry, Experiment, Noun, Template, Twin, entry_payload, noun_of, resolved
 from execution_ledger.messages.ids import Key
 
-from ..answering import TheWrite, Writing, tell_position
-from ..answers import EntryAnswer, ReceivedAnswer, RemovedAnswer
-from ..entries import KnownEntry
+from ..edge.http import StrictRoute, TheGateway
 from ..gateway import Gateway
-from ..http import StrictRoute, TheGateway
-from ..pages import Limit
-from ..records import (
+from ..reads.pages import Limit
+from ..reads.records import (
     ExperimentAt,
     ExperimentPage,
     ExperimentRecord,
@@ -27,6 +24,9 @@ from ..records import (
     TwinPage,
     TwinRecord,
 )
+from ..stream.entries import KnownEntry
+from ..writes.answering import TheWrite, Writing, tell_position
+from ..writes.answers import EntryAnswer, ReceivedAnswer, RemovedAnswer
 from .pipelines import catalog_position, read_catalog
 
 router = APIRouter(prefix="/v1", tags=["catalog"], route_class=StrictRoute)

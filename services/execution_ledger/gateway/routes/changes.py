@@ -10,15 +10,15 @@ from execution_ledger.messages.commands import ChangeLabels, Hold, Unhold
 from execution_ledger.messages.ids import shard_of
 from execution_ledger.messages.parts import LABELS_MAX
 
-from ..answering import TheWrite, Writing
-from ..answers import ChangedAnswer, ReceivedAnswer
-from ..commands import unknown_execution
-from ..http import StrictRoute
-from ..job_views import too_many_labels
-from ..problems import Refused, refused
-from ..references import execution_id, found_or_caught_up
-from ..requests import HoldRequest, LabelRequest
-from ..sending import Answer
+from ..edge.http import StrictRoute
+from ..edge.problems import Refused, refused
+from ..reads.job_views import too_many_labels
+from ..reads.references import execution_id, found_or_caught_up
+from ..writes.answering import TheWrite, Writing
+from ..writes.answers import ChangedAnswer, ReceivedAnswer
+from ..writes.commands import unknown_execution
+from ..writes.requests import HoldRequest, LabelRequest
+from ..writes.sending import Answer
 from .aborts import look_for_forgotten
 
 router = APIRouter(prefix="/v1/executions", tags=["executions"], route_class=StrictRoute)

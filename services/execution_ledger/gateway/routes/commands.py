@@ -10,12 +10,12 @@ from execution_ledger.messages.events import decode_event
 from execution_ledger.messages.parts import Outcome
 from execution_ledger.messages.position import position_text
 
-from ..answering import written
-from ..answers import CommandRecord
+from ..edge.http import MinPosition, StrictRoute, TheCaller, TheGateway
+from ..edge.problems import Away, Refused, refused
 from ..gateway import Gateway
-from ..http import MinPosition, StrictRoute, TheCaller, TheGateway
-from ..problems import Away, Refused, refused
-from ..traces import Trace, trace_of
+from ..stream.traces import Trace, trace_of
+from ..writes.answering import written
+from ..writes.answers import CommandRecord
 
 router = APIRouter(prefix="/v1/commands", tags=["commands"], route_class=StrictRoute)
 

@@ -11,9 +11,9 @@ from execution_ledger.messages.base import Message
 from execution_ledger.messages.data import PATH_CHARS_MAX, wrong_path
 from execution_ledger.messages.files import MEDIA_TYPE
 
-from ..http import StrictRoute, TheCaller, TheGateway
-from ..pages import Limit
-from ..problems import FieldError, invalid, refused
+from ..edge.http import StrictRoute, TheCaller, TheGateway
+from ..edge.problems import FieldError, invalid, refused
+from ..reads.pages import Limit
 from ..storing import sent, told
 from .files import DOWNLOAD, UPLOAD
 

@@ -11,12 +11,12 @@ from fastapi.responses import StreamingResponse
 from execution_ledger.messages.ids import shard_of
 from execution_ledger.messages.position import Position, covers, parse_position
 
-from ..following import FOLLOWERS_MAX, Follower
+from ..edge.http import StrictRoute, TheCaller, TheGateway
+from ..edge.problems import away
 from ..gateway import Gateway
-from ..http import StrictRoute, TheCaller, TheGateway
-from ..problems import away
-from ..reading import position_ahead
-from ..references import execution_id
+from ..reads.reading import position_ahead
+from ..reads.references import execution_id
+from ..stream.following import FOLLOWERS_MAX, Follower
 
 router = APIRouter(prefix="/v1/events", tags=["events"], route_class=StrictRoute)
 

@@ -11,15 +11,15 @@ from fastapi import APIRouter, Query, Request, Response
 from execution_ledger.messages.ids import shard_of
 from execution_ledger.messages.parts import TERMINAL
 
-from ..answering import SUBMITTED, TheWrite, tell_position
-from ..answers import ExecutionAnswer, ReceivedAnswer
-from ..commands import unknown_execution
+from ..edge.http import MinPosition, StrictRoute, TheCaller, TheGateway
 from ..gateway import Gateway
-from ..http import MinPosition, StrictRoute, TheCaller, TheGateway
-from ..pages import Limit
-from ..records import EventPage, ExecutionRecord, record_json
-from ..references import execution_id, found_or_caught_up
-from ..requests import ExecutionRequest
+from ..reads.pages import Limit
+from ..reads.records import EventPage, ExecutionRecord, record_json
+from ..reads.references import execution_id, found_or_caught_up
+from ..writes.answering import SUBMITTED, TheWrite, tell_position
+from ..writes.answers import ExecutionAnswer, ReceivedAnswer
+from ..writes.commands import unknown_execution
+from ..writes.requests import ExecutionRequest
 
 router = APIRouter(prefix="/v1/executions", tags=["executions"], route_class=StrictRoute)
 

@@ -13,12 +13,12 @@ from execution_ledger.messages.explanation import Explanation, QueueReport, Runn
 from execution_ledger.messages.ids import shard_of
 from execution_ledger.messages.parts import TERMINAL, Failure
 
-from ..commands import unknown_execution
+from ..edge.http import MinPosition, StrictRoute, TheCaller, TheGateway
+from ..edge.problems import away
 from ..gateway import Gateway
-from ..http import MinPosition, StrictRoute, TheCaller, TheGateway
-from ..problems import away
-from ..records import ExecutionRecord, record
-from ..references import execution_id, found_or_caught_up
+from ..reads.records import ExecutionRecord, record
+from ..reads.references import execution_id, found_or_caught_up
+from ..writes.commands import unknown_execution
 
 router = APIRouter(prefix="/v1", tags=["explain"], route_class=StrictRoute)
 

@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from execution_ledger.messages.files import MEDIA_TYPE, FileName, FileRef, Sha256
 
-from ..http import StrictRoute, TheGateway
-from ..problems import FieldError, invalid, refused
+from ..edge.http import StrictRoute, TheGateway
+from ..edge.problems import FieldError, invalid, refused
 from ..storing import sent
 
 router = APIRouter(prefix="/v1", tags=["files"], route_class=StrictRoute)

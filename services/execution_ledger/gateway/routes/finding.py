@@ -6,11 +6,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 
-from ..answering import tell_position
-from ..finding import By, Listing, Sort, TheFilters
-from ..http import MinPosition, StrictRoute, TheCaller, TheGateway
-from ..pages import Limit, PageCursor, read_cursor, write_cursor
-from ..records import ExecutionPage, Stats, stats_group, summary
+from ..edge.http import MinPosition, StrictRoute, TheCaller, TheGateway
+from ..reads.finding import By, Listing, Sort, TheFilters
+from ..reads.pages import Limit, PageCursor, read_cursor, write_cursor
+from ..reads.records import ExecutionPage, Stats, stats_group, summary
+from ..writes.answering import tell_position
 
 router = APIRouter(prefix="/v1/executions", tags=["executions"], route_class=StrictRoute)
 

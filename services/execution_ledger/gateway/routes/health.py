@@ -10,8 +10,8 @@ from fastapi.responses import PlainTextResponse
 from execution_ledger.messages.position import position_text
 from execution_ledger.metrics import PAGE_TYPE
 
-from ..http import TheGateway
-from ..problems import away
+from ..edge.http import TheGateway
+from ..edge.problems import away
 
 router = APIRouter(tags=["operations"])
 

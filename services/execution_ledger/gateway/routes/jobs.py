@@ -12,17 +12,17 @@ from fastapi import APIRouter, Query, Request
 
 from execution_ledger.messages.events import decode_event
 
-from ..answering import TheWrite, Writing, tell_position
-from ..answers import JobAnswer, JobPreview, ReceivedAnswer, Target
+from ..edge.http import MinPosition, StrictRoute, TheCaller, TheGateway
+from ..edge.problems import Away, invalid, refused
 from ..gateway import Gateway
-from ..http import MinPosition, StrictRoute, TheCaller, TheGateway
-from ..job_records import JobPage, JobRecord, JobRefusal, job_record, job_summary, refusals_of
-from ..jobs import NEW, Targets, job_of
-from ..pages import Limit
-from ..problems import Away, invalid, refused
-from ..records import milliseconds
-from ..requests import JobRequest
-from ..views import Row
+from ..reads.job_records import JobPage, JobRecord, JobRefusal, job_record, job_summary, refusals_of
+from ..reads.pages import Limit
+from ..reads.records import milliseconds
+from ..reads.views import Row
+from ..writes.answering import TheWrite, Writing, tell_position
+from ..writes.answers import JobAnswer, JobPreview, ReceivedAnswer, Target
+from ..writes.jobs import NEW, Targets, job_of
+from ..writes.requests import JobRequest
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=StrictRoute)
 

@@ -15,13 +15,13 @@ from execution_ledger.messages.ids import shard_of
 from execution_ledger.messages.lines import LOG_MEDIA_TYPE
 from execution_ledger.messages.parts import Count, Text
 
-from ..commands import unknown_execution
-from ..finding import Truth
+from ..edge.http import MinPosition, StrictRoute, TheCaller, TheGateway
+from ..edge.problems import away
 from ..gateway import Gateway
-from ..http import MinPosition, StrictRoute, TheCaller, TheGateway
-from ..log_reading import Known, Line, LogReading, Ordinal, Wanted
-from ..problems import away
-from ..references import execution_id
+from ..reads.finding import Truth
+from ..reads.log_reading import Known, Line, LogReading, Ordinal, Wanted
+from ..reads.references import execution_id
+from ..writes.commands import unknown_execution
 
 router = APIRouter(prefix="/v1/executions", tags=["executions"], route_class=StrictRoute)
 

@@ -10,11 +10,11 @@ from execution_ledger.messages.ids import PipelineName
 from execution_ledger.messages.metrics import MetricName
 from execution_ledger.messages.parts import Text
 
-from ..answering import tell_position
-from ..http import MinPosition, StrictRoute, TheCaller, TheGateway
-from ..pages import Limit
-from ..recorded import VALUES_MAX, MetricPage, metric_record, read_place, write_place
-from ..references import execution_id
+from ..edge.http import MinPosition, StrictRoute, TheCaller, TheGateway
+from ..reads.pages import Limit
+from ..reads.recorded import VALUES_MAX, MetricPage, metric_record, read_place, write_place
+from ..reads.references import execution_id
+from ..writes.answering import tell_position
 
 router = APIRouter(prefix="/v1/metrics", tags=["metrics"], route_class=StrictRoute)
 

@@ -10,14 +10,14 @@ from execution_ledger.messages.definition import Definition
 from execution_ledger.messages.ids import CATALOG_SHARD, PipelineName
 from execution_ledger.messages.position import Position
 
-from ..answering import TheWrite, tell_position
-from ..answers import PipelineAnswer, ReceivedAnswer
+from ..edge.http import StrictRoute, TheGateway
+from ..edge.problems import FieldError, invalid, refused
 from ..gateway import Gateway
-from ..http import StrictRoute, TheGateway
-from ..pages import Limit
-from ..problems import FieldError, invalid, refused
-from ..records import PipelineAt, PipelinePage, pipeline_record
-from ..registering import definition_payload
+from ..reads.pages import Limit
+from ..reads.records import PipelineAt, PipelinePage, pipeline_record
+from ..writes.answering import TheWrite, tell_position
+from ..writes.answers import PipelineAnswer, ReceivedAnswer
+from ..writes.registering import definition_payload
 
 router = APIRouter(prefix="/v1/pipelines", tags=["pipelines"], route_class=StrictRoute)
 

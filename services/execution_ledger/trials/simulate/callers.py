@@ -12,12 +12,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from execution_ledger.errors import BadRequest, Transient
-from execution_ledger.gateway.again import ended_of, given_by
-from execution_ledger.gateway.batches import BatchAnswer
-from execution_ledger.gateway.commands import CommandSender, unknown_execution
-from execution_ledger.gateway.jobs import Targets
-from execution_ledger.gateway.problems import problem_of
-from execution_ledger.gateway.requests import (
+from execution_ledger.gateway.edge.problems import problem_of
+from execution_ledger.gateway.writes.again import ended_of, given_by
+from execution_ledger.gateway.writes.batches import BatchAnswer
+from execution_ledger.gateway.writes.commands import CommandSender, unknown_execution
+from execution_ledger.gateway.writes.jobs import Targets
+from execution_ledger.gateway.writes.requests import (
     AbortRequest,
     ExecutionRequest,
     HoldRequest,
@@ -26,7 +26,7 @@ from execution_ledger.gateway.requests import (
     RerunRequest,
     RetryRequest,
 )
-from execution_ledger.gateway.sending import Answer
+from execution_ledger.gateway.writes.sending import Answer
 from execution_ledger.log.protocol import Lane, Outgoing, Topic
 from execution_ledger.messages.catalog import ENTRIES, Entry, Experiment, Template, Twin
 from execution_ledger.messages.commands import ChangeLabels, ForceAbort, Hold, Unhold

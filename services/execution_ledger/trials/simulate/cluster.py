@@ -20,9 +20,9 @@ from execution_ledger.dispatcher import keeping as dispatchers
 from execution_ledger.dispatcher.service import DispatcherService
 from execution_ledger.errors import Unavailable
 from execution_ledger.files import Files
-from execution_ledger.gateway.commands import CommandSender
-from execution_ledger.gateway.job_work import JobWork
-from execution_ledger.gateway.tail import Tail
+from execution_ledger.gateway.stream.tail import Tail
+from execution_ledger.gateway.writes.commands import CommandSender
+from execution_ledger.gateway.writes.job_work import JobWork
 from execution_ledger.ledger import keeping as ledgers
 from execution_ledger.ledger.service import LedgerService
 from execution_ledger.lifecycle import Service, run_until

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from execution_ledger.gateway.again import Ended, ended_of
-from execution_ledger.gateway.problems import away
+from execution_ledger.gateway.edge.problems import away
+from execution_ledger.gateway.writes.again import Ended, ended_of
 from execution_ledger.messages.position import Position, covers
 
 from .store import SimulatedStore

@@ -1,0 +1,1 @@
+"""What the views hold, as callers read it."""
