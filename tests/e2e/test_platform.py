@@ -162,6 +162,13 @@ def test_all_that_are_queued_of_a_pipeline_are_aborted(client: Client) -> None:
     holder.abort()
 
 
+def test_a_job_takes_the_filters_of_the_list(dev: Dev, multi: MultiRun) -> None:
+    where = ["--experiment", "winter", "--template", "pump", "--trigger", "batch", "--status", "failed"]
+    shown = exledger(dev, "jobs", "run", "label", *where, "--set", "seen=yes", "--yes")
+    assert shown.returncode == 0, shown.stderr
+    assert [run.execution().labels for run in multi.runs] == [{}, {"seen": "yes"}, {}]
+
+
 def test_production_does_not_train_or_plot_unless_asked_to(client: Client) -> None:
     ran = [
         client.run("says"),

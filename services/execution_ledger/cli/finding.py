@@ -47,7 +47,7 @@ Statuses = Annotated[list[Status] | None, typer.Option("--status", help="Only wi
 OnTwin = Annotated[str | None, typer.Option("--twin", help="Only on this twin.")]
 OnTemplate = Annotated[str | None, typer.Option("--template", help="Only on twins of this template.")]
 OfExperiment = Annotated[str | None, typer.Option("--experiment", metavar="KEY", help="Only of this experiment.")]
-OfTrigger = Annotated[str | None, typer.Option("--trigger", help="Only asked for by this: caller, batch.")]
+OfTrigger = Annotated[str | None, typer.Option("--trigger", help="Only asked for by this: caller, batch, job.")]
 OfMode = Annotated[Mode | None, typer.Option("--mode", help="Only of this mode.")]
 Labels = Annotated[list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="Only with all these labels.")]
 Search = Annotated[
@@ -100,7 +100,7 @@ def list_(
     """List executions, newest first."""
     filters = {
         **narrowed(pipeline, status, twin, mode, label, search, since, until, created_by, batch, failure),
-        **_of_catalog(template, experiment, trigger),
+        **of_catalog(template, experiment, trigger),
         "version": version,
         "runner": runner,
         "pool": pool,
@@ -147,7 +147,7 @@ def stats(
     """Count executions, with the percentiles of how long they waited and ran."""
     filters = {
         **narrowed(pipeline, status, twin, mode, label, search, since, until, created_by, batch, failure),
-        **_of_catalog(template, experiment, trigger),
+        **of_catalog(template, experiment, trigger),
     }
     with connect(data_dir) as ledger:
         report = ledger.get("/v1/executions/stats", by=by, limit=limit, **filters)
@@ -189,7 +189,7 @@ def narrowed(
     }
 
 
-def _of_catalog(template: str | None, experiment: str | None, trigger: str | None) -> dict[str, Any]:
+def of_catalog(template: str | None, experiment: str | None, trigger: str | None) -> dict[str, Any]:
     return {"template": template, "experiment": experiment, "trigger": trigger}
 
 

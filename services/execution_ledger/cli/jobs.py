@@ -22,7 +22,10 @@ from .finding import (
     CreatedBy,
     Failure,
     Labels,
+    OfExperiment,
     OfMode,
+    OfTrigger,
+    OnTemplate,
     OnTwin,
     Pipelines,
     Search,
@@ -30,6 +33,7 @@ from .finding import (
     Statuses,
     Until,
     narrowed,
+    of_catalog,
 )
 from .inputs import parse_label_change
 from .output import (
@@ -85,6 +89,9 @@ def run(
     created_by: CreatedBy = None,
     batch: Batch = None,
     failure: Failure = None,
+    template: OnTemplate = None,
+    experiment: OfExperiment = None,
+    trigger: OfTrigger = None,
     set_label: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Of `label`; without a value: take it away.")
     ] = None,
@@ -97,7 +104,10 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Do the same with many executions; first it says with how many."""
-    where = narrowed(pipeline, status, twin, mode, label, search, since, until, created_by, batch, failure)
+    where = {
+        **narrowed(pipeline, status, twin, mode, label, search, since, until, created_by, batch, failure),
+        **of_catalog(template, experiment, trigger),
+    }
     said = {
         "executions": executions,
         "where": {name: value for name, value in where.items() if value is not None},
