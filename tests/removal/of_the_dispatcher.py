@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import copy
 from dataclasses import replace
@@ -23,9 +23,9 @@ from execution_ledger.dispatcher.service import DispatcherService
 from execution_ledger.dispatcher.starts import start_message
 from execution_ledger.dispatcher.told import Kind, Telling, Told
 from execution_ledger.errors import Stalled
-from execution_ledger.log.protocol import Lane, Record, Topic
+from execution_ledger.log.protocol import Lane, Record
 from execution_ledger.messages.commands import Dispatch
-from execution_ledger.messages.events import Event, decode_event
+from execution_ledger.messages.events import Event
 from execution_ledger.messages.heartbeats import DispatcherTick
 from removal.instead import instead
 
@@ -90,13 +90,12 @@ def no_event_missed() -> Iterator[None]:
 def fetched_as_asked_for() -> Iterator[None]:
     """What comes first is taken for the event that was asked for."""
 
-    async def read(self: Fetcher, execution: Execution) -> Event:
-        lane = Lane(Topic.EVENTS, execution.shard)
-        async with self._log.reader({lane: execution.offset}) as reader:
+    async def read(self: Fetcher, lane: Lane, offset: int) -> Sequence[Record]:
+        async with self._log.reader({lane: offset}) as reader:
             chunk = (await reader.read(WAIT_S)).get(lane)
         if chunk is None or not chunk.records:
             raise Stalled("as before")
-        return decode_event(chunk.records[0].value or b"")
+        return chunk.records
 
     with instead(Fetcher, "_read", read):
         yield

@@ -20,6 +20,7 @@ from execution_ledger.messages.events import (
     Queued,
     Requeued,
     StepChanged,
+    Warned,
 )
 from execution_ledger.verify.history import Stored
 from execution_ledger.verify.life import ABORTING, ENTERED, HELD, NEXT, QUEUED, RECORDED, UNKNOWN
@@ -74,10 +75,11 @@ def _life(before: str, fact: str, after: str) -> str:
     return f"life: {before} + {fact.removeprefix('execution.').removesuffix('.v1')} → {after}"
 
 
-# The first three only where a runner's first report is lost for good, and its reports keep their order; the others in
-# one of a hundred runs.
+# The first only where a runner's first report is lost for good, and its reports keep their order; the others in one of
+# a hundred runs. What is recorded after an abort's request is decided in one place: a warning stands for all of it.
 SELDOM = (
     {(ABORTING, fact) for fact in (*RECORDED, Completed, Failed, Quarantined)}
+    | {(ENTERED, fact) for fact in RECORDED if fact is not Warned}
     | {(state, Quarantined) for state in (QUEUED, HELD, ENTERED)}
     | {(HELD, Failed), (HELD, Aborted)}
 )
