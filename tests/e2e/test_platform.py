@@ -45,7 +45,7 @@ async def fit(ctx, load):
 
 
 @pipeline(outputs={"text": "string"})
-def talk(ctx, size: int):
+def talk(ctx, size: int, more: str = ""):
     return {"text": "x" * size}
 
 
