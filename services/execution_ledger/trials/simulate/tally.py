@@ -75,9 +75,9 @@ def _life(before: str, fact: str, after: str) -> str:
     return f"life: {before} + {fact.removeprefix('execution.').removesuffix('.v1')} → {after}"
 
 
-# The first only where a runner's first report is lost for good, and its reports keep their order; the others in less than
-# one of a hundred runs (as an abort whose runner was lost, which is not among EXPECTED either): `--tally` shows them. What
-# is recorded after an abort's request is decided in one place: a warning stands for all of it.
+# The first only where a runner's first report is lost for good, and its reports keep their order; the others in less
+# than one of a hundred runs (as an abort whose runner was lost, which is not expected below either): `--tally` shows
+# them. What is recorded after an abort's request is decided in one place: a warning stands for all of it.
 SELDOM = (
     {(ABORTING, fact) for fact in (*RECORDED, Completed, Failed, Quarantined)}
     | {(ENTERED, fact) for fact in RECORDED if fact is not Warned}
