@@ -121,7 +121,7 @@ class Rebuilding:
             await self._end(projecting)
 
     async def _run(self, watch: Connection, projecting: Projecting) -> Rebuilt:
-        await self._projector_ready(projecting)
+        await self._first_of(projecting, self._projector.ready)  # its schemas are made then
         ends = await self._ends()
         await self._until(watch, projecting, lambda at: _is_near(ends, at), ends)
         differing = await self._differing() if await self._is_used("ledger") else None
@@ -133,14 +133,6 @@ class Rebuilding:
             f"The new views did not catch up with those in use, {HOLDS_MAX} times within {HOLD_S:g} s each. Nothing "
             "was replaced. Try again when less is written."
         )
-
-    async def _projector_ready(self, projecting: Projecting) -> None:
-        """Its schemas are made then."""
-        ready = self._world.spawn(until_set(self._projector.ready), "ready")
-        try:
-            await self._first_of(projecting, ready)
-        finally:
-            await end_tasks([ready])
 
     async def _replace(self, watch: Connection, projecting: Projecting) -> Places:
         """Raises TimeoutError where those in use are not reached soon; then nothing has changed."""
@@ -192,19 +184,15 @@ class Rebuilding:
             self._on_progress(sum(place.next_offset for place in at.values()), sum(ends.values()))
             if reached(at):
                 return at
-            moved = self._world.spawn(until_set(self._moved), "moved")
-            try:
-                await self._first_of(projecting, moved)
-            finally:
-                await end_tasks([moved])
+            await self._first_of(projecting, self._moved)
 
-    async def _first_of(self, projecting: Projecting, hoped_for: asyncio.Task[None]) -> None:
+    async def _first_of(self, projecting: Projecting, hoped_for: asyncio.Event) -> None:
         """Raises what keeps the projector from going on."""
-        halted = self._world.spawn(until_set(self._projector.has_halted), "halted")
+        events = [self._world.spawn(until_set(each), "event") for each in (hoped_for, self._projector.has_halted)]
         try:
-            await asyncio.wait([projecting, hoped_for, halted], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([projecting, *events], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await end_tasks([halted])
+            await end_tasks(events)
         for error in self._projector.halted.values():
             raise error
         if projecting.done():

@@ -22,12 +22,17 @@ from execution_ledger.projector.rows import Recorded, fold
 
 from .findings import Breach, Breaches
 from .reading import Tell, records
-from .rows import TABLES, Rows, compare_journal, shown
+from .rows import TABLES, Rows, Table, compare_journal, shown
 
 if TYPE_CHECKING:
     from execution_ledger.postgres import Connection
 
 _SQL = queries("execution_ledger.verify", "views.sql")
+# What says where the rows of a table live; of all others, the id of an execution.
+_BY = {
+    **dict.fromkeys(("batches", "jobs", "commands"), "of_the_shard"),
+    **dict.fromkeys(("pipelines", "entries"), "of_the_catalog"),
+}
 FOLD_EVENTS_MAX = 2_000
 ROWS_MAX = 2_000  # fetched at a time
 STATEMENT_TIMEOUT = "3600s"  # one snapshot of everything takes as long as there is to read
@@ -164,15 +169,16 @@ class ViewCheck:
         breaches = Breaches()
         for table in TABLES:
             rows = Rows(self._shard, table, table.folded(self._store))
-            async for stored in self._rows(table.name):
+            async for stored in self._rows(table):
                 if breach := rows.compare(stored):
                     breaches.add(breach)
             for breach in rows.missing():
                 breaches.add(breach)
         return breaches
 
-    async def _rows(self, table: str) -> AsyncIterator[Any]:
-        async for row in self._connection.cursor(_SQL[table], self._shard, self._shards, prefetch=ROWS_MAX):
+    async def _rows(self, table: Table) -> AsyncIterator[Any]:
+        query = _SQL[_BY.get(table.name, "of_executions")].format(table=table.name, id=table.key[0])
+        async for row in self._connection.cursor(query, self._shard, self._shards, prefetch=ROWS_MAX):
             self.found.rows += 1
             yield row
 

@@ -16,6 +16,7 @@ ALTER TABLE ledger.executions
     ADD COLUMN experiment text,
     ADD COLUMN source     text;
 
+-- With what 0006 and 0007 have added.
 CREATE OR REPLACE VIEW ledger_v1.executions AS
 SELECT
     e.id, e.shard, e.number, e.name,
@@ -49,11 +50,17 @@ SELECT
         ELSE 'caller'
     END AS trigger
 FROM ledger.executions AS e;
+COMMENT ON COLUMN ledger_v1.executions.held_at IS
+    'Since when somebody (held_by, hold_reason) keeps it from being dispatched; null for all others.';
+COMMENT ON COLUMN ledger_v1.executions.labels IS
+    'Each "key=value", as they are now; labels @> ARRAY[''team=blue''] uses an index.';
+COMMENT ON COLUMN ledger_v1.executions.business_id IS
+    'Unique among the live executions of its pipeline, but for those that wait for the end of an earlier one. Indexed.';
 COMMENT ON COLUMN ledger_v1.executions.twin IS 'The key of what it was about, which was registered then.';
 COMMENT ON COLUMN ledger_v1.executions.template IS 'The key of the template that its twin was on.';
 COMMENT ON COLUMN ledger_v1.executions.experiment IS 'The key of the experiment that it belongs to; mode experiment.';
-COMMENT ON COLUMN ledger_v1.executions.source IS 'Which one asked for it: batch/<id>. Null: a caller, see created_by.';
-COMMENT ON COLUMN ledger_v1.executions.trigger IS 'What asked for it: caller or batch.';
+COMMENT ON COLUMN ledger_v1.executions.source IS 'Which one asked for it: batch/<id> or job/<id>. Null: a caller, see created_by.';
+COMMENT ON COLUMN ledger_v1.executions.trigger IS 'What asked for it: caller, batch or job.';
 
 CREATE VIEW ledger_v1.entries AS
 SELECT
