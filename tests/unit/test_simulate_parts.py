@@ -11,22 +11,27 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from rpds import HashTrieMap
 
 from execution_ledger.dispatcher.keeping import Keeping
 from execution_ledger.dispatcher.service import DispatcherService
 from execution_ledger.errors import Fenced, LedgerError, OutcomeUnknown, UnknownVersion
 from execution_ledger.gateway.writes.again import Ended
+from execution_ledger.ledger.keeping import LAYOUT
+from execution_ledger.ledger.shard import initial
 from execution_ledger.log.protocol import Lane, Outgoing, Record, Topic
 from execution_ledger.messages.events import Event, decode_event
 from execution_ledger.messages.parts import Status
 from execution_ledger.settings import LedgerSettings
+from execution_ledger.snapshots import keeping
+from execution_ledger.snapshots.form import Head
 from execution_ledger.trials.simulate import callers
 from execution_ledger.trials.simulate import run as simulated
 from execution_ledger.trials.simulate.believed import check_snapshots
 from execution_ledger.trials.simulate.faults import Troubles
 from execution_ledger.trials.simulate.log import SimulatedLog
 from execution_ledger.trials.simulate.loop import Life, VirtualClock, VirtualLoop
-from execution_ledger.trials.simulate.objects import SimulatedObjects
+from execution_ledger.trials.simulate.objects import SimulatedObjects, in_order
 from execution_ledger.trials.simulate.plan import Ask, Fault, Plan, draw
 from execution_ledger.trials.simulate.run import Result
 from execution_ledger.trials.simulate.shrink import shrink
@@ -285,3 +290,15 @@ def test_shrinking_has_an_end() -> None:
 
     shrink(result(draw(11, 60), 6), played, tries_max=10)
     assert tries == 10
+
+
+def test_equal_states_are_written_as_equal_bytes_in_a_run() -> None:
+    """Tries have an order of their own each time, and damage hits a place."""
+
+    async def written() -> bytes:
+        state = replace(initial(1, 2, LedgerSettings()), business=HashTrieMap({f"k{n}": ("v",) for n in range(50)}))
+        return b"".join([piece async for piece in keeping.write(Head("f", "l", 2), LAYOUT, state)])
+
+    with in_order():
+        assert len({asyncio.run(written()) for _ in range(5)}) == 1
+    assert len({asyncio.run(written()) for _ in range(5)}) > 1, "there is nothing to be ordered"

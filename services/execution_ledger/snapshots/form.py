@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -52,10 +52,12 @@ class Snapshot(Generic[T]):
     state: T
 
 
-async def write(head: Head, layout: Layout[T], state: T) -> AsyncIterator[bytes]:
-    """Others have their turn after every line."""
+async def write(
+    head: Head, layout: Layout[T], state: T, order: Callable[[Iterable[Any]], Iterable[Any]] = iter
+) -> AsyncIterator[bytes]:
+    """Others have their turn after every line. `order` is that of a map's entries, which otherwise come as they lie."""
     digest, piece = sha256(), bytearray(as_json(asdict(head)).encode() + b"\n")
-    for line in layout.lines(state):
+    for line in layout.lines(state, order):
         piece += as_json(line).encode() + b"\n"
         if len(piece) >= PIECE_BYTES:
             digest.update(piece)

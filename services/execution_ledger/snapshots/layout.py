@@ -62,7 +62,7 @@ class Layout(Generic[T]):
 
     def digest(self, state: T) -> str:
         """Equal for equal states, whatever the order in which their maps lie."""
-        text = "\n".join(as_json(line) for line in self.lines(state, _by_key))
+        text = "\n".join(as_json(line) for line in self.lines(state, by_key))
         return sha256(text.encode()).hexdigest()
 
     def differing(self, one: T, other: T) -> list[str]:
@@ -72,7 +72,7 @@ class Layout(Generic[T]):
 
     def _digests(self, state: T) -> dict[str, str]:
         found: defaultdict[str, Any] = defaultdict(sha256)
-        for path, content in self.lines(state, _by_key):
+        for path, content in self.lines(state, by_key):
             for name, each in zip(self._small, content, strict=True) if path == self._path else [(path, content)]:
                 found[name].update(as_json(each).encode())
         return {name: digest.hexdigest() for name, digest in found.items()}
@@ -124,5 +124,6 @@ class Gathering(Generic[T]):
         return self._layout._build(self._small, self._maps)
 
 
-def _by_key(entries: Iterable[Any]) -> Iterable[Any]:
+def by_key(entries: Iterable[Any]) -> Iterable[Any]:
+    """One order for equal maps; all entries have to be there at once for it."""
     return sorted(entries, key=lambda entry: entry[0])

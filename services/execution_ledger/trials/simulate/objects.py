@@ -7,9 +7,14 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
+from contextlib import AbstractContextManager
+from functools import partial
+from unittest.mock import patch
 
 from execution_ledger.errors import Unavailable
 from execution_ledger.objects import MemoryObjects
+from execution_ledger.snapshots import form, keeping
+from execution_ledger.snapshots.layout import by_key
 
 from .faults import Troubles
 
@@ -77,7 +82,7 @@ class SimulatedObjects(MemoryObjects):
         whole = bytearray(self.held[name])
         at = self._chance.choice([at for at, byte in enumerate(whole) if chr(byte).isdigit()])
         others = [digit for digit in b"123456789" if digit != whole[at]]
-        whole[at] = others[self._chance.randrange(8)]  # as much chance for any digit: maps have no order
+        whole[at] = others[self._chance.randrange(8)]
         self._show(name, bytes(whole))
         return True
 
@@ -90,3 +95,9 @@ class SimulatedObjects(MemoryObjects):
         await asyncio.sleep(self._chance.uniform(*TRIP_S) + (self._chance.uniform(0, slow.amount) if slow else 0))
         if self._troubles.on("objects_away", PLACE):
             raise Unavailable("The object store does not answer.")
+
+
+def in_order() -> AbstractContextManager[object]:
+    """Snapshots are written in the order of their keys: damage hits a place in an object, and in a trie's own order,
+    another one in each process and map, another thing lies there each time."""
+    return patch.object(keeping, "write", partial(form.write, order=by_key))

@@ -34,6 +34,7 @@ from .faults import Faults
 from .job_views import open_jobs
 from .log import LATE_S
 from .loop import VirtualLoop
+from .objects import in_order
 from .pipelines import LIMIT, WITNESS, Witness, pipelines
 from .plan import PROCESSES, SHARDS, SPAN_S, Plan
 from .plants import planted
@@ -95,7 +96,7 @@ async def _run(loop: VirtualLoop, plan: Plan, began_s: float) -> Result:
         witness = Witness(cluster.log.heard, FENCE_SHARE * LEASE_S, releases)
         WITNESS.set(witness)
         client = Client(cluster, random.Random(f"client {plan.seed}"))  # noqa: S311 - a seeded choice is the point
-        with planted(cluster.troubles), states.watched():
+        with planted(cluster.troubles), in_order(), states.watched():
             rest_s = await _play(cluster, client, plan)
         breaches = await check(cluster, client, witness, states, SETTINGS)
         story = await tell(plan, breaches, cluster, client, witness) if breaches else []
