@@ -23,8 +23,7 @@ from execution_ledger.log.protocol import Lane, Outgoing, Record, Topic
 from execution_ledger.messages.events import Event, decode_event
 from execution_ledger.messages.parts import Status
 from execution_ledger.settings import LedgerSettings
-from execution_ledger.snapshots import keeping
-from execution_ledger.snapshots.form import Head
+from execution_ledger.snapshots import form
 from execution_ledger.trials.simulate import callers
 from execution_ledger.trials.simulate import run as simulated
 from execution_ledger.trials.simulate.believed import check_snapshots
@@ -297,7 +296,7 @@ def test_equal_states_are_written_as_equal_bytes_in_a_run() -> None:
 
     async def written() -> bytes:
         state = replace(initial(1, 2, LedgerSettings()), business=HashTrieMap({f"k{n}": ("v",) for n in range(50)}))
-        return b"".join([piece async for piece in keeping.write(Head("f", "l", 2), LAYOUT, state)])
+        return b"".join([piece async for piece in form.write(form.Head("f", "l", 2), LAYOUT, state)])
 
     with in_order():
         assert len({asyncio.run(written()) for _ in range(5)}) == 1

@@ -25,7 +25,8 @@ from ..log.protocol import Lane, Log, Record, Topic
 from ..messages.events import ShardCreated, decode_event, digest_of
 from ..objects import Objects
 from ..settings import SnapshotSettings
-from .form import Head, Mark, Snapshot, Unusable, read, write
+from . import form
+from .form import Head, Mark, Snapshot, Unusable
 from .layout import Layout
 
 KEPT = 2  # of this code, and as many of other code for the way back to it
@@ -125,7 +126,7 @@ class Keeper(Generic[T]):
     async def read(self, found: str, log_id: str) -> Snapshot[T]:
         """Raises Unusable for one that is damaged or another's, and whatever its store raises."""
         async with aclosing(self._objects.get(found)) as pieces:
-            return await read(pieces, self._layout, self._head(log_id))
+            return await form.read(pieces, self._layout, self._head(log_id))
 
     def is_own(self, found: str) -> bool:
         """Whether the same code has written it, with the same settings."""
@@ -153,7 +154,7 @@ class Keeper(Generic[T]):
     async def _write(self, name: str, log_id: str, snapshot: Snapshot[T]) -> None:
         events, folder = _events(snapshot.marks), _folder(name, log_id)
         head = replace(self._head(log_id), marks=snapshot.marks)
-        pieces = self._counted(name, write(head, self._layout, snapshot.state))
+        pieces = self._counted(name, form.write(head, self._layout, snapshot.state))
         written = f"{folder}/{events:020d}-{self._fingerprint}"
         await self._objects.put(written, pieces)
         self._kept[name] = events

@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 from execution_ledger.errors import Unavailable
 from execution_ledger.objects import MemoryObjects
-from execution_ledger.snapshots import form, keeping
+from execution_ledger.snapshots import form
 from execution_ledger.snapshots.layout import by_key
 
 from .faults import Troubles
@@ -100,4 +100,4 @@ class SimulatedObjects(MemoryObjects):
 def in_order() -> AbstractContextManager[object]:
     """Snapshots are written in the order of their keys: damage hits a place in an object, and in a trie's own order,
     another one in each process and map, another thing lies there each time."""
-    return patch.object(keeping, "write", partial(form.write, order=by_key))
+    return patch.object(form, "write", partial(form.write, order=by_key))
