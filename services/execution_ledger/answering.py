@@ -7,8 +7,6 @@ because it shares a loop with the work. A whole HTTP framework would double such
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import json
 import socket
 from collections.abc import Callable
@@ -18,6 +16,7 @@ from typing import NamedTuple
 import httptools
 import structlog
 
+from .access import AccessToken, Standing
 from .errors import BadSettings
 from .lifecycle import end_tasks
 
@@ -25,6 +24,10 @@ HEAD_BYTES_MAX = 16_000
 REQUEST_S = 5.0  # from the first byte to the last
 CONNECTIONS_MAX = 32
 _BACKLOG = 64
+_TURNED_AWAY = {
+    Standing.WRONG: "Send `Authorization: Bearer TOKEN`, as to the gateway.",
+    Standing.EXPIRED: "This token has expired.",
+}
 _WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104  # compared with, not listened on
 
 _log = structlog.get_logger()
@@ -40,7 +43,7 @@ def problem(status: HTTPStatus, detail: str) -> Reply:
     return Reply(status, json.dumps({"status": status, "detail": detail}).encode())
 
 
-def reply_to(head: bytes, token_sha256: str, answer_path: Callable[[str], Reply]) -> Reply:
+def reply_to(head: bytes, token: AccessToken, answer_path: Callable[[str], Reply]) -> Reply:
     """The reply to a request's head: nobody without the token learns anything."""
     request = _Request()
     parser = httptools.HttpRequestParser(request)
@@ -49,8 +52,9 @@ def reply_to(head: bytes, token_sha256: str, answer_path: Callable[[str], Reply]
         path = httptools.parse_url(request.url).path.decode()
     except (httptools.HttpParserError, UnicodeDecodeError):
         return problem(HTTPStatus.BAD_REQUEST, "This is not HTTP/1.1.")
-    if not _is_token(request.authorization, token_sha256):
-        return problem(HTTPStatus.UNAUTHORIZED, "Send `Authorization: Bearer TOKEN`, as to the gateway.")
+    standing = token.standing(request.authorization.decode("latin-1"))
+    if standing is not Standing.VALID:
+        return problem(HTTPStatus.UNAUTHORIZED, _TURNED_AWAY[standing])
     if parser.get_method() != b"GET":
         return problem(HTTPStatus.METHOD_NOT_ALLOWED, "Only GET is answered here.")
     return answer_path(path)
@@ -70,9 +74,9 @@ def listen(host: str, port: int, setting: str) -> socket.socket:
 class Answering:
     """Listens from its making on, so that its address can be told before it answers."""
 
-    def __init__(self, listener: socket.socket, token_sha256: str) -> None:
+    def __init__(self, listener: socket.socket, token: AccessToken) -> None:
         self._listener = listener
-        self._token_sha256 = token_sha256.lower()
+        self._token = token
         self._open: set[asyncio.Task[None]] = set()
         host, port = listener.getsockname()[:2]
         host = socket.gethostname() if host in _WILDCARDS else host
@@ -114,7 +118,7 @@ class Answering:
         except asyncio.LimitOverrunError:
             return problem(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"At most {HEAD_BYTES_MAX:,} bytes are read.")
         try:
-            return reply_to(head, self._token_sha256, answer_path)
+            return reply_to(head, self._token, answer_path)
         except Exception:  # noqa: BLE001 - a question must not end what it asks about
             _log.exception("a question could not be answered")
             return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "This failed here; the log of this process says why.")
@@ -133,12 +137,6 @@ class _Request:
     def on_header(self, name: bytes, value: bytes) -> None:
         if name.lower() == b"authorization":
             self.authorization = value
-
-
-def _is_token(authorization: bytes, token_sha256: str) -> bool:
-    scheme, _, token = authorization.partition(b" ")
-    digest = hashlib.sha256(token.strip()).hexdigest()
-    return scheme.lower() == b"bearer" and hmac.compare_digest(digest, token_sha256)
 
 
 def raw_response(reply: Reply) -> bytes:

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import structlog
 from prometheus_client import CollectorRegistry
 
+from .access import AccessToken
 from .answering import Answering, listen
-from .clock import World, real_world, spawn_task
+from .clock import SystemClock, World, real_world, spawn_task
 from .data import Data
 from .errors import Unavailable
 from .files import Files
@@ -91,9 +92,8 @@ def _answering(
     settings: Settings, at: MetricsSettings | DispatcherSettings, setting: str, what: str
 ) -> Answering | None:
     """None without a token: then nobody may ask."""
-    token_sha256 = settings.gateway.token_sha256
-    if token_sha256:
-        return Answering(listen(at.host, at.port, setting), token_sha256)
+    if settings.gateway.token_sha256:
+        return Answering(listen(at.host, at.port, setting), AccessToken(settings.gateway, SystemClock()))
     _log.warning(f"nobody can ask this process {what}: set EXLEDGER__GATEWAY__TOKEN_SHA256")
     return None
 

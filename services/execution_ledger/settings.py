@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -90,6 +90,7 @@ class GatewaySettings(Section):
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080
     url: str = "http://127.0.0.1:8080"  # where runners and the CLI find it
     token_sha256: str = ""  # of the bootstrap token, whose actor is `admin`
+    token_expires: AwareDatetime | None = None  # from then on it opens nothing; None: it is good for ever
     token: SecretStr = SecretStr("")  # for runners, which call the gateway
     body_bytes_max: int = 1_000_000
     batch_bytes_max: int = 32_000_000

@@ -11,13 +11,16 @@ from http import HTTPStatus
 import pytest
 
 from execution_ledger import answering as answerer
+from execution_ledger.access import AccessToken
 from execution_ledger.answering import CONNECTIONS_MAX, HEAD_BYTES_MAX, Answering, Reply, listen, problem
+from execution_ledger.clock import SystemClock
 from execution_ledger.errors import BadSettings
 from execution_ledger.gateway.edge.problems import Away, Problem
 from execution_ledger.gateway.stream import dispatcher
 from execution_ledger.gateway.stream.catalog import Catalog
 from execution_ledger.gateway.stream.dispatcher import ActiveDispatcher
 from execution_ledger.lifecycle import end_tasks
+from execution_ledger.settings import GatewaySettings
 
 TOKEN = "a-token"
 AUTHORIZATION = f"Bearer {TOKEN}"
@@ -27,7 +30,8 @@ SETTING = "EXLEDGER__DISPATCHER"
 @asynccontextmanager
 async def answering(answer: Callable[[str], Reply]) -> AsyncIterator[str]:
     """The address of one that answers so."""
-    made = Answering(listen("127.0.0.1", 0, SETTING), hashlib.sha256(TOKEN.encode()).hexdigest())
+    settings = GatewaySettings(token_sha256=hashlib.sha256(TOKEN.encode()).hexdigest())
+    made = Answering(listen("127.0.0.1", 0, SETTING), AccessToken(settings, SystemClock()))
     task = asyncio.get_running_loop().create_task(made.run(answer))
     try:
         yield made.address

@@ -21,8 +21,9 @@ import schemathesis
 from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events, from_schema
 
+from execution_ledger.access import AccessToken
 from execution_ledger.answering import Answering, listen
-from execution_ledger.clock import real_world
+from execution_ledger.clock import SystemClock, real_world
 from execution_ledger.dispatcher.service import DispatcherService
 from execution_ledger.gateway.app import openapi_document
 from execution_ledger.gateway.reads.finding import Filters, Listing
@@ -67,7 +68,8 @@ async def url(database: str, tmp_path: Path) -> AsyncIterator[str]:
             "objects": {"url": str(tmp_path)},
         }
     )
-    answering = Answering(listen("127.0.0.1", 0, "EXLEDGER__DISPATCHER"), TOKEN_SHA256)
+    token = AccessToken(settings.gateway, SystemClock())
+    answering = Answering(listen("127.0.0.1", 0, "EXLEDGER__DISPATCHER"), token)
     gateway = GatewayService(log, world, settings)
     async with AsyncExitStack() as stack:
         for service in (

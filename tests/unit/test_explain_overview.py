@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+from datetime import UTC, datetime
 from http import HTTPStatus
 
 import pytest
 
+from execution_ledger.access import AccessToken
 from execution_ledger.answering import Reply, reply_to
+from execution_ledger.clock import SystemClock
 from execution_ledger.dispatcher.answering import answer
 from execution_ledger.dispatcher.board import Token
 from execution_ledger.dispatcher.overview import queue_report, runners_report
+from execution_ledger.settings import GatewaySettings
 from unit.dispatcher_stage import Cluster, Dispatcher, Runner, acting
 
 TOKEN = "a-token"
@@ -115,5 +119,16 @@ def test_nobody_without_the_token_learns_anything(head: bytes, status: HTTPStatu
         asked.append(path)
         return Reply(HTTPStatus.OK, b"{}")
 
-    assert reply_to(head, DIGEST, answer_path).status == status
+    token = AccessToken(GatewaySettings(token_sha256=DIGEST), SystemClock())
+    assert reply_to(head, token, answer_path).status == status
     assert asked == (["/queue"] if status == HTTPStatus.OK else [])
+
+
+def test_an_expired_token_opens_no_process() -> None:
+    expired = GatewaySettings(token_sha256=DIGEST, token_expires=datetime(2026, 1, 1, tzinfo=UTC))
+    reply = reply_to(
+        get("/queue", f"Authorization: Bearer {TOKEN}"),
+        AccessToken(expired, SystemClock()),
+        lambda _: Reply(HTTPStatus.OK, b""),
+    )
+    assert (reply.status, json.loads(reply.body)["detail"]) == (HTTPStatus.UNAUTHORIZED, "This token has expired.")

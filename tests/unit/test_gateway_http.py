@@ -12,7 +12,7 @@ import pytest
 
 from execution_ledger.clock import real_world
 from execution_ledger.errors import BadSettings
-from execution_ledger.gateway.app import openapi_document
+from execution_ledger.gateway.app import create_app, openapi_document
 from execution_ledger.gateway.edge import http as edge
 from execution_ledger.gateway.gateway import Gateway
 from execution_ledger.gateway.writes.requests import BatchRequest
@@ -21,6 +21,7 @@ from execution_ledger.messages.ids import make_id, number_of
 from unit.gateway_http_stage import BODY, DEFINITION, SHARDS, TOKEN, check_problem, post, serve, settings
 from unit.metrics_stage import samples
 
+PAST, FUTURE = "2001-01-01T00:00:00Z", "2901-01-01T00:00:00Z"
 PROBLEMS = "exledger_gateway_problems_total"
 
 
@@ -75,6 +76,21 @@ async def test_everything_but_health_needs_the_token(http: httpx.AsyncClient, pa
     check_problem(response, "unauthorized")
     assert response.headers["WWW-Authenticate"] == "Bearer"
     assert (await http.get("/healthz", headers={"Authorization": authorization})).json() == {"status": "ok"}
+
+
+@pytest.mark.parametrize(
+    ("expires", "token", "kind"),
+    [(PAST, TOKEN, "token-expired"), (PAST, "wrong", "unauthorized"), (FUTURE, TOKEN, "starting")],
+)
+async def test_a_token_is_good_until_it_expires(expires: str, token: str, kind: str) -> None:
+    """Who has another one does not learn which has expired."""
+    world = real_world()
+    gateway = Gateway(MemoryLog(SHARDS, now_ms=world.clock.now_ms), world, settings(token_expires=expires))
+    transport = httpx.ASGITransport(create_app(gateway), raise_app_exceptions=False)
+    headers = {"Authorization": f"Bearer {token}"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://ledger", headers=headers) as client:
+        problem = check_problem(await client.get("/v1/events"), kind)
+    assert ("2001" in problem["detail"]) == (kind == "token-expired")
 
 
 def test_a_gateway_without_a_token_does_not_start() -> None:

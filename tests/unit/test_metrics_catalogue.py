@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
+from execution_ledger.access import AccessToken
 from execution_ledger.answering import reply_to
 from execution_ledger.clock import SystemClock, World
 from execution_ledger.dispatcher.service import DispatcherService
@@ -63,7 +64,7 @@ def test_names_say_whose_a_metric_is_and_its_unit(registry: CollectorRegistry) -
 def test_the_page_is_for_those_who_have_the_token(registry: CollectorRegistry) -> None:
     def ask(path: str, token: str) -> HTTPStatus:
         head = f"GET {path} HTTP/1.1\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
-        return reply_to(head, DIGEST, answer_page(registry)).status
+        return reply_to(head, AccessToken(SETTINGS.gateway, SystemClock()), answer_page(registry)).status
 
     assert ask("/metrics", "the-token") == HTTPStatus.OK
     assert ask("/metrics", "a-guess") == HTTPStatus.UNAUTHORIZED

@@ -6,6 +6,7 @@ import asyncio
 
 from prometheus_client import CollectorRegistry
 
+from execution_ledger.access import AccessToken
 from execution_ledger.clock import World
 from execution_ledger.errors import LedgerError
 from execution_ledger.log.protocol import Lane, Log, Topic
@@ -14,7 +15,6 @@ from execution_ledger.messages.position import Position
 from execution_ledger.settings import Settings
 
 from .edge.admission import Admission
-from .edge.auth import Tokens
 from .edge.disks import Disks
 from .edge.lag import Lag
 from .metrics import Metrics, Now
@@ -42,7 +42,7 @@ class Gateway:
         self.settings = settings.gateway
         self.world = world
         self.log = log
-        self.tokens = Tokens(settings.gateway.token_sha256)
+        self.token = AccessToken(settings.gateway, world.clock)
         self.metrics = Metrics(registry, self._now)
         self.tail = Tail(log)
         self.dispatcher = ActiveDispatcher(self.tail.catalog)

@@ -12,7 +12,7 @@ from execution_ledger.errors import LedgerError
 
 from ..gateway import Gateway
 from .admission import submit_route
-from .auth import OPEN_PATHS
+from .auth import OPEN_PATHS, caller_of
 from .http import counted_problem
 from .problems import Problem, problem_of
 
@@ -46,7 +46,7 @@ class Door:
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] not in OPEN_PATHS:
             try:
-                caller = self._gateway.tokens.caller(Headers(scope=scope).get("authorization", ""))
+                caller = caller_of(Headers(scope=scope).get("authorization", ""), self._gateway.token)
             except LedgerError as error:
                 await self._refuse(problem_of(error), scope, receive, send)
                 return

@@ -23,6 +23,7 @@ class Kind(NamedTuple):
 KINDS: Mapping[str, Kind] = {
     "not-http": Kind(400, "This is not HTTP"),
     "unauthorized": Kind(401, "A valid token is needed"),
+    "token-expired": Kind(401, "The token has expired"),
     "not-found": Kind(404, "Nothing is here"),
     "unknown-execution": Kind(404, "No such execution"),
     "unknown-batch": Kind(404, "No such batch"),
