@@ -20,7 +20,7 @@ from .output import (
     show_table,
     size_text,
 )
-from .steps import readable_steps, step_told
+from .steps import readable_origins, readable_steps, step_told
 
 PAGE_MAX = 100
 
@@ -39,6 +39,7 @@ def get(which: Which, data_dir: DataDir = DEFAULT_FOLDER, as_json: AsJson = Fals
             _readable_policy(record)
             | _readable_attempts(record["attempts"])
             | readable_steps(record.get("steps", []))
+            | readable_origins([*record["attempts"], *record.get("steps", [])])
             | _readable_warnings(record["warnings"])
             | _readable_checkpoint(record.get("checkpoint"))
             | _readable_failure(record["failure"])

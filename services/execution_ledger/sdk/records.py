@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import Field
 
-from .step_records import Failure, Step, StepDefinition
+from .step_records import CodeOrigin, Failure, Step, StepDefinition
 from .step_records import Record as Record
 
 
@@ -164,7 +164,9 @@ class Hold(Record):
 
 
 class Attempt(Record):
-    """`cause` and `message` say why the next one was needed."""
+    """`cause` and `message` say why the next one was needed. `origin` is the checkout of the code that ran; None where
+    that has steps, which have one each.
+    """
 
     attempt: int
     status: str
@@ -174,6 +176,7 @@ class Attempt(Record):
     dispatched_at: datetime | None
     started_at: datetime | None
     ended_at: datetime | None
+    origin: CodeOrigin | None = None
 
 
 class Linked(Record):

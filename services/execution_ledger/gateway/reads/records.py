@@ -106,6 +106,8 @@ class ExperimentPage(Message):
 
 
 class AttemptRecord(Message):
+    """`origin` is the checkout of the code that ran; null where that has steps, which have one each."""
+
     attempt: int
     status: str
     runner: str | None
@@ -114,6 +116,7 @@ class AttemptRecord(Message):
     dispatched_at: Time | None
     started_at: Time | None
     ended_at: Time | None
+    origin: CodeOrigin | None
 
 
 class StepRecord(Message):
@@ -312,7 +315,7 @@ def record(row: Mapping[str, Any], attempts: Sequence[Mapping[str, Any]], positi
         **dict.fromkeys(PAYLOADS),
         abort=_abort(row),
         hold=_hold(row),
-        attempts=[AttemptRecord(**_plain(attempt, AttemptRecord.model_fields)) for attempt in attempts],
+        attempts=[_attempt(attempt) for attempt in attempts],
         steps=[_step(step) for step in json.loads(row["steps"])],
         position=position,
     )
@@ -327,6 +330,11 @@ def pipeline_record(registered: Registered) -> PipelineRecord:
         registered_at=registered.registered_ms,
         registered_by=registered.registered_by,
     )
+
+
+def _attempt(row: Mapping[str, Any]) -> AttemptRecord:
+    origin = row["origin"] and json.loads(row["origin"])
+    return AttemptRecord(**_plain(row, AttemptRecord.model_fields) | {"origin": origin})
 
 
 def _step(found: Mapping[str, Any]) -> StepRecord:
