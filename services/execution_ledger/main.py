@@ -173,11 +173,11 @@ async def _runner(around: Around) -> Service:
     from .runner.register import register_over_http
     from .runner.service import RunnerService
     from .runner.through_gateway import GatewayData, GatewayFiles
-    from .sdk.app import collect, load_app
+    from .sdk.app import collect, load_app, with_origins
 
     settings = around.settings
     redirect()  # before anything of the app remembers where it writes
-    pipelines = collect(load_app(settings.runner.app))
+    pipelines = await asyncio.to_thread(with_origins, collect(load_app(settings.runner.app)))
     at = settings.gateway.url, settings.gateway.token.get_secret_value()
     objects, bytes_max = open_objects(settings.objects), settings.files.bytes_max
     return RunnerService(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 
 from contract.events_builder import History
-from contract.store_case import DISPATCHED, LOADED, STARTED, STEPS, StoreCase, at_ms, project
+from contract.store_case import COMPLETED, DISPATCHED, LOADED, STARTED, STEPS, StoreCase, at_ms, project
 from execution_ledger.messages.events import StepChanged, Warned
 from execution_ledger.messages.payload import json_payload
+from execution_ledger.messages.steps import CodeOrigin
 from execution_ledger.projector.store import ViewStore
 
 
@@ -27,6 +28,16 @@ class RecordedContract(StoreCase):
         assert (row["started_at"], row["ended_at"], row["sequence"]) == (at_ms(4), at_ms(6), 6)
         assert json.loads(row["failure"]) == {"kind": "user", "message": "busy"}
         assert (json.loads(row["origin"]), row["reused"]) == ({"kind": "local"}, None)
+
+    async def test_an_attempt_keeps_where_its_code_came_from_to_its_end(self, store: ViewStore) -> None:
+        history = History()
+        execution = history.queue()
+        origin = CodeOrigin(kind="git_repository", commit="5f2d")
+        for fact in (DISPATCHED, STARTED.model_copy(update={"origin": origin}), COMPLETED):
+            history.add(execution, fact)
+            await project(store, history)
+        (row,) = await self.rows(store, "attempts")
+        assert (row["status"], json.loads(row["origin"])) == ("completed", {"kind": "git_repository", "commit": "5f2d"})
 
     async def test_what_was_reused_names_its_execution(self, store: ViewStore) -> None:
         history = History()

@@ -109,6 +109,50 @@ async def test_the_view_of_executions_computes_durations_and_gathers_warnings(
     assert tuple(await reader.fetchrow(query, waiting)) == (None, None, None, "[]")
 
 
+LOST = Requeued(attempt=1, cause="lost")
+AGAIN, STARTED_AGAIN, COMPLETED_AGAIN = (
+    fact.model_copy(update={"attempt": 2}) for fact in (DISPATCHED, STARTED, COMPLETED)
+)
+
+
+@pytest.mark.parametrize(
+    ("life", "newest", "together", "attempts"),
+    [
+        ([], (None, None, None), (None, None), []),
+        ([DISPATCHED, STARTED], (2, None, None), (2, None), [(2, None, None)]),
+        ([DISPATCHED, STARTED, LOST], (None, None, None), (None, 1), [(2, 1, 3)]),
+        ([DISPATCHED, STARTED, LOST, AGAIN, STARTED_AGAIN], (5, None, None), (4, 1), [(2, 1, 3), (2, None, None)]),
+        (
+            [DISPATCHED, STARTED, LOST, AGAIN, STARTED_AGAIN, COMPLETED_AGAIN],
+            (5, 1, 6),
+            (4, 2),
+            [(2, 1, 3), (2, 1, 3)],
+        ),
+        ([DISPATCHED, STARTED, LOST, Aborted(outcome="not_running")], (4, None, 4), (3, 1), [(2, 1, 3)]),
+        (
+            [DISPATCHED, LOST, AGAIN, Aborted(attempt=2, outcome="forced")],
+            (4, None, 4),
+            (4, None),
+            [(2, None, 2), (2, None, 2)],
+        ),
+    ],
+    ids=["queued", "started", "lost", "started again", "completed", "aborted between two", "never started"],
+)
+async def test_times_are_of_the_newest_attempt_of_all_together_and_of_each(
+    store: PostgresStore, reader: Any, life: list[Any], newest: Any, together: Any, attempts: Any
+) -> None:
+    """A millisecond lies between two events: each attempt waits for two, and runs for one."""
+    history = History()
+    execution = history.queue()
+    history.add(execution, *life)
+    await project(store, history)
+    times = "waiting_ms, execution_ms, total_ms"
+    query = f"SELECT {times}, all_waiting_ms, all_execution_ms FROM ledger_v1.executions"
+    assert tuple(await reader.fetchrow(query)) == (*newest, *together)
+    each = await reader.fetch(f"SELECT {times} FROM ledger_v1.attempts ORDER BY attempt")
+    assert [tuple(row) for row in each] == attempts
+
+
 async def test_the_view_of_steps_adds_what_no_event_says(store: PostgresStore, reader: Any) -> None:
     """Pending before they begin, and closed by the end of their attempt."""
     history = History()

@@ -99,6 +99,11 @@ def test_what_fails_twice_passes_the_third_time_with_a_growing_wait_between(dev:
     dispatched = [event["recordedtime"] for event in history if event["type"].endswith("dispatched.v1")]
     not_before = [event["data"]["not_before"] for event in history if event["type"].endswith("requeued.v1")]
     assert all(waited <= begun for waited, begun in zip(not_before, dispatched[1:], strict=True))
+    assert record["all_execution_ms"] == sum(each["execution_ms"] for each in record["attempts"])
+    assert record["all_waiting_ms"] == sum(each["waiting_ms"] for each in record["attempts"])
+    assert record["total_ms"] == record["all_waiting_ms"] + record["all_execution_ms"]
+    assert record["execution_ms"] == record["attempts"][-1]["execution_ms"]
+    assert record["attempts"][1]["queued_at"] == record["attempts"][0]["ended_at"]
     shown = exledger(dev, "get", name).stdout
     assert "ValueError: no luck in attempt 2" in shown
     assert '"retries": 2' in shown

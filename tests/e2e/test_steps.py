@@ -12,6 +12,7 @@ from e2e.program import Dev, exledger, lines
 from execution_ledger import Client
 from execution_ledger.errors import BadRequest
 from execution_ledger.sdk.records import Execution
+from execution_ledger.sdk.step_records import CodeOrigin
 
 WAIT_S = 60.0
 PIPELINES = '''
@@ -43,6 +44,9 @@ def fit(ctx, load):
 @train.step(needs=[clean, fit])
 def score(ctx, clean, fit):
     return {"rmse": clean["rows"] / 10}
+
+@pipeline
+def alone(ctx): ...
 
 @slow.step
 async def wait(ctx):
@@ -80,6 +84,17 @@ def failed(client: Client) -> Execution:
     return client.run("train", inputs={"days": 3}).wait(WAIT_S, check=False)
 
 
+def checkout(folder: Path) -> CodeOrigin:
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True)
+    return CodeOrigin(
+        kind="git_repository",
+        commit=head.stdout.strip(),
+        repository="https://example.org/pumps.git",
+        branch="main",
+        requirements="requirements.txt",
+    )
+
+
 def stands(execution: Execution) -> dict[str, tuple[str, int]]:
     return {step.name: (step.status, step.tries) for step in execution.steps}
 
@@ -100,15 +115,15 @@ def test_each_step_has_its_own_record_and_the_failure_names_its_own(failed: Exec
     assert fit.failure
     assert 'raise ValueError("no convergence")' in (fit.failure.traceback or "")
     assert [(warning.message, warning.step) for warning in failed.warnings] == [("two gaps were filled", "clean")]
-    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=app_folder, capture_output=True, text=True, check=True)
-    assert fit.origin
-    assert fit.origin.model_dump() == {
-        "kind": "git_repository",
-        "commit": head.stdout.strip(),
-        "repository": "https://example.org/pumps.git",
-        "branch": "main",
-        "requirements": "requirements.txt",
-    }
+    assert fit.origin == checkout(app_folder)
+    assert [attempt.origin for attempt in failed.attempts] == [None]
+
+
+def test_an_attempt_of_one_function_names_where_its_code_came_from(client: Client, app_folder: Path, dev: Dev) -> None:
+    execution = client.run("alone").wait(WAIT_S)
+    assert [attempt.origin for attempt in execution.attempts] == [checkout(app_folder)]
+    assert execution.steps == []
+    assert "git_repository  https://example.org/pumps.git  main" in exledger(dev, "get", execution.name).stdout
 
 
 def test_a_rerun_from_the_failed_step_reuses_what_has_completed(

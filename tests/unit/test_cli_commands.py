@@ -236,6 +236,15 @@ def test_get_shows_each_attempt_in_a_line(ledger: FakeLedger) -> None:
     assert lines[-3:] == ["attempts", "1  requeued  runner-a  lost", "2  completed  runner-b"]
 
 
+def test_get_shows_how_long_each_attempt_waited_and_ran(ledger: FakeLedger) -> None:
+    over = {"attempt": 1, "status": "requeued", "runner": "runner-a", "cause": "lost", "message": None}
+    times = {"waiting_ms": 0, "execution_ms": 2_500, "total_ms": 2_500}
+    waiting = over | {"attempt": 2, "status": "dispatched", "cause": None, **dict.fromkeys(times)}
+    ledger.on("GET", f"/v1/executions/{NAME}", execution("queued", attempts=[over | times, waiting]))
+    lines = exledger("get", NAME).stdout.splitlines()
+    assert lines[-2:] == ["1  requeued  runner-a  waited 0 ms  ran 2.5 s  lost", "2  dispatched  runner-a"]
+
+
 def test_get_shows_why_each_attempt_ended_when_the_next_may_begin_and_what_its_policy_says(ledger: FakeLedger) -> None:
     failed = {"attempt": 1, "status": "requeued", "runner": "runner-a", "cause": "failed", "message": "KeyError: 'a'"}
     policy = {"retries": 3, "timeout_ms": None}

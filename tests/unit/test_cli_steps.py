@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from execution_ledger.cli.executions import why
-from execution_ledger.cli.steps import declared_steps, readable_steps
+from execution_ledger.cli.steps import declared_steps, readable_origins, readable_steps
 
 ORIGIN = {"kind": "git_repository", "repository": "https://example.org/p.git", "branch": "main", "commit": "5f2d"}
 
@@ -15,7 +15,7 @@ def step(name: str, status: str, **more: Any) -> dict[str, Any]:
     return usual | {"name": name, "status": status, "started_at": None, "ended_at": None} | more
 
 
-def test_a_step_is_a_line_and_the_origin_they_share_is_one() -> None:
+def test_a_step_is_a_line() -> None:
     times = {"started_at": "2026-11-22T06:20:59.000Z", "ended_at": "2026-11-22T06:21:01.500Z"}
     failure = {"kind": "user", "message": "ValueError: no"}
     told = readable_steps(
@@ -32,8 +32,19 @@ def test_a_step_is_a_line_and_the_origin_they_share_is_one() -> None:
         "told  completed  as in x-1",
         "score  skipped",
     ]
-    assert told["origin"] == "git_repository  https://example.org/p.git  main  5f2d"
-    assert readable_steps([]) == {"steps": "", "origin": ""}
+    assert readable_steps([]) == {"steps": ""}
+
+
+def test_the_origin_that_attempts_and_steps_share_is_one_line() -> None:
+    other = {"kind": "local", "requirements": "pyproject.toml"}
+    attempts: list[dict[str, Any]] = [{"attempt": 1, "origin": ORIGIN}, {"attempt": 2}]
+    steps = [step("load", "completed", origin=ORIGIN), step("fit", "failed", origin=other), step("score", "skipped")]
+    told = readable_origins([*attempts, *steps])
+    assert told["origin"].splitlines() == [
+        "git_repository  https://example.org/p.git  main  5f2d",
+        "local  pyproject.toml",
+    ]
+    assert readable_origins([]) == {"origin": ""}
 
 
 def test_where_there_were_several_attempts_each_line_names_its_own() -> None:

@@ -16,6 +16,7 @@ from execution_ledger.messages.reports import (
     ReportStarted,
     ReportWarning,
 )
+from execution_ledger.messages.steps import CodeOrigin
 from unit.spec import (
     CLAIM,
     ID,
@@ -157,6 +158,14 @@ def test_a_start_reported_after_the_abort_request_is_recorded_once() -> None:
     given(*stopping, started(ordinal=1)).when(ReportAborted(**_SAY, entered=True)).then(
         events.Aborted(attempt=1, outcome="acknowledged")
     )
+
+
+def test_a_start_keeps_where_its_code_came_from() -> None:
+    origin = CodeOrigin(kind="git_repository", commit="5f2d")
+    for before in ([queued(), dispatched()], [queued(), dispatched(), abort_requested()]):
+        (fact,) = given(*before).when(ReportStarted(**_SAY, origin=origin)).then_types(events.Started)
+        assert isinstance(fact, events.Started)
+        assert fact.origin == origin
 
 
 def test_a_history_begins_with_queued() -> None:

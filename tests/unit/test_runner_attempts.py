@@ -17,6 +17,7 @@ from execution_ledger.messages.reports import (
     ReportWarning,
     Said,
 )
+from execution_ledger.messages.steps import CodeOrigin
 from execution_ledger.runner import attempts as module
 from execution_ledger.runner.attempts import Action, Attempts, Enter, Send, Stop
 from execution_ledger.runner.last_reports import LastReports
@@ -62,6 +63,14 @@ def test_a_start_reports_and_enters_at_once() -> None:
     assert isinstance(started.report, ReportStarted)
     assert isinstance(enter, Enter)
     assert phases(attempts) == {token: "running"}
+
+
+def test_a_start_says_where_the_code_of_its_version_comes_from() -> None:
+    origin = CodeOrigin(kind="git_repository", commit="5f2d")
+    attempts, start = Attempts("r", 10, HELD_MAX, {"d": origin}), a_start(a_token())
+    other = a_start(a_token()).model_copy(update={"pipeline": start.pipeline.model_copy(update={"digest": "d2"})})
+    reports = [report for each in (start, other) for report in sent(attempts.receive(each, NOW))]
+    assert [report.origin for report in reports if isinstance(report, ReportStarted)] == [origin, None]
 
 
 def test_ordinals_grow_from_one_within_a_token() -> None:

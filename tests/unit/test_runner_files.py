@@ -133,7 +133,7 @@ async def test_a_store_that_is_away_fails_the_attempt_as_infrastructure_and_reco
 
     async with Stage(pipeline("train")(coroutine if is_async else plain), objects=Away()).running() as stage:
         reports = await stage.reports(await stage.start(), 2)
-    assert [type(report) for report in reports] == [ReportStarted, ReportFailed]
+    assert tuple(map(type, reports)) == (ReportStarted, ReportFailed)
     assert isinstance(reports[1], ReportFailed)
     assert reports[1].failure.kind == "infrastructure"
     assert "the bucket does not answer" in reports[1].failure.message

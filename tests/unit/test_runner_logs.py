@@ -91,7 +91,7 @@ async def test_nothing_is_kept_of_silent_code() -> None:
     stage = keeping_stage(silent, objects=objects)
     async with stage.running():
         reports = await stage.reports(await stage.start(), 2)
-    assert [type(report) for report in reports] == [ReportStarted, ReportCompleted]
+    assert tuple(map(type, reports)) == (ReportStarted, ReportCompleted)
     assert objects.held == {}
 
 
@@ -101,7 +101,7 @@ async def test_a_store_that_does_not_answer_holds_no_end_up_for_long(monkeypatch
     stage = keeping_stage(chatty, objects=SlowObjects())
     async with stage.running():
         reports = await stage.reports(await stage.start(), 2)
-    assert [type(report) for report in reports] == [ReportStarted, ReportCompleted]
+    assert tuple(map(type, reports)) == (ReportStarted, ReportCompleted)
 
 
 @redirected
@@ -113,7 +113,7 @@ async def test_an_end_that_is_asked_for_waits_for_no_log() -> None:
         await objects.asked.wait()
         await stage.abort(token)
         reports = await stage.reports(token, 2)
-    assert [type(report) for report in reports] == [ReportStarted, ReportCompleted]
+    assert tuple(map(type, reports)) == (ReportStarted, ReportCompleted)
 
 
 async def lines_of(stage: Stage, token: Token, count: int) -> list[LogLine]:

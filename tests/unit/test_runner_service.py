@@ -19,6 +19,7 @@ from execution_ledger.messages.reports import (
     ReportReleased,
     ReportStarted,
 )
+from execution_ledger.messages.steps import CodeOrigin
 from execution_ledger.sdk.context import Context
 from execution_ledger.sdk.pipeline import Pipeline, pipeline
 from unit.metrics_stage import Shown
@@ -92,6 +93,13 @@ async def test_stopping_while_it_registers_ends_it() -> None:
         await stage.runner.run()
 
 
+async def test_a_start_is_reported_with_where_its_code_comes_from() -> None:
+    origin = CodeOrigin(kind="git_repository", commit="5f2d")
+    async with Stage(Pipeline(double.function, double.definition, origin=origin)).running() as stage:
+        started = await stage.report(await stage.start(n=1), ReportStarted)
+    assert started.origin == origin
+
+
 async def test_messages_to_other_runners_are_not_its_business() -> None:
     async with Stage(double).running() as stage:
         foreign, own = a_token(), a_token()
@@ -114,7 +122,7 @@ async def test_a_repeated_start_does_not_run_the_code_twice() -> None:
         await stage.report(token, ReportCompleted)
         await stage.start(token)
         reports = await stage.reports(token, 3)
-    assert [type(report) for report in reports] == [ReportStarted, ReportCompleted, ReportCompleted]
+    assert tuple(map(type, reports)) == (ReportStarted, ReportCompleted, ReportCompleted)
     assert len(runs) == 1
 
 

@@ -12,7 +12,7 @@ import pytest
 from execution_ledger.errors import BadRequest
 from execution_ledger.messages.definition import Port
 from execution_ledger.messages.steps import STEPS_MAX
-from execution_ledger.sdk.app import collect
+from execution_ledger.sdk.app import collect, with_origins
 from execution_ledger.sdk.context import Context
 from execution_ledger.sdk.pipeline import Declaration, Pipeline, pipeline
 from execution_ledger.sdk.steps import Step
@@ -177,18 +177,29 @@ def test_a_step_that_takes_everything_gets_all_inputs_and_what_it_needs() -> Non
     assert step(made, lambda ctx, *, load, tone="low": None, name="some", needs=first).takes == ("load",)
 
 
-def test_an_app_offers_its_pipelines_of_steps_with_where_they_come_from() -> None:
+def test_an_app_offers_its_pipelines_of_steps() -> None:
     module = ModuleType("an_app")
     made = declared()
     made.step(load)
     on_a_function = pipeline("other")
     module.__dict__.update(train=made, alias=made, other=on_a_function(nothing), unused=on_a_function)
-    found = collect(module)
-    assert list(found) == ["train", "other"]
-    [first] = found["train"].steps
-    assert first.origin
-    assert first.origin.requirements == "pyproject.toml"
+    assert list(collect(module)) == ["train", "other"]
     module.__dict__["again"] = twin = declared()
     twin.step(load)
     with pytest.raises(BadRequest, match="has two pipelines named 'train'"):
         collect(module)
+
+
+def test_where_code_comes_from_is_said_of_each_step_or_of_the_one_function() -> None:
+    made = declared()
+    made.step(load)
+    steps, alone = whole(made), pipeline(nothing)
+    assert (steps.steps[0].origin, alone.origin) == (None, None)
+    found = with_origins({"train": steps, "nothing": alone})
+    [step] = found["train"].steps
+    assert found["train"].origin is None
+    for origin in (step.origin, found["nothing"].origin):
+        assert origin
+        assert origin.requirements == "pyproject.toml"
+    digests = {name: each.digest for name, each in found.items()}
+    assert digests == {"train": steps.digest, "nothing": alone.digest}

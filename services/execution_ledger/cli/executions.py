@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -13,6 +13,7 @@ from .output import (
     AsJson,
     clock_time,
     date_time,
+    duration_ms,
     filled,
     show_fields,
     show_json,
@@ -20,7 +21,7 @@ from .output import (
     show_table,
     size_text,
 )
-from .steps import readable_steps, step_told
+from .steps import readable_origins, readable_steps, step_told
 
 PAGE_MAX = 100
 
@@ -39,6 +40,7 @@ def get(which: Which, data_dir: DataDir = DEFAULT_FOLDER, as_json: AsJson = Fals
             _readable_policy(record)
             | _readable_attempts(record["attempts"])
             | readable_steps(record.get("steps", []))
+            | readable_origins([*record["attempts"], *record.get("steps", [])])
             | _readable_warnings(record["warnings"])
             | _readable_checkpoint(record.get("checkpoint"))
             | _readable_failure(record["failure"])
@@ -82,9 +84,16 @@ def _readable_policy(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _readable_attempts(attempts: list[dict[str, Any]]) -> dict[str, str]:
-    """One line each: its number, where it is, on which runner, and why it is over."""
-    told = [[str(each["attempt"]), each["status"], each["runner"], each["cause"], each["message"]] for each in attempts]
-    return {"attempts": "\n".join("  ".join(filter(None, words)) for words in told)}
+    """One line each: its number, where it is, on which runner, how long it waited and ran, and why it is over."""
+    return {"attempts": "\n".join("  ".join(filter(None, _attempt_words(each))) for each in attempts)}
+
+
+def _attempt_words(attempt: Mapping[str, Any]) -> Iterator[str | None]:
+    yield from (str(attempt["attempt"]), attempt["status"], attempt["runner"])
+    for word, name in (("waited", "waiting_ms"), ("ran", "execution_ms")):
+        if (time := attempt.get(name)) is not None:
+            yield f"{word} {duration_ms(time)}"
+    yield from (attempt["cause"], attempt["message"])
 
 
 def _readable_warnings(warnings: list[dict[str, Any]]) -> dict[str, str]:

@@ -12,11 +12,16 @@ Json = Mapping[str, Any]
 
 
 def readable_steps(steps: Sequence[Json]) -> dict[str, str]:
-    """One line each, with its attempt where there were several; and where the code came from, once."""
+    """One line each, with its attempt where there were several."""
     several = len({each["attempt"] for each in steps}) > 1
     lines = [f"attempt {each['attempt']}  {_line(each)}" if several else _line(each) for each in steps]
-    origins = dict.fromkeys(_origin(each["origin"]) for each in steps if each["origin"])
-    return {"steps": "\n".join(lines), "origin": "\n".join(origins)}
+    return {"steps": "\n".join(lines)}
+
+
+def readable_origins(ran: Sequence[Json]) -> dict[str, str]:
+    """Where the code of attempts and steps came from, each place once."""
+    origins = dict.fromkeys(_origin(each["origin"]) for each in ran if each.get("origin"))
+    return {"origin": "\n".join(origins)}
 
 
 def declared_steps(steps: Sequence[Json]) -> str:

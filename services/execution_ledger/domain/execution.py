@@ -352,4 +352,10 @@ def _report_on_abort(state: AbortRequested, report: AnyReport) -> list[Fact]:
 
 
 def _started(report: AnyReport, timeout_at: int | None) -> Fact:
-    return events.Started(attempt=report.attempt, runner=report.runner, ordinal=report.ordinal, timeout_at=timeout_at)
+    return events.Started(
+        attempt=report.attempt,
+        runner=report.runner,
+        ordinal=report.ordinal,
+        timeout_at=timeout_at,
+        origin=report.origin if isinstance(report, ReportStarted) else None,
+    )

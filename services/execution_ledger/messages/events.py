@@ -69,7 +69,7 @@ from .shard_facts import ShardCheckpointed as ShardCheckpointed
 from .shard_facts import ShardClaimed as ShardClaimed
 from .shard_facts import ShardCreated as ShardCreated
 from .shard_facts import SubmitJoined as SubmitJoined
-from .steps import Reusable, Steps
+from .steps import CodeOrigin, Reusable, Steps
 
 TYPE_PREFIX = "executionledger."
 
@@ -119,6 +119,7 @@ class Started(Fact):
     runner: Text
     ordinal: int  # of the report, so that a repeated report is known for one after a replay, too
     timeout_at: Time | None = None
+    origin: CodeOrigin | None = None  # of a pipeline of one function; else each step says its own when it starts
 
 
 class Requeued(Fact):

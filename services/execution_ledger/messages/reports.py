@@ -28,7 +28,10 @@ class ReportBase(Message):
 
 
 class ReportStarted(ReportBase):
+    """`events.Started` says what the fields mean."""
+
     type: Literal["started.v1"] = "started.v1"
+    origin: CodeOrigin | None = None
 
 
 class ReportRecorded(ReportBase):

@@ -134,6 +134,7 @@ class AttemptRow:
     dispatched_at: datetime | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
+    origin: str | None = None
 
 
 @dataclass(slots=True)

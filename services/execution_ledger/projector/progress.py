@@ -128,6 +128,7 @@ def _started(fact: Started, event: Event, progress: Progress, changes: Changes) 
     progress.timeout_at = _moment(fact.timeout_at) or progress.timeout_at
     attempt = _attempt(progress, fact.attempt, "started", changes)
     attempt.runner, attempt.started_at = fact.runner, progress.updated_at
+    attempt.origin = storable(_json(fact.origin))
 
 
 @_progress.register

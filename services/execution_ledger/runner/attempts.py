@@ -8,7 +8,7 @@ message safe to repeat.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal
@@ -24,6 +24,7 @@ from execution_ledger.messages.reports import (
     ReportStarted,
     Said,
 )
+from execution_ledger.messages.steps import CodeOrigin
 
 from .last_reports import LastReports
 from .outcomes import Completed, Failed, Outcome
@@ -68,12 +69,18 @@ class _Held:
 
 
 class Attempts:
-    """A start beyond `held_max` is dropped: the dispatcher misses it in the next heartbeat and sends it again."""
+    """A start beyond `held_max` is dropped: the dispatcher misses it in the next heartbeat and sends it again.
 
-    def __init__(self, runner: str, slots: int, held_max: int) -> None:
+    `origins` are those of pipelines of one function, by their digests.
+    """
+
+    def __init__(
+        self, runner: str, slots: int, held_max: int, origins: Mapping[str, CodeOrigin | None] | None = None
+    ) -> None:
         self._runner = runner
         self._slots = slots
         self._held_max = held_max
+        self._origins = origins or {}
         self._claim = 0
         self._held: dict[Token, _Held] = {}
         self._waiting: dict[Token, Start] = {}  # for a slot
@@ -240,7 +247,8 @@ class Attempts:
         while self._waiting and len(self._running) + len(self._unconfirmed) < self._slots:
             token = next(iter(self._waiting))
             start = self._waiting.pop(token)
-            actions.append(Send(self._report(token, ReportStarted, now_ms)))
+            origin = self._origins.get(start.pipeline.digest)
+            actions.append(Send(self._report(token, ReportStarted, now_ms, origin=origin)))
             if start.delivery == "at_most_once":
                 self._unconfirmed[token] = start
             else:

@@ -84,7 +84,8 @@ class RunnerService:
         self._stopping = asyncio.Event()
         self._drained = asyncio.Event()
         self._idle = asyncio.Event()
-        self._attempts = Attempts(self.process, settings.slots, held_max(settings.slots, self._offers))
+        origins = {pipeline.digest: pipeline.origin for pipeline in pipelines.values()}
+        self._attempts = Attempts(self.process, settings.slots, held_max(settings.slots, self._offers), origins)
         self._fault = Fault()
         self._outbox = Outbox(log, world, self._fault)
         self._heart = Heart(log, world, settings, self._beat, self._fence, self._revive, self._acknowledged)

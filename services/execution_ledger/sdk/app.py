@@ -6,14 +6,16 @@ import importlib
 import importlib.util
 import sys
 import traceback
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 from execution_ledger.errors import BadRequest, BadSettings
 
+from .origin import origin_of
 from .pipeline import Declaration, Pipeline
-from .source import line_of
-from .steps import with_origins
+from .source import file_of, line_of
 
 PLACES_MAX = 3  # lines told of an import that fails
 
@@ -40,10 +42,21 @@ def collect(module: ModuleType) -> dict[str, Pipeline]:
 
 
 def _pipeline_of(declared: object) -> Pipeline | None:
-    if not isinstance(declared, Declaration):
-        return declared if isinstance(declared, Pipeline) else None
-    whole = declared.whole()
-    return whole and Pipeline(whole.function, whole.definition, with_origins(whole.steps))
+    if isinstance(declared, Declaration):
+        return declared.whole()
+    return declared if isinstance(declared, Pipeline) else None
+
+
+def with_origins(pipelines: Mapping[str, Pipeline]) -> dict[str, Pipeline]:
+    """With the checkouts that their code comes from. It waits for `git`, so it is nothing to do in a loop."""
+    return {name: _with_origins(pipeline) for name, pipeline in pipelines.items()}
+
+
+def _with_origins(whole: Pipeline) -> Pipeline:
+    """Each step's own, for they may come from several files."""
+    steps = [replace(step, origin=origin_of(file_of(step.function))) for step in whole.steps]
+    origin = None if steps else origin_of(file_of(whole.function))
+    return Pipeline(whole.function, whole.definition, steps, origin)
 
 
 def _file(module: ModuleType) -> str:

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from execution_ledger.errors import BadRequest
 from execution_ledger.messages.definition import Definition, definition_text
 from execution_ledger.messages.parts import PolicyChoice
+from execution_ledger.messages.steps import CodeOrigin
 
 from .policy import PolicyOptions, choice_of, complaints
 from .ports import Declared, input_ports, output_ports
@@ -24,13 +25,22 @@ from .steps import Needs, Step, code_of, declare_step, input_ports_of
 
 
 class Pipeline:
-    """A function with its definition; calling it calls the function. One of `steps` has the first one's function."""
+    """A function with its definition; calling it calls the function. One of `steps` has the first one's function, and
+    no `origin` of its own: each step has one.
+    """
 
-    def __init__(self, function: Function, definition: Definition, steps: Sequence[Step] = ()) -> None:
+    def __init__(
+        self,
+        function: Function,
+        definition: Definition,
+        steps: Sequence[Step] = (),
+        origin: CodeOrigin | None = None,
+    ) -> None:
         functools.update_wrapper(self, function)
         self.function = function
         self.definition = definition
         self.steps = tuple(steps)
+        self.origin = origin
         self.digest = hashlib.sha256(definition_text(definition).encode()).hexdigest()
         self.is_async = inspect.iscoroutinefunction(function)
 

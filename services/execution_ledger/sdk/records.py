@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import Field
 
-from .step_records import Failure, Step, StepDefinition
+from .step_records import CodeOrigin, Failure, Step, StepDefinition
 from .step_records import Record as Record
 
 
@@ -19,7 +19,8 @@ class ExecutionSummary(Record):
     """One line of a list: everything but payloads. `losses` are attempts whose runner went away.
 
     `link` is `retry` or `rerun` where it was made from another one, which `linked_to` names. `trigger` is what asked
-    for it: `caller` (named by `created_by`), or `batch` (`source` says which).
+    for it: `caller` (named by `created_by`), or `batch` (`source` says which). `waiting_ms` is from its creation to the
+    start of the newest attempt (or its end, where that never started), `execution_ms` from that start to its end.
     """
 
     id: str
@@ -164,16 +165,26 @@ class Hold(Record):
 
 
 class Attempt(Record):
-    """`cause` and `message` say why the next one was needed."""
+    """`cause` and `message` say why the next one was needed.
+
+    Its times count from `queued_at`, its execution's creation or the end of the attempt before: `waiting_ms` to its
+    start (or its end, where it never started), `execution_ms` from there to its end, `total_ms` all of it. `origin` is
+    the checkout of the code that ran; None where that has steps, which have one each.
+    """
 
     attempt: int
     status: str
     runner: str | None
     cause: str | None
     message: str | None
+    queued_at: datetime | None = None
     dispatched_at: datetime | None
     started_at: datetime | None
     ended_at: datetime | None
+    waiting_ms: int | None = None
+    execution_ms: int | None = None
+    total_ms: int | None = None
+    origin: CodeOrigin | None = None
 
 
 class Linked(Record):
@@ -205,10 +216,13 @@ class Execution(ExecutionSummary):
 
     `steps` are those of every attempt (the newest 1,000), the last attempt's last; none where it is one function.
     `linked` are the retries and reruns that were made from it, oldest first; `artifacts` the first 100. Those of its
-    inputs and outputs that are files are a `File` each.
+    inputs and outputs that are files are a `File` each. `all_execution_ms` is how long all attempts together ran,
+    `all_waiting_ms` how long none did; once it has ended they add up to `total_ms`.
     """
 
     pipeline_digest: str
+    all_waiting_ms: int | None = None
+    all_execution_ms: int | None = None
     options: Options
     policy: Policy
     not_before: datetime | None

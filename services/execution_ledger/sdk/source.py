@@ -52,6 +52,11 @@ def place_of(function: Function) -> str:
     return f"{where(function)} ({line_of(function)})" if hasattr(function, "__code__") else where(function)
 
 
+def file_of(function: Function) -> str:
+    code: types.CodeType = inspect.unwrap(function).__code__
+    return code.co_filename
+
+
 def line_of(function: Function) -> str:
     code = inspect.unwrap(function).__code__
     return f"{code.co_filename}, line {code.co_firstlineno}"

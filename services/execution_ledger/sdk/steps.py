@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
@@ -17,7 +17,6 @@ from execution_ledger.errors import BadRequest
 from execution_ledger.messages.definition import Port, StepDefinition
 from execution_ledger.messages.steps import STEPS_MAX, CodeOrigin
 
-from .origin import origin_of
 from .policy import complaints
 from .ports import COLLECTING, Declared, declared_input, parameters_of
 from .source import Function, check_function, code_digest, first_line, place_of
@@ -125,11 +124,6 @@ def _input_port(steps: Sequence[Step], name: str, declared: Declared) -> Port:
 def code_of(steps: Sequence[Step]) -> str:
     """The digest of all their sources."""
     return hashlib.sha256("\n".join(code_digest(step.function) for step in steps).encode()).hexdigest()
-
-
-def with_origins(steps: Sequence[Step]) -> tuple[Step, ...]:
-    """Looks at the checkouts that they come from."""
-    return tuple(replace(step, origin=origin_of(inspect.unwrap(step.function).__code__.co_filename)) for step in steps)
 
 
 def arguments_of(step: Step, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> dict[str, Any]:

@@ -106,14 +106,25 @@ class ExperimentPage(Message):
 
 
 class AttemptRecord(Message):
+    """Its times count from `queued_at`: its execution's creation, or the end of the attempt before.
+
+    `waiting_ms` goes on to its start (or its end, where it never started), `execution_ms` from there to its end.
+    `origin` is the checkout of the code that ran; null where that has steps, which have one each.
+    """
+
     attempt: int
     status: str
     runner: str | None
     cause: str | None
     message: str | None
+    queued_at: Time
     dispatched_at: Time | None
     started_at: Time | None
     ended_at: Time | None
+    waiting_ms: int | None
+    execution_ms: int | None
+    total_ms: int | None
+    origin: CodeOrigin | None
 
 
 class StepRecord(Message):
@@ -175,6 +186,8 @@ class ExecutionSummary(Message):
 
     `link` says what it is of `linked_to`, the execution that it was made from: retry, or rerun. Else both are null.
     `trigger` is the kind of what asked for it: caller, or batch. Which batch is `source`; which caller, `created_by`.
+    `waiting_ms` is from its creation to the start of the newest attempt (or its end, where that never started),
+    `execution_ms` from that start to its end, `total_ms` from its creation to its end.
     """
 
     id: str
@@ -215,10 +228,13 @@ class ExecutionSummary(Message):
 class ExecutionRecord(ExecutionSummary):
     """The whole record. `version` counts its events, and `digest` is the newest one's: the head of its chain.
 
-    `artifacts` are the first 100.
+    `all_execution_ms` is how long all attempts together ran, `all_waiting_ms` how long none did; once it has ended they
+    add up to `total_ms`. What each attempt took is in `attempts`. `artifacts` are the first 100.
     """
 
     pipeline_digest: str
+    all_waiting_ms: int | None
+    all_execution_ms: int | None
     options: Options
     policy: Policy
     not_before: Time | None
@@ -307,12 +323,12 @@ def record(row: Mapping[str, Any], attempts: Sequence[Mapping[str, Any]], positi
     return ExecutionRecord(
         **_plain(row, ExecutionSummary.model_fields),
         **{name: json.loads(row[name]) if row[name] else None for name in json_columns},
-        **{name: row[name] for name in ("pipeline_digest", "version", "digest")},
+        **{name: row[name] for name in ("pipeline_digest", "version", "digest", "all_waiting_ms", "all_execution_ms")},
         **{name: _value(row[name]) for name in ("not_before", "timeout_at")},
         **dict.fromkeys(PAYLOADS),
         abort=_abort(row),
         hold=_hold(row),
-        attempts=[AttemptRecord(**_plain(attempt, AttemptRecord.model_fields)) for attempt in attempts],
+        attempts=[_attempt(attempt) for attempt in attempts],
         steps=[_step(step) for step in json.loads(row["steps"])],
         position=position,
     )
@@ -327,6 +343,11 @@ def pipeline_record(registered: Registered) -> PipelineRecord:
         registered_at=registered.registered_ms,
         registered_by=registered.registered_by,
     )
+
+
+def _attempt(row: Mapping[str, Any]) -> AttemptRecord:
+    origin = row["origin"] and json.loads(row["origin"])
+    return AttemptRecord(**_plain(row, AttemptRecord.model_fields) | {"origin": origin})
 
 
 def _step(found: Mapping[str, Any]) -> StepRecord:

@@ -41,7 +41,8 @@ FROM ledger_v1.executions AS e WHERE e.id = $1
 SELECT id, name FROM ledger_v1.executions WHERE number = $1
 
 -- name: attempts
-SELECT attempt, status, runner, cause, message, dispatched_at, started_at, ended_at
+SELECT attempt, status, runner, cause, message, queued_at, dispatched_at, started_at, ended_at,
+       waiting_ms, execution_ms, total_ms, origin
 FROM ledger_v1.attempts WHERE execution_id = $1 ORDER BY attempt
 
 -- name: completed_steps

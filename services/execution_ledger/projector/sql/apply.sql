@@ -93,10 +93,10 @@ SELECT count(*) FROM patched
 -- name: put_attempts
 -- An attempt may begin in one batch and end in another: null leaves a column as it is.
 INSERT INTO ledger.attempts AS a
-    (execution_id, attempt, status, runner, cause, message, dispatched_at, started_at, ended_at)
+    (execution_id, attempt, status, runner, cause, message, dispatched_at, started_at, ended_at, origin)
 SELECT * FROM unnest(
     $1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[], $8::timestamptz[],
-    $9::timestamptz[]
+    $9::timestamptz[], $10::text[]
 )
 ON CONFLICT (execution_id, attempt) DO UPDATE
 SET status = excluded.status,
@@ -105,7 +105,8 @@ SET status = excluded.status,
     message = coalesce(excluded.message, a.message),
     dispatched_at = coalesce(excluded.dispatched_at, a.dispatched_at),
     started_at = coalesce(excluded.started_at, a.started_at),
-    ended_at = coalesce(excluded.ended_at, a.ended_at)
+    ended_at = coalesce(excluded.ended_at, a.ended_at),
+    origin = coalesce(excluded.origin, a.origin)
 
 -- name: put_labels
 -- In the order in which events write them: of the characters themselves, in no language.
