@@ -72,6 +72,16 @@ def test_a_file_that_is_not_there_is_refused_before_anything_is_sent() -> None:
     assert ledger.bodies == []
 
 
+def test_a_file_that_was_opened_as_text_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    ledger, path = Ledger(lambda _: REF), tmp_path / "a.csv"
+    path.touch()
+    with path.open() as text:
+        for source in (text, io.StringIO("rows")):
+            with pytest.raises(BadRequest, match=r"opened as text\. Open it for bytes"):
+                ledger.client.run("fit", inputs={"rows": source})
+    assert ledger.bodies == []
+
+
 def test_outputs_that_are_files_are_saved_whole_after_a_broken_connection(tmp_path: Path) -> None:
     answers = {f"/v1/files/{REF['sha256']}": httpx.Response(200, content=CONTENT)}
     done = record("completed", outputs={"report": REF, "rows": 3, "same": {"report": REF}})
