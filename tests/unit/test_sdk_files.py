@@ -19,6 +19,7 @@ from unit.client_stage import ID, NAME, page, record
 CONTENT = b"1,2\n" * 1_000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 REF = {"sha256": SHA256, "size": len(CONTENT), "media_type": "text/csv", "name": "a.csv"}
+CONTENT_ANSWER = httpx.Response(200, content=CONTENT)
 ARTIFACT = {
     "sequence": 4,
     "attempt": 1,
@@ -111,6 +112,17 @@ def test_of_several_artifacts_with_one_name_the_newest_counts() -> None:
     assert rows.ref
     assert rows.ref.sha256 == SHA256
     assert ledger.client.plots(NAME) == []
+
+
+def test_each_step_has_its_own_of_one_name_and_none_takes_the_place_of_another(tmp_path: Path) -> None:
+    lines = [{**ARTIFACT, "sequence": number, "step": step} for number, step in enumerate(("load", "fit", "fit", None))]
+    other = {**ARTIFACT, "kind": "plot", "media_type": "text/html"}
+    ledger = Ledger(lambda request: page(*lines, other) if "artifacts" in request.url.path else CONTENT_ANSWER)
+    found = ledger.client.artifacts(NAME)
+    assert [(each.title, each.step) for each in found] == [("rows", step) for step in ("load", "fit", None, None)]
+    saved = [each.save(tmp_path).name for each in found]
+    assert saved == ["load.rows.csv", "fit.rows.csv", "table.rows.csv", "rows.html"]
+    assert {path.name for path in tmp_path.iterdir()} == set(saved)
 
 
 @pytest.mark.parametrize("path", ["", "../a", "a/../../b", "/a", "a\n"])
