@@ -12,7 +12,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from execution_ledger.gateway.edge.problems import Refused
 from execution_ledger.gateway.reads.finding import Filters, Listing, Moment, Sort
+from execution_ledger.gateway.reads.job_views import filters_of
 from execution_ledger.gateway.reads.pages import Cursor, read_cursor, write_cursor
+from execution_ledger.gateway.writes.requests import JobRequest
 from execution_ledger.messages.parts import Status
 from execution_ledger.postgres import queries
 
@@ -52,6 +54,11 @@ def test_a_cursor_with_a_zero_in_its_text_is_none() -> None:
     listing = Listing(Filters(), "twin")
     with pytest.raises(Refused, match="is not a cursor"):
         read_cursor(write_cursor({"sort_key": "pump\x00", "id": ID}, listing), listing)
+
+
+def test_what_is_no_filter_of_a_job_is_told_as_that() -> None:
+    with pytest.raises(Refused, match=r"where\.limit: is no filter of GET /v1/executions; where\.tvin: is no filter"):
+        filters_of(JobRequest(action="abort", where={"tvin": "a", "twin": "a", "limit": 1}))
 
 
 def test_every_order_and_every_filter_has_its_sql() -> None:
