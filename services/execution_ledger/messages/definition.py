@@ -192,11 +192,11 @@ def check_ports(ports: Ports, given: Mapping[str, Any], what: str) -> tuple[dict
 
 
 def check_outputs(definition: Definition, given: Any) -> dict[str, str]:
-    """What is wrong with the value that a pipeline returned, by output name; None stands for no outputs."""
+    """What is wrong with the value that a pipeline returned, by output name, "" for all; None is no outputs."""
     if given is None and not definition.outputs:
         return {}
     if not isinstance(given, dict):
-        return {"*": f"a pipeline returns a dict of its outputs, not {_kind(given)}"}
+        return {"": f"a pipeline returns a dict of its outputs, not {_kind(given)}"}
     wrong = {str(name): "is not an output of this pipeline" for name in given if not _is_output(definition, name)}
     for name, port in definition.outputs.items():
         if name not in given:
