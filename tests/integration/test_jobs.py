@@ -156,6 +156,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"action": "abort", "where": {"tvin": "a"}}, "where.tvin"),
     ({"action": "abort", "where": {"status": "queued"}}, "where.status"),
     ({"action": "abort", "where": {"status": ["completed"]}}, "where.status"),
+    ({"action": "abort", "where": {"status": ["queued"], "twin": None}}, "where.twin"),
+    ({"action": "abort", "where": {"status": []}}, "where.status"),
     ({"action": "hold", "where": {"held": True}}, "where.held"),
     ({"action": "hold", "where": {"held": 1}}, "where.held"),
     ({"action": "hold", "where": {"created_after": 1}}, "where.created_after"),

@@ -337,6 +337,7 @@ def test_a_pipeline_that_has_changed_since_is_run_whole() -> None:
         problem = await problem_of(stage.callers.rerun(failed, FROM_FAILED, "ada"))
         assert "ran version 1 of stepped, which is now at version 2" in problem.detail
         assert problem.more["code"] == "version_changed"
+        assert problem.detail.endswith(f"exledger rerun {failed.name} --newest"), "no runner may offer the old version"
 
     on_stage(scenario)
 

@@ -130,6 +130,13 @@ def test_a_ledger_that_is_away_is_waited_for_and_the_job_goes_on_where_it_was() 
     on_stage(scenario)
 
 
+@pytest.mark.parametrize("where", [{"twin": None}, {"status": []}, {"pipeline": ["load"], "label": [], "q": None}])
+def test_a_filter_that_narrows_nothing_is_refused_and_never_finds_everything(where: dict[str, Any]) -> None:
+    empty = [f"where.{name}" for name, value in where.items() if not value]
+    assert [each.field for each in JobRequest(action="abort", where=where).wrong()] == empty
+    assert not JobRequest(action="abort", where={"held": False, "priority": 0}).wrong()
+
+
 def test_more_than_one_piece_of_a_shard_is_asked_in_order() -> None:
     async def scenario(stage: Stage) -> None:
         ids = await submitted(stage, 3 * (CHUNK + 5))

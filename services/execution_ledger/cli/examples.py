@@ -6,6 +6,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "dev": ("exledger dev", "exledger dev --port 0 --ephemeral", "exledger dev --app my_pipelines.py"),
     "run": (
         "exledger run load -i days=3 --twin pump-7 --wait",
+        "exledger run load -i days=3 --twin pump-1 --twin pump-2 --wait",
         "exledger run fit -i rows=measurements.csv",
         "exledger run train --mode experiment --experiment winter-26 --no-plot",
         "exledger run train -i rate=0.1 --label team=blue --key nightly-2026-11-22",

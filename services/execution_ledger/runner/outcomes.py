@@ -19,7 +19,7 @@ MESSAGE_CHARS_MAX = 4_000  # the caps of Failure
 TRACEBACK_CHARS_MAX = 16_000
 TRACEBACK_FRAMES_MAX = 50
 COMPLAINTS_MAX = 10
-PLAIN_VALUES = "Return plain Python values: int(x), float(x), x.tolist()."
+PLAIN_VALUES = "Return plain Python values: int(x), float(x), x.tolist(); a file as a File, an output of its own."
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def refused(kind: str, message: str) -> Failed:
 
 
 def _listed(wrong: dict[str, str]) -> str:
-    listed = [f"{name} {complaint}" for name, complaint in wrong.items()]
+    listed = [f"{name} {complaint}".lstrip() for name, complaint in wrong.items()]
     return "; ".join(listed[:COMPLAINTS_MAX]) + ("; …" if len(listed) > COMPLAINTS_MAX else "")
 
 

@@ -29,7 +29,7 @@ from .finding import By, Found, query_of
 from .following import follow
 from .http import Connection, fresh_key, open_http
 from .job import Action, Job, job_body
-from .kept import Artifact, Metric, Model, artifacts, model_file, newest, sent_inputs, upload, with_files
+from .kept import Artifact, Metric, Model, artifacts, model_file, sent_inputs, upload, with_files
 from .lines import lines_of_log
 from .multi_run import MultiRun
 from .policy import PolicyOptions, choice_of, complaints
@@ -305,8 +305,8 @@ class Client:
     # --- what it recorded -----------------------------------------------------------------------------------------
 
     def artifacts(self, which: str | int) -> list[Artifact]:
-        """What an execution has recorded: plots, tables, models, files; of each name the newest. `save` keeps one."""
-        return newest(artifacts(self.connection, which))
+        """What an execution has recorded: plots, tables, models, files; of each name and step the newest."""
+        return artifacts(self.connection, which)
 
     def plots(self, which: str | int) -> list[Artifact]:
         """The plots among them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -96,6 +96,8 @@ class JobsInViews:
 
 def filters_of(request: JobRequest) -> Filters:
     """What `where` says, narrowed to what the action can be done with. Raises Refused for what is no filter."""
+    if unknown := request.where.keys() - {each.name for each in fields(Filters)}:
+        raise invalid(*(FieldError(f"where.{name}", "is no filter of GET /v1/executions") for name in sorted(unknown)))
     try:
         said = _FILTERS.validate_json(json.dumps(request.where), strict=True)
     except ValidationError as error:

@@ -107,7 +107,9 @@ def reused_of(ended: Ended, changes: RerunRequest, newest: PipelineRef) -> Reusa
         raise invalid(*(FieldError(name, detail) for name in changed))
     if newest.version != ran.version:
         what = f"{ended.name} ran version {ran.version} of {ran.name}, which is now at version {newest.version}"
-        raise refused("refused", f"{what}: its steps' outputs may no longer fit. {whole}", code="version_changed")
+        raise refused(
+            "refused", f"{what}: its steps' outputs may no longer fit. {whole} --newest", code="version_changed"
+        )
     if not ended.given:
         raise refused("refused", f"No step of {ended.name} has completed. {whole}", code="none_completed")
     if size > REUSED_BYTES_MAX:

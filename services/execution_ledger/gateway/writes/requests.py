@@ -147,8 +147,9 @@ class LabelRequest(Explained):
 class JobRequest(Explained):
     """What to do with which executions: those named in `executions` (by id, number or name), or all that `where` finds.
 
-    `where` takes the filters of `GET /v1/executions`, by the same names. `labels` belongs to `label`, `changes` to
-    `rerun`. With `targets_digest`, as a dry run gave it, only the very executions are acted on that it had found.
+    `where` takes the filters of `GET /v1/executions`, by the same names; one that is null or an empty list would find
+    everything, and is refused. `labels` belongs to `label`, `changes` to `rerun`. With `targets_digest`, as a dry run
+    gave it, only the very executions are acted on that it had found.
     """
 
     action: JobAction
@@ -166,6 +167,11 @@ class JobRequest(Explained):
         errors = [FieldError(name, f"belongs to {belongs[name]}, not to {self.action}") for name in stray]
         if bool(self.executions) == bool(self.where):
             errors.append(FieldError("where", "give either `executions`, or `where` with at least one filter"))
+        errors += [
+            FieldError(f"where.{name}", "narrows nothing: give it a value, or leave it out")
+            for name, value in self.where.items()
+            if value is None or value == []
+        ]
         if self.changes and self.changes.from_failed:
             errors.append(FieldError("changes.from_failed", "is asked of one execution at a time"))
         if self.action == "label" and self.labels is None:
