@@ -16,7 +16,7 @@ from ..edge.problems import refused
 from ..gateway import Gateway
 from ..reads.references import execution_id
 from ..reads.views import Row
-from ..writes.again import Ended, ended_of, given_by
+from ..writes.again import Ended, ended_of
 from ..writes.answering import SUBMITTED, TheWrite
 from ..writes.answers import BatchAnswerBody, ExecutionAnswer, ReceivedAnswer
 from ..writes.batches import BREATH
@@ -46,8 +46,7 @@ async def rerun(reference: str, write: TheWrite, body: RerunRequest = _NO_CHANGE
     """Runs what has ended, however it did, with changes; what they leave out stays as it was."""
     ended = await _ended(write.gateway, write.caller.token, reference)
     if body.from_failed:
-        completed = await write.gateway.views.completed_steps(ended.id)
-        ended = replace(ended, given=dict(given_by(row["event"]) for row in completed))
+        ended = replace(ended, given=await write.gateway.jobs.given(ended.id))
     return write.submitted(await write.gateway.commands.rerun(ended, body, write.actor, write.key, write.traceparent))
 
 

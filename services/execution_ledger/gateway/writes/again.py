@@ -6,7 +6,7 @@ adds to that event, too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +21,7 @@ from execution_ledger.messages.steps import REUSED_BYTES_MAX, Reusable, Reused
 
 from ..edge.problems import FieldError, field_errors, invalid, refused
 from .checking import Stamp
-from .requests import ExecutionRequest, OptionsRequest, RerunRequest, policy_of
+from .requests import RAN_WITH, ExecutionRequest, OptionsRequest, RerunRequest, policy_of
 
 # What a new execution does not share with the one that it was made from.
 _ITS_OWN = frozenset({"origin", "link", "body_digest", "keyed", "if_live"})
@@ -89,8 +89,12 @@ def retry_of(ended: Ended) -> Retry:
     return Retry(ended)
 
 
-def given_by(event: bytes) -> tuple[str, Reused]:
-    """A step and its outputs, of the event in which it completed, or took over what it gave before."""
+def given_by(events: Iterable[bytes]) -> Reusable:
+    """The outputs of steps, of the events in which they completed, or took over what they gave before."""
+    return dict(map(_given, events))
+
+
+def _given(event: bytes) -> tuple[str, Reused]:
     read = decode_event(event)
     fact: StepChanged = read.data
     return fact.step, Reused(execution=fact.reused or read.subject, outputs=fact.outputs)
@@ -102,9 +106,8 @@ def reused_of(ended: Ended, changes: RerunRequest, newest: PipelineRef) -> Reusa
     ran, size = ended.asked.pipeline, sum(each.outputs.size for each in ended.given.values())
     if ended.status is Status.COMPLETED:
         raise refused("refused", f"{ended.name} has completed: none of its steps is left. {whole}", code="none_failed")
-    if changed := [name for name in _RAN_WITH if getattr(changes, name) != getattr(_NO_CHANGES, name)]:
-        detail = f"cannot change: steps that have completed ran with the old one. {whole}, without --from-failed"
-        raise invalid(*(FieldError(name, detail) for name in changed))
+    if changed := changes.of_what_steps_ran_with():
+        raise invalid(*(FieldError(name, f"{RAN_WITH}. {whole}, without --from-failed") for name in changed))
     if newest.version != ran.version:
         what = f"{ended.name} ran version {ran.version} of {ran.name}, which is now at version {newest.version}"
         raise refused("refused", f"{what}: its steps' outputs may no longer fit. {whole}", code="version_changed")
@@ -126,10 +129,6 @@ def check_properties(ended: Ended, now: Payload | None) -> None:
             f"exledger rerun {ended.name}",
             code="properties_changed",
         )
-
-
-_RAN_WITH = ("inputs", "newest", "twin", "mode", "experiment", "options", "properties")
-_NO_CHANGES = RerunRequest()
 
 
 def rerun_request(ended: Ended, changes: RerunRequest) -> ExecutionRequest:

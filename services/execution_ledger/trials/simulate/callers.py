@@ -148,8 +148,7 @@ class Client:
         async def resume(sender: CommandSender) -> Answer:
             if not (row := await self.cluster.store.first_event(subject)):
                 raise unknown_execution(subject)
-            completed = await self.cluster.store.completed_steps(subject)
-            ended = replace(ended_of(row), given=dict(map(given_by, completed)))
+            ended = replace(ended_of(row), given=given_by(await self.cluster.store.completed_steps(subject)))
             return await sender.rerun(ended, RerunRequest(from_failed=True), "ada", key)
 
         return resume
