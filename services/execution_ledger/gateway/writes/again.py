@@ -6,7 +6,7 @@ adds to that event, too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,9 +19,9 @@ from execution_ledger.messages.parts import Link, PipelineRef, PolicyChoice, Sta
 from execution_ledger.messages.payload import Payload
 from execution_ledger.messages.steps import REUSED_BYTES_MAX, Reusable, Reused
 
-from ..edge.problems import FieldError, field_errors, invalid, refused
+from ..edge.problems import FieldError, away, field_errors, invalid, refused
 from .checking import Stamp
-from .requests import RAN_WITH, ExecutionRequest, OptionsRequest, RerunRequest, policy_of
+from .requests import RAN_WITH, BadEnd, ExecutionRequest, OptionsRequest, RerunRequest, policy_of
 
 # What a new execution does not share with the one that it was made from.
 _ITS_OWN = frozenset({"origin", "link", "body_digest", "keyed", "if_live"})
@@ -75,6 +75,38 @@ def ended_of(row: Mapping[str, Any]) -> Ended:
     if asked.inputs.inline is None:
         raise refused("refused", f"The inputs of {name} are no longer kept. Run its pipeline anew.", code="no_inputs")
     return Ended(str(row["id"]), name, status, asked)
+
+
+def check_over(batch_id: str, row: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Raises Refused for a batch that is unknown or not over: a repeat has to find the very same executions."""
+    if row is None:
+        raise refused("unknown-batch", f"No batch {batch_id} is known.")
+    if row["live"]:
+        raise refused(
+            "refused",
+            f"{row['live']} of {row['count']} executions of batch {batch_id} have not ended. Wait for them, or abort "
+            "them, and ask again; single ones can be retried meanwhile.",
+            code="not_ended",
+        )
+    if row["undecided"]:
+        raise refused(
+            "refused",
+            f"{row['undecided']} of {row['count']} executions of batch {batch_id} are not there yet. Send it again "
+            "with its key, which completes it, and then ask again; or retry those that are there by a job: "
+            f"exledger jobs run retry --status failed --batch {batch_id}",
+            code="not_complete",
+        )
+    return row
+
+
+def in_order(batch_id: str, ended: Sequence[Ended], row: Mapping[str, Any], statuses: Sequence[BadEnd]) -> list[Ended]:
+    """As the batch has them. Raises Refused for none, and Away where the views were set back after `row` was read."""
+    if not (count := sum(row[status] for status in statuses)):
+        ends = " or ".join(statuses)
+        raise refused("refused", f"No execution of batch {batch_id} has ended as {ends}.", code="none_to_retry")
+    if len(ended) != count:
+        raise away("views-behind", f"The views hold {len(ended)} of the {count} executions to retry. Ask again.")
+    return sorted(ended, key=lambda each: each.place)
 
 
 def retry_of(ended: Ended) -> Retry:
