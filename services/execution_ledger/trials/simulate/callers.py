@@ -194,6 +194,8 @@ class Client:
 
     async def _open_job(self, ask: Ask) -> None:
         ids = self._suitable(ask.action, ask.count)
+        if ask.action == "rerun" and ask.from_failed:  # among those of which that is possible
+            ids = [*dict.fromkeys([*self._suitable("resume", 2), *ids])]
         labels: dict[str, str | None] | None = {"team": f"t{ask.number}"} if ask.action == "label" else None
         changes = RerunRequest(from_failed=ask.from_failed) if ask.action == "rerun" else None
         request = JobRequest(action=ask.action, executions=ids, labels=labels, changes=changes, reason="many")

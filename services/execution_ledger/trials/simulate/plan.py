@@ -276,7 +276,7 @@ def _ask(chance: random.Random, before: Sequence[Ask]) -> Ask:
         retries=chance.choice([0, 0, 2]),
         policy=_policy(chance) if chance.random() < 0.5 else None,
         of=of,
-        action=chance.choice(get_args(JobAction)),
+        action=chance.choice((*get_args(JobAction), "rerun")),  # which is done in two ways
         from_failed=chance.random() < 0.5,
         business="north" if chance.random() < 0.25 else None,
         if_live=chance.choice(get_args(IfLive)),

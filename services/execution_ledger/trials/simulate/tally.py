@@ -109,6 +109,6 @@ EXPECTED = (
     *(f"step: {what}" for what in ("started", "tried again", "completed", "failed", "skipped", "reused")),
     *(f"refused: {code}" for code in ("stale_claim", "illegal_state", "abort_already_requested", "already_ended")),
     *(f"refused: {code}" for code in ("id_too_old", "id_from_future", "unknown_execution")),
-    *("link: retry", "link: rerun"),
+    *("link: retry", "link: rerun", "batch: retried", "job: declined"),
     *("snapshot: read", "snapshot: would be believed", "ended by itself: UnknownVersion"),
 )
