@@ -33,6 +33,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "exledger jobs run abort --status queued --pipeline load --dry-run",
         'exledger jobs run abort --batch 019a… --reason "wrong inputs" --yes',
         "exledger jobs run retry --status failed --since 2h --yes --json",
+        "exledger jobs run rerun --from-failed --status failed --pipeline nightly --yes",
         "exledger jobs run label load-401 load-402 --set team=blue --yes",
     ),
     "jobs list": ("exledger jobs list --limit 5",),

@@ -372,6 +372,7 @@ class JobRefusal(Record):
 
     id: str
     code: str
+    detail: str = ""
 
 
 class JobRecord(JobSummary):
