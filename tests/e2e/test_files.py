@@ -13,7 +13,7 @@ import pytest
 from e2e.program import Dev, exledger
 from execution_ledger import Client, ExecutionFailed, File
 from execution_ledger.errors import BadRequest
-from execution_ledger.sdk.http import Refused
+from execution_ledger.sdk.client.http import Refused
 
 WAIT_S = 60.0
 PIPELINES = """

@@ -11,8 +11,8 @@ import pytest
 from e2e.program import Dev, exledger, lines
 from execution_ledger import Client
 from execution_ledger.errors import BadRequest
-from execution_ledger.sdk.records import Execution
-from execution_ledger.sdk.step_records import CodeOrigin
+from execution_ledger.sdk.records.records import Execution
+from execution_ledger.sdk.records.steps import CodeOrigin
 
 WAIT_S = 60.0
 PIPELINES = '''

@@ -9,12 +9,12 @@ import httpx
 import pytest
 
 from execution_ledger.errors import BadRequest, Unavailable
-from execution_ledger.sdk import http
-from execution_ledger.sdk.address import Address
-from execution_ledger.sdk.client import Client
-from execution_ledger.sdk.following import BREAKS_MAX
-from execution_ledger.sdk.http import Connection
-from execution_ledger.sdk.lines import lines_of_log
+from execution_ledger.sdk.client import http
+from execution_ledger.sdk.client.address import Address
+from execution_ledger.sdk.client.client import Client
+from execution_ledger.sdk.client.following import BREAKS_MAX
+from execution_ledger.sdk.client.http import Connection
+from execution_ledger.sdk.client.lines import lines_of_log
 from unit.test_cli_commands import exledger
 
 NAME = "load-401"

@@ -20,10 +20,10 @@ from execution_ledger.messages.reports import (
     ReportWarning,
 )
 from execution_ledger.objects import MemoryObjects
-from execution_ledger.sdk import recorder
-from execution_ledger.sdk.context import Context
+from execution_ledger.sdk.attempt import recorder
+from execution_ledger.sdk.attempt.context import Context
 from execution_ledger.sdk.file import File
-from execution_ledger.sdk.pipeline import Pipeline, pipeline
+from execution_ledger.sdk.pipelines.pipeline import Pipeline, pipeline
 from unit.runner_stage import Stage
 
 

@@ -22,9 +22,9 @@ from execution_ledger.messages.reports import (
 )
 from execution_ledger.messages.steps import Reused
 from execution_ledger.runner.executors import steps as executor
-from execution_ledger.sdk.context import Context, NoRetry
-from execution_ledger.sdk.pipeline import Declaration, Pipeline, pipeline
-from execution_ledger.sdk.steps import Step
+from execution_ledger.sdk.attempt.context import Context, NoRetry
+from execution_ledger.sdk.pipelines.pipeline import Declaration, Pipeline, pipeline
+from execution_ledger.sdk.pipelines.steps import Step
 from unit.runner_stage import TIMEOUT_S, Stage, a_token
 
 Told = list[tuple[str, str, int]]

@@ -13,7 +13,7 @@ import pytest
 
 from execution_ledger import File
 from execution_ledger.errors import BadRequest, Unavailable
-from execution_ledger.sdk.client import Client
+from execution_ledger.sdk.client.client import Client
 from unit.client_stage import ID, NAME, page, record
 
 CONTENT = b"1,2\n" * 1_000

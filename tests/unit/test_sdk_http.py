@@ -11,8 +11,8 @@ import pytest
 
 from execution_ledger.errors import BadRequest, BadSettings, Unavailable
 from execution_ledger.running import Running
-from execution_ledger.sdk.address import Address
-from execution_ledger.sdk.http import (
+from execution_ledger.sdk.client.address import Address
+from execution_ledger.sdk.client.http import (
     LINE_CHARS_MAX,
     TRIES_KNOWN_MAX,
     TRIES_MAX,

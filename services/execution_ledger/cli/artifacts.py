@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import BadRequest
-from ..sdk.address import DEFAULT_FOLDER, execution_path
+from ..sdk.client.address import DEFAULT_FOLDER, execution_path
 from .connection import DataDir, connect
 from .executions import PAGE_MAX, Which
 from .output import AsJson, bars, date_time, show_json_lines, show_note, show_table, size_text
 
 if TYPE_CHECKING:
+    from ..sdk.client.http import Connection
     from ..sdk.file import File
-    from ..sdk.http import Connection
 
 Save = Annotated[Path | None, typer.Option(metavar="DIR", help="Save all of it there.")]
 
@@ -68,7 +68,7 @@ def models(
 def _lines(ledger: Connection, which: str, name: str | None) -> list[dict[str, Any]]:
     """Of each name the newest, in each step; file outputs come last, as of the kind `output`. Raises BadRequest."""
     from ..messages.files import references_in
-    from ..sdk.kept import file_of, recorded, told_apart
+    from ..sdk.client.kept import file_of, recorded, told_apart
 
     record = ledger.get(execution_path(which))
     lines = [{**line, "file": file_of(line)} for line in recorded(ledger, which)] + [
@@ -98,15 +98,15 @@ def _saved(ledger: Connection, lines: list[dict[str, Any]], folder: Path, *, qui
 
 def _file(ledger: Connection, line: dict[str, Any]) -> File:
     from ..messages.files import FileRef
+    from ..sdk.client.kept import fetching
     from ..sdk.file import File
-    from ..sdk.kept import fetching
 
     ref = FileRef(sha256=line["sha256"], size=line["size"], media_type=line["media_type"], name=line["file"])
     return File.kept(ref, fetching(ledger, ref))
 
 
 def _save_model(ledger: Connection, key: str | None, version: str | None, folder: Path) -> None:
-    from ..sdk.kept import model_file
+    from ..sdk.client.kept import model_file
 
     if key is None:
         raise typer.BadParameter("name the KEY of the model to save")

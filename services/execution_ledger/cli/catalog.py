@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import BadRequest
-from ..sdk.address import DEFAULT_FOLDER, entry_path
-from ..sdk.waiting import RECEIVED
+from ..sdk.client.address import DEFAULT_FOLDER, entry_path
+from ..sdk.client.waiting import RECEIVED
 from .connection import DataDir, connect
 from .examples import examples
 from .executions import PAGE_MAX
@@ -19,7 +19,7 @@ from .output import AsJson, date_time, filled, show_fields, show_json, show_json
 from .pipelines import port_text
 
 if TYPE_CHECKING:
-    from ..sdk.http import Connection
+    from ..sdk.client.http import Connection
 
 Key = Annotated[str | None, typer.Argument(metavar="KEY", help="Without it, --from holds several, by key.")]
 OneKey = Annotated[str, typer.Argument(metavar="KEY")]

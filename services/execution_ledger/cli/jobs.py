@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import BadRequest
-from ..sdk.address import DEFAULT_FOLDER, job_path
-from ..sdk.waiting import write_until_decided
+from ..sdk.client.address import DEFAULT_FOLDER, job_path
+from ..sdk.client.waiting import write_until_decided
 from .connection import DataDir, connect
 from .examples import examples
 from .executions import PAGE_MAX, Reason
@@ -51,7 +51,7 @@ from .output import (
 from .run import Key
 
 if TYPE_CHECKING:
-    from ..sdk.http import Connection
+    from ..sdk.client.http import Connection
 
 ASK_S = 1.0  # for how long the ledger holds the question for a job's end, between two steps of the bar
 

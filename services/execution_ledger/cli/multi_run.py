@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
-from ..sdk.waiting import ENDED, undecided, until_end, write_until_decided
+from ..sdk.client.waiting import ENDED, undecided, until_end, write_until_decided
 from .output import BROKEN, STILL_RUNNING, bars, duration_ms, show_json, show_note, show_table
 
 if TYPE_CHECKING:
-    from ..sdk.http import Connection
+    from ..sdk.client.http import Connection
 
 
 def ask_each(

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from ..sdk.address import DEFAULT_FOLDER, pipeline_path
-from ..sdk.durations import duration_ms
-from ..sdk.waiting import ENDED, RECEIVED, WAIT_S, until_end, write_until_decided
+from ..sdk.client.address import DEFAULT_FOLDER, pipeline_path
+from ..sdk.client.waiting import ENDED, RECEIVED, WAIT_S, until_end, write_until_decided
+from ..sdk.pipelines.durations import duration_ms
 from .connection import DataDir, connect
 from .inputs import parse_inputs, parse_labels
 from .multi_run import ask_each
 from .output import STILL_RUNNING, AsJson, console, show_error, show_fields, show_json, show_note, size_text
 
 if TYPE_CHECKING:
-    from ..sdk.http import Connection
+    from ..sdk.client.http import Connection
 
 DURATION = "DURATION"
 ENDED_BADLY = 1
@@ -160,7 +160,7 @@ def _milliseconds(duration: str | None) -> int | None:
 
 def given_inputs(ledger: Connection, inputs: list[str] | None, types: dict[str, str]) -> dict[str, Any]:
     """Files are sent first."""
-    from ..sdk.kept import sent_inputs
+    from ..sdk.client.kept import sent_inputs
 
     return sent_inputs(ledger, parse_inputs(inputs or (), types), {})
 

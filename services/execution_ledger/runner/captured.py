@@ -14,7 +14,7 @@ from collections.abc import Callable
 from execution_ledger.messages.base import rfc3339
 from execution_ledger.messages.inbox import Token
 from execution_ledger.messages.lines import TEXT_CHARS_MAX, Stream
-from execution_ledger.sdk.capped import cap
+from execution_ledger.sdk.attempt.capped import cap
 
 PENDING_BYTES_MAX = 256_000  # of one attempt, on their way to followers at once; more is in what is kept
 LINES_AT_ONCE_MAX = 2_000  # of one write: what is beyond would hold up the loop that it may be called on

@@ -12,8 +12,8 @@ from execution_ledger.messages.definition import Definition, check_outputs
 from execution_ledger.messages.files import bytes_of
 from execution_ledger.messages.parts import Failure
 from execution_ledger.messages.payload import DEPTH_MAX, PAYLOAD_BYTES_MAX, Payload, json_payload, too_deep
-from execution_ledger.sdk.capped import cap, cap_start
-from execution_ledger.sdk.context import NoRetry
+from execution_ledger.sdk.attempt.capped import cap, cap_start
+from execution_ledger.sdk.attempt.context import NoRetry
 
 MESSAGE_CHARS_MAX = 4_000  # the caps of Failure
 TRACEBACK_CHARS_MAX = 16_000

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import quote
 
-from ..errors import Unavailable
-from ..messages.files import FileRef, file_name, references_in
+from ...errors import Unavailable
+from ...messages.files import FileRef, file_name, references_in
+from ..file import Fetch, File, opened
+from ..records.records import Execution, Record
 from .address import execution_path
-from .file import Fetch, File, opened
-from .records import Execution, Record
 
 if TYPE_CHECKING:
     from .http import Connection

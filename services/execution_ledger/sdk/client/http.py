@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Self
 
 import httpx
 
-from ..errors import BadRequest, BadSettings, LedgerError, Unavailable
+from ...errors import BadRequest, BadSettings, LedgerError, Unavailable
 from .address import Address
 
 TRIES_MAX = 6  # 3.1 s in all: the address may be wrong, and someone waits to be told so
