@@ -117,10 +117,7 @@ class Client:
             case "repeat" if first and first.keyed:
                 await self._repeat(first, ask)
             case "abort" if ask.of in self.subjects:
-                subject, key = self.subjects[ask.of], f"abort-{ask.number}" if ask.keyed else None
-                await self._persist(
-                    ask, lambda sender: sender.abort(subject, AbortRequest(reason="enough"), "bob", key)
-                )
+                await self._abort(ask, self.subjects[ask.of])
             case "hold" | "release" | "label" if ask.of in self.subjects:
                 [subject] = self._suitable(ask.does, 1) or [self.subjects[ask.of]]
                 await self._persist(ask, _change(ask, subject))
@@ -134,6 +131,13 @@ class Client:
                 await self._force(ask)
             case "junk":
                 await self._send(Topic.COMMANDS if ask.keyed else Topic.REPORTS, 1, b"junk")
+
+    async def _abort(self, ask: Ask, subject: str) -> None:
+        request, key = AbortRequest(reason="enough"), f"abort-{ask.number}" if ask.keyed else None
+        await self._persist(ask, lambda sender: sender.abort(subject, request, "bob", key))
+        if ask.changed:  # by whom cannot wait for its end
+            once_more = ask.model_copy(update={"keyed": False})
+            await self._try(once_more, lambda sender: sender.abort(subject, request, "bob"))
 
     async def _repeat(self, first: Ask, ask: Ask) -> None:
         match first.does:
