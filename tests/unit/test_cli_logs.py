@@ -131,3 +131,10 @@ def test_followed_as_json_they_are_what_the_ledger_sent(answers: Answers) -> Non
     result = exledger("logs", NAME, "-f", "--step", "load", "--attempt", "1", "--json")
     assert [json.loads(shown) for shown in result.stdout.splitlines()] == [line(1), line(2, level="error")]
     assert answers.asked == [({"follow": "true", "attempt": "1", "step": "load"}, None)]
+
+
+def test_a_log_that_is_empty_is_no_riddle(answers: Answers) -> None:
+    answers.say("")
+    shown = exledger("logs", NAME, "--step", "fti")
+    assert (shown.exit_code, shown.stdout) == (0, "")
+    assert "Nothing is there" in shown.stderr

@@ -55,8 +55,11 @@ def _with_gaps(lines: Iterable[Json]) -> Iterator[Json]:
 
 def _show(lines: Iterable[Json]) -> None:
     """By typer and not by rich, which takes a second for ten thousand lines."""
+    line = None
     for line in lines:
         typer.echo(f"{typer.style(clock_time(line['time']), dim=True)}  {_step(line)}{_text(line)}")
+    if line is None:
+        show_note("Nothing is there: nothing was printed or logged in what was asked for.")
 
 
 def _step(line: Json) -> str:
