@@ -1,4 +1,4 @@
-"""The overload for a whole minute: `pytest -s tests/torture/overload.py`. Not part of a plain `pytest`."""
+"""The overload for a whole minute: `pytest -n 0 -s tests/torture/overload.py`. Not part of a plain `pytest`."""
 
 from __future__ import annotations
 
