@@ -51,7 +51,7 @@ async def check(cluster: Cluster, client: Client, witness: Witness, states: Stat
     whole = await check_whole(cluster.log, settings.ledger, answers, at_rest=True, one_clock=not cluster.clock_jumped)
     found = whole.breaches.kept
     try:
-        found += [breach async for breach in check_store(cluster.store, history)]
+        found += check_store(cluster.store, history)
         found += await check_snapshots(cluster.log, cluster.objects, settings.ledger)
         found += states.check(history, settings.ledger)
     except (LedgerError, ValueError) as error:  # a history that cannot be folded
