@@ -13,7 +13,9 @@ from execution_ledger.messages.events import encode_event
 from execution_ledger.projector import progress
 from execution_ledger.projector.memory import MemoryStore
 from execution_ledger.projector.rows import Recorded, fold
+from execution_ledger.verify.findings import Breach
 from execution_ledger.verify.history import Stored
+from execution_ledger.verify.shown import Shown
 from execution_ledger.verify.stored import check_store
 from unit.histories import recorded
 
@@ -33,9 +35,13 @@ async def projected() -> MemoryStore:
     return store
 
 
+async def found(store: MemoryStore, log: Log = LOG) -> list[Breach]:
+    return [breach async for breach in check_store(store, log)]
+
+
 async def test_the_projector_shows_what_the_log_says() -> None:
     store = await projected()
-    assert not list(check_store(store, LOG))
+    assert await found(store) == []
     assert all(getattr(store, table) for table in TABLES)
 
 
@@ -46,13 +52,20 @@ async def test_every_column_is_read() -> None:
         key, row = next(iter(rows.items()))
         for column in row:
             rows[key] = row | {column: "something else"}
-            assert any(f"ledger.{name} " in breach.what for breach in check_store(store, LOG)), (name, column)
+            assert any(f"ledger.{name} " in breach.what for breach in await found(store)), (name, column)
         rows[key] = row
+
+
+async def test_other_batches_than_the_projectors_own_come_to_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = await projected()
+    monkeypatch.setattr(progress, "_remember_abort", lambda event, row: None)
+    [breach, *_] = await found(store)
+    assert "abort_requested_by" in breach.what
 
 
 async def test_a_mistake_of_the_projector_does_not_bless_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "_remember_abort", lambda event, row: None)
-    [breach, *_] = check_store(await projected(), LOG)
+    [breach, *_] = await found(await projected())
     assert breach.promise == 7
     assert "abort_requested_by" in breach.what
 
@@ -62,14 +75,13 @@ async def test_rows_too_many_and_too_few_are_named() -> None:
     key, row = store.warnings.popitem()
     store.attempts["nobody", 1] = next(iter(store.attempts.values())) | {"execution_id": "nobody", "attempt": 1}
     store.positions[1] = store.positions[1]._replace(sequence=1)
-    found = [breach.what for breach in check_store(store, LOG)]
-    assert [what.split()[0] for what in found] == ["The", "The", "The"]
-    assert "The stored position is" in found[0]
-    assert found[1] == "The row nobody, 1 of ledger.attempts is there, and the log makes no such row."
-    assert found[2] == f"The row {row['execution_id']}, {key[1]} of ledger.warnings is missing."
+    position, attempt, warning = (breach.what for breach in await found(store))
+    assert "The stored position is" in position
+    assert attempt == "The row nobody, 1 of ledger.attempts is there, and the log makes no such row."
+    assert warning == f"The row {row['execution_id']}, {key[1]} of ledger.warnings is missing."
 
 
-async def test_an_execution_that_was_never_queued_cannot_be_shown() -> None:
-    [first] = [index for index, (raw, _) in enumerate(LOG[1]) if b"execution.queued" in raw][:1]
+def test_an_execution_that_was_never_queued_cannot_be_shown() -> None:
+    second = next(event for event in EVENTS if event.version == 2)
     with pytest.raises(BrokenHistory, match="was never queued"):
-        list(check_store(MemoryStore(), {1: LOG[1][:first] + LOG[1][first + 1 :]}))
+        Shown().follow(second, encode_event(second), 1)

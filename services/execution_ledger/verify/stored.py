@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from itertools import islice
 
 from execution_ledger.messages.events import decode_event
 from execution_ledger.projector.changes import StoredPosition
 from execution_ledger.projector.memory import MemoryStore
+from execution_ledger.projector.rows import Recorded, fold
 
 from .findings import Breach
 from .history import Stored
@@ -14,23 +16,39 @@ from .rows import TABLES, Rows, Table
 from .shown import Shown
 
 JOURNAL = Table("journal", ("shard", "sequence"))
+FOLD_EVENTS = 50  # at a time: other batches than the projector's own must come to the same
 
 
-def check_store(store: MemoryStore, history: Mapping[int, Sequence[Stored]]) -> Iterator[Breach]:
+async def check_store(store: MemoryStore, history: Mapping[int, Sequence[Stored]]) -> AsyncIterator[Breach]:
     """Every row and every position, where the projector has come to the end of the log."""
-    shown = Shown()
+    shown, folded = Shown(), MemoryStore()
     for shard, events in history.items():
-        for raw, offset in events:
-            shown.follow(decode_event(raw), raw, offset)
+        await _fold(folded, shown, shard, events)
         found, wanted = _place(store.positions.get(shard)), shown.positions.get(shard)
         if found != wanted:
             yield Breach(8, shard, None, None, f"The stored position is {found}, and the log's {wanted}.")
+    for breach in [*_differing(store, shown)] or _differing(folded, shown):
+        yield breach
+
+
+def _differing(store: MemoryStore, shown: Shown) -> Iterator[Breach]:
     for table in (JOURNAL, *TABLES):
         rows = Rows(0, table, dict(getattr(shown, table.name)))
         for row in table.folded(store).values():
             if wrong := rows.compare(row):
                 yield wrong
         yield from rows.missing()
+
+
+async def _fold(folded: MemoryStore, shown: Shown, shard: int, events: Sequence[Stored]) -> None:
+    at: StoredPosition | None = None
+    rest = iter(events)
+    while batch := [Recorded(decode_event(raw), raw, offset) for raw, offset in islice(rest, FOLD_EVENTS)]:
+        for recorded in batch:
+            shown.follow(*recorded)
+        changes = fold(shard, at, batch, batch[-1].offset + 1)
+        await folded.apply(at, changes)
+        at = changes.position
 
 
 def _place(position: StoredPosition | None) -> dict[str, object] | None:
