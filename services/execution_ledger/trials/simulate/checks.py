@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from execution_ledger.clock import World
 from execution_ledger.errors import BrokenHistory, LedgerError, LogTruncated, UnknownVersion
+from execution_ledger.log.protocol import Lane, Topic
 from execution_ledger.messages.catalog import ENTRIES, Template, Twin, resolved
 from execution_ledger.messages.events import (
     Aborted,
@@ -27,6 +28,7 @@ from execution_ledger.messages.ids import shard_of
 from execution_ledger.messages.lines import LOG_KIND, LogLine
 from execution_ledger.objects import MemoryObjects
 from execution_ledger.settings import Settings
+from execution_ledger.verify.causes import check_causes
 from execution_ledger.verify.files import Named, check_files, payloads_of
 from execution_ledger.verify.findings import Breach
 from execution_ledger.verify.history import Stored
@@ -51,11 +53,12 @@ async def check(cluster: Cluster, client: Client, witness: Witness, states: Stat
     whole = await check_whole(cluster.log, settings.ledger, answers, at_rest=True, one_clock=not cluster.clock_jumped)
     found = whole.breaches.kept
     try:
-        found += check_store(cluster.store, history)
+        found += [breach async for breach in check_store(cluster.store, history)]
         found += await check_snapshots(cluster.log, cluster.objects, settings.ledger)
         found += states.check(history, settings.ledger)
     except (LedgerError, ValueError) as error:  # a history that cannot be folded
         found.append(Breach(7, 0, None, None, str(error)))
+    found += _check_causes(cluster, history)
     found += _check_views(cluster)
     found += _check_failures(cluster, history)
     found += _check_code(witness, history)
@@ -71,6 +74,12 @@ async def check(cluster: Cluster, client: Client, witness: Witness, states: Stat
     found += check_liveness(cluster, list(timed(cluster, history)))
     found += await _check_files(cluster, history)
     return found
+
+
+def _check_causes(cluster: Cluster, history: Mapping[int, Sequence[Stored]]) -> Iterator[Breach]:
+    for shard, events in history.items():
+        lanes = [cluster.log.partition(Lane(topic, shard)).records for topic in (Topic.COMMANDS, Topic.REPORTS)]
+        yield from check_causes((decoded(raw) for raw, _ in events), *lanes)
 
 
 async def _check_files(cluster: Cluster, history: Mapping[int, Sequence[Stored]]) -> list[Breach]:
