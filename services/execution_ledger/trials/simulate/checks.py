@@ -39,8 +39,10 @@ from .believed import check_snapshots
 from .callers import Client
 from .cluster import Cluster
 from .decoded import decoded
+from .given import check_given
 from .liveness import check_liveness
 from .pipelines import Entry, Witness
+from .places import check_places
 from .plants import PlantedError
 from .states import States
 
@@ -62,7 +64,8 @@ async def check(cluster: Cluster, client: Client, witness: Witness, states: Stat
     found += _check_views(cluster)
     found += _check_failures(cluster, history)
     found += _check_code(witness, history)
-    found += _check_inputs(cluster, witness, history)
+    found += check_given(client.history, witness, list(timed(cluster, history)))
+    found += check_places(timed(cluster, history), settings.runner.slots)
     found += _check_dispatched(cluster, witness, history)
     found += _check_checkpoints(cluster, witness, history)
     found += _check_logs(cluster, witness, history)
@@ -129,16 +132,6 @@ def _check_code(witness: Witness, history: Mapping[int, Sequence[Stored]]) -> It
             )
             yield Breach(6, shard_of(entry.execution_id), None, entry.execution_id, what)
         begun.add((entry.execution_id, entry.step))
-
-
-def _check_inputs(cluster: Cluster, witness: Witness, history: Mapping[int, Sequence[Stored]]) -> Iterator[Breach]:
-    """Code gets what its execution was queued with."""
-    queued = {event.subject: event.data for _, event in timed(cluster, history) if isinstance(event.data, Queued)}
-    for entry in witness.entries:
-        fact = queued.get(entry.execution_id)
-        if fact and fact.inputs.value() != entry.inputs:
-            what = f"Its code was begun with {entry.inputs}, and it was queued with {fact.inputs.value()}."
-            yield Breach(6, shard_of(entry.execution_id), None, entry.execution_id, what)
 
 
 def _at_most_once(history: Mapping[int, Sequence[Stored]]) -> Iterator[str]:

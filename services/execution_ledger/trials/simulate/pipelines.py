@@ -21,6 +21,7 @@ from .loop import LIFE, Life
 from .plan import Planted
 
 TIGHT, LIMIT = "tight", 2
+AROUND = ("name", "mode", "twin", "experiment", "properties")
 
 
 class BrokenPlace(Exception):
@@ -43,6 +44,7 @@ class Entry:
     given: Any = None  # the checkpoint that it began with
     said: Any = None  # its own newest
     told: list[str] = field(default_factory=list)  # what it printed
+    around: dict[str, Any] = field(default_factory=dict)  # what else its context said when it began
 
     @property
     def deaf(self) -> bool:
@@ -72,6 +74,7 @@ class Witness:
         entry = Entry(
             ctx.execution_id, ctx.attempt, ctx.step, ctx.try_, name, life, _now_s(), inputs, given=ctx.last_checkpoint
         )
+        entry.around = {name: getattr(ctx, name) for name in AROUND}
         self.entries.append(entry)
         self._open.add(entry)
         self._count(entry)

@@ -1,0 +1,63 @@
+"""What a client asks for is queued, code is given that, and what it gives back is what the log holds. Promise 6."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from execution_ledger.messages.events import Completed, Event, Queued
+from execution_ledger.messages.ids import shard_of
+from execution_ledger.verify.findings import Breach
+
+from .callers import Heard
+from .pipelines import AROUND, Entry, Witness
+
+Timed = tuple[float, Event]
+
+
+def check_given(heard: Iterable[Heard], witness: Witness, events: Sequence[Timed]) -> Iterator[Breach]:
+    queued = {event.subject: event for _, event in events if isinstance(event.data, Queued)}
+    yield from _check_asked(heard, queued.values())
+    for entry in witness.entries:
+        if event := queued.get(entry.execution_id):
+            for what, given, wanted in _pairs(entry, event.data):
+                if given != wanted:
+                    sentence = f"Its code was begun with the {what} {given}, and it was queued with {wanted}."
+                    yield Breach(6, shard_of(entry.execution_id), None, entry.execution_id, sentence)
+    for _, event in events:
+        first = queued.get(event.subject)
+        if isinstance(event.data, Completed) and first:
+            outputs, wanted = event.data.outputs.value(), {"n": first.data.inputs.value()["seconds"]}
+            if outputs != wanted:  # whatever its manner is, code that completes gives this back
+                sentence = f"It completed with {outputs}, and its code gave back {wanted}."
+                yield Breach(6, event.shard, event.sequence, event.subject, sentence)
+
+
+def _pairs(entry: Entry, fact: Queued) -> Iterator[tuple[str, Any, Any]]:
+    wanted = {name: getattr(fact, name) for name in AROUND}
+    wanted["properties"] = fact.properties.value() if fact.properties else {}
+    yield "inputs", entry.inputs, fact.inputs.value()
+    yield from ((name, value, wanted[name]) for name, value in entry.around.items())
+
+
+def _check_asked(heard: Iterable[Heard], queued: Iterable[Event]) -> Iterator[Breach]:
+    """Of those that the first answer to a request for one execution is about."""
+    by_command = {event.commandid: event for event in queued}
+    for each in heard:
+        event = by_command.get(each.told.command_id)
+        if each.ask.does == "submit" and each.outcome == "ok" and event:
+            ask, fact = each.ask, event.data
+            wanted = (
+                ask.pipeline,
+                ask.manner,
+                ask.seconds + ask.changed,
+                ask.count,
+                ask.business,
+                ask.twin,
+                ask.experiment,
+            )
+            inputs = fact.inputs.value()
+            place = (fact.pipeline.name, inputs["manner"], inputs["seconds"], fact.priority)
+            if (found := (*place, fact.business_id, fact.twin, fact.experiment)) != wanted:
+                what = f"Ask {ask.number} was for {wanted}, and it was queued with {found}."
+                yield Breach(6, event.shard, event.sequence, event.subject, what)
