@@ -37,6 +37,7 @@ from execution_ledger.verify.stored import check_store
 
 from .believed import check_snapshots
 from .callers import Client
+from .calm import Calm
 from .cluster import Cluster
 from .decoded import decoded
 from .given import check_given
@@ -49,7 +50,9 @@ from .states import States
 WINDOW_S = 22.0  # two leases and the latest landing: what was decided before it, and only then came to pass
 
 
-async def check(cluster: Cluster, client: Client, witness: Witness, states: States, settings: Settings) -> list[Breach]:
+async def check(
+    cluster: Cluster, client: Client, witness: Witness, states: States, calm: Calm, settings: Settings
+) -> list[Breach]:
     history = await read_log(cluster.log)
     answers = [heard.told for heard in client.history]
     whole = await check_whole(cluster.log, settings.ledger, answers, at_rest=True, one_clock=not cluster.clock_jumped)
@@ -75,6 +78,7 @@ async def check(cluster: Cluster, client: Client, witness: Witness, states: Stat
     found += _check_expiries(cluster, witness, history)
     found += _check_crashes(cluster)
     found += check_liveness(cluster, list(timed(cluster, history)))
+    found += calm.check(client, list(timed(cluster, history)))
     found += await _check_files(cluster, history)
     return found
 
