@@ -10,6 +10,7 @@ from execution_ledger.log.protocol import Record, Topic
 from execution_ledger.messages.base import Message
 from execution_ledger.messages.events import Event
 from execution_ledger.messages.ids import business_key, shard_of_business
+from execution_ledger.messages.parts import Origin
 from execution_ledger.messages.reports import (
     ReportAborted,
     ReportCompleted,
@@ -88,6 +89,15 @@ def test_what_says_otherwise_than_its_cause_is_named(
     [(found, what)] = ledger.breaches([*ledger.events[: sequence - 1], damaged, *ledger.events[sequence:]])
     assert found == promise
     assert f"its {next(iter([*data, *envelope]))} is" in what
+
+
+def test_what_was_refused_as_a_repeat_was_there() -> None:
+    """Of its source a later one had come, although it itself never had."""
+    ledger = Lanes()
+    later, earlier = (Origin(source="batch/b", ordinal=ordinal) for ordinal in (1, 0))
+    ledger.do(submit(ONE, origin=later), submit(TWO, "submit-2", origin=earlier))
+    [(promise, what)] = ledger.breaches(ledger.events)
+    assert (promise, f"{TWO} was never queued" in what) == (4, True)
 
 
 def test_what_is_no_longer_kept_is_passed_over() -> None:

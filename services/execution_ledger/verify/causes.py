@@ -13,7 +13,17 @@ from pydantic import TypeAdapter, ValidationError
 
 from execution_ledger.log.protocol import Record
 from execution_ledger.messages.commands import COMMANDS, AnyCommand
-from execution_ledger.messages.events import Aborted, CommandRepeated, Event, Failed, Quarantined, Started, SubmitJoined
+from execution_ledger.messages.events import (
+    Aborted,
+    CommandRejected,
+    CommandRepeated,
+    Event,
+    Failed,
+    Quarantined,
+    Queued,
+    Started,
+    SubmitJoined,
+)
 from execution_ledger.messages.reports import REPORTS, AnyReport, ReportAborted
 
 from .findings import Breach
@@ -25,8 +35,14 @@ def check_causes(events: Iterable[Event], commands: Iterable[Record], reports: I
     """One shard: its events in their order, and what its lanes hold."""
     asked, reported = _by_offset(COMMANDS, commands), _by_offset(REPORTS, reports)
     begun = set[tuple[str, int | None]]()  # attempts whose start was recorded
+    there = set[str]()
     for event in events:
         command, report = asked.get(event.cmdoffset), reported.get(event.repoffset)
+        if isinstance(event.data, Queued):
+            there.add(event.subject)
+        elif _has_come(event) and event.subject not in there:
+            what = f"command.rejected: it is not above its source's ordinal, and {event.subject} was never queued."
+            yield Breach(4, event.shard, event.sequence, None, what)
         if isinstance(event.data, Started):
             begun.add((event.subject, event.data.attempt))
         if command and event.commandid == command.command_id:
@@ -44,6 +60,11 @@ def _by_offset(kind: TypeAdapter[M], records: Iterable[Record]) -> dict[int, M]:
         except ValidationError:
             continue  # it is named in its own trace
     return found
+
+
+def _has_come(event: Event) -> bool:
+    """Told that it has come before. Those of a source come in order, so it has."""
+    return isinstance(event.data, CommandRejected) and event.data.refusal.code == "not_above_ordinal"
 
 
 def _is_reported(event: Event, report: AnyReport) -> bool:
