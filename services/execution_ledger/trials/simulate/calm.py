@@ -55,6 +55,7 @@ def _submit(at_s: float, number: int, pipeline: str, manner: str, seconds: float
     )
 
 
+_HASTY = PolicyChoice(queue_ttl_ms=1_000)
 _TIGHT = (
     # The code of the first goes on for longer, so the other's place is all there is for those that wait.
     Known(_submit(0, DEAF, "tight", "deaf", 3, policy=PolicyChoice(abort_grace_ms=500)), "forced", 1.5 + LATE_S),
@@ -71,15 +72,18 @@ _TIGHT = (
     *(Known(_submit(10, FIRST + 16 + more, "tight", "done", 2.5), "completed", 14) for more in range(2)),
 )
 _FREE = (
-    Known(_submit(0, FIRST + 20, "free", "fail", 0.2, retries=1), "user", 1.5 + 2 * LATE_S),
+    # Its time in the queue begins anew with its retry, so it does not expire.
+    Known(_submit(0, FIRST + 20, "free", "fail", 0.2, retries=1, policy=_HASTY), "user", 1.5 + 2 * LATE_S),
     Known(_submit(0, FIRST + 21, "free", "hang", 0, policy=PolicyChoice(timeout_ms=1_000)), "timeout", 1 + LATE_S),
-    Known(_submit(0, FIRST + 22, "free", "hang", 0), "acknowledged", 1 + LATE_S),
+    Known(_submit(0, FIRST + 22, "free", "hang", 0), "acknowledged", 1.5),  # its runner is told at once
     Known(_submit(0, FIRST + 23, "free", "done", 1.5, business="calm"), "completed", 1.5 + LATE_S),
     Known(_submit(0.4, FIRST + 24, "free", "done", 0.1, business="calm", if_live="wait"), "completed", 2 + LATE_S),
 )
 _RUNNERS = (
     # While one leaves, with code that lets it wait, and later while one says nothing, the other one is there.
     *(Known(_submit(13, FIRST + 30 + more, "free", "deaf", 0.8), "completed", 15 + LATE_S) for more in range(2)),
+    # Of two others the one that was there is given back, and is tried again.
+    *(Known(_submit(13.1, FIRST + 38 + more, "free", "stubborn", 2.5), "completed", 18 + LATE_S) for more in range(2)),
     *(Known(_submit(13.8, FIRST + 32 + more, "free", "done", 0.1), "completed", 14 + LATE_S) for more in range(2)),
     *(Known(_submit(22.8, FIRST + 34 + more, "free", "done", 0.1), "completed", 23.4) for more in range(3)),
     # The word of its abort is lost: when the dispatcher has waited for an answer in vain, it says it again.
@@ -137,9 +141,7 @@ class Calm:
             if isinstance(event.data, CommandRejected) and (event.actor or "").startswith("dispatcher-"):
                 what = f"A dispatcher asked for what it must have known to be impossible, {at_s:.3f} s into the calm."
                 yield Breach(9, event.shard, event.sequence, None, what)
-            if isinstance(event.data, Requeued) and event.data.cause == "released":
-                what = f"It was sent to a runner that was about to leave, {at_s:.3f} s into the calm."
-                yield Breach(9, event.shard, event.sequence, event.subject, what)
+        yield from _check_released(lately)
         yield from check_overdue(began_s, events, LATE_S)
         for what in self.left:
             yield Breach(9, 0, None, None, f"{what}, which ended long before.")
@@ -198,6 +200,17 @@ def _end_of(event: Event) -> str | None:
         case Aborted(outcome=outcome):
             return str(outcome)
     return None
+
+
+def _check_released(events: Sequence[tuple[float, Event]]) -> Iterator[Breach]:
+    """Only what its runner had before it left is given back."""
+    sent_s: dict[str, float] = {}
+    for at_s, event in events:
+        if isinstance(event.data, Dispatched):
+            sent_s[event.subject] = at_s
+        elif isinstance(event.data, Requeued) and event.data.cause == "released" and sent_s[event.subject] > _LEAVES_S:
+            what = f"It was sent to a runner that was about to leave, {sent_s[event.subject]:.3f} s into the calm."
+            yield Breach(9, event.shard, event.sequence, event.subject, what)
 
 
 def _check_order(client: Client, events: Sequence[tuple[float, Event]]) -> Iterator[Breach]:
