@@ -226,7 +226,8 @@ def _call(ask: Ask, asked: Ask) -> Call:
         return _entering(ask, ask.count + 1 if asked.changed else ask.count, key)
     request = _request(ask, ask.seconds + 1 if asked.changed else ask.seconds)
     if ask.does == "batch":
-        return lambda sender: sender.open_batch([request] * ask.count, "ada", key)
+        requests = [request.model_copy(update={"priority": place}) for place in range(ask.count)]
+        return lambda sender: sender.open_batch(requests, "ada", key)
     return lambda sender: sender.submit(request, "ada", key)
 
 

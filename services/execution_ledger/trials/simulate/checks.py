@@ -17,12 +17,14 @@ from execution_ledger.messages.events import (
     BatchOpened,
     Checkpointed,
     CommandFailed,
+    CommandRejected,
     Dispatched,
     EntryRegistered,
     Event,
     Failed,
     Queued,
     Requeued,
+    Started,
 )
 from execution_ledger.messages.ids import shard_of
 from execution_ledger.messages.lines import LOG_KIND, LogLine
@@ -47,6 +49,7 @@ from .places import check_places
 from .plants import PlantedError
 from .states import States
 
+REMEMBERED_MS = 120_000  # after its end, at least
 WINDOW_S = 22.0  # two leases and the latest landing: what was decided before it, and only then came to pass
 
 
@@ -70,6 +73,8 @@ async def check(
     found += check_given(client.history, witness, list(timed(cluster, history)))
     found += check_places(timed(cluster, history), settings.runner.slots)
     found += _check_dispatched(cluster, witness, history)
+    found += _check_confirmed(cluster, witness, history)
+    found += _check_known(cluster, history)
     found += _check_checkpoints(cluster, witness, history)
     found += _check_logs(cluster, witness, history)
     found += _check_batches(cluster, history)
@@ -121,6 +126,9 @@ def _check_code(witness: Witness, history: Mapping[int, Sequence[Stored]]) -> It
     for entry, under_way in witness.crowded:
         what = f"{under_way} of {entry.pipeline!r} were running at {entry.at_s:.3f} s, more than its limit."
         yield Breach(6, shard_of(entry.execution_id), None, entry.execution_id, what)
+    for entry, in_slots in witness.overfull:
+        what = f"{entry.life.name} ran the code of {in_slots} at {entry.at_s:.3f} s, more than it has slots for."
+        yield Breach(6, shard_of(entry.execution_id), None, entry.execution_id, what)
     for entry in witness.doubled():
         what = f"The code of attempt {entry.attempt} was begun again at {entry.at_s:.3f} s."
         yield Breach(6, shard_of(entry.execution_id), None, entry.execution_id, what)
@@ -159,6 +167,34 @@ def _check_dispatched(cluster: Cluster, witness: Witness, history: Mapping[int, 
         if dispatched_s.get((entry.execution_id, entry.attempt), entry.at_s) >= entry.at_s:
             what = f"The code of attempt {entry.attempt} was begun at {entry.at_s:.3f} s, before it was dispatched."
             yield Breach(6, shard_of(entry.execution_id), None, entry.execution_id, what)
+
+
+def _check_confirmed(cluster: Cluster, witness: Witness, history: Mapping[int, Sequence[Stored]]) -> Iterator[Breach]:
+    """What may run at most once begins when the log says that it was begun."""
+    once = set(_at_most_once(history))
+    started_s = {
+        (event.subject, event.data.attempt): at_s
+        for at_s, event in timed(cluster, history)
+        if isinstance(event.data, Started)
+    }
+    for entry in witness.entries:
+        if entry.execution_id in once and started_s.get((entry.execution_id, entry.attempt), entry.at_s) >= entry.at_s:
+            what = (
+                f"The code of attempt {entry.attempt} was begun at {entry.at_s:.3f} s, before its start was recorded."
+            )
+            yield Breach(6, shard_of(entry.execution_id), None, entry.execution_id, what)
+
+
+def _check_known(cluster: Cluster, history: Mapping[int, Sequence[Stored]]) -> Iterator[Breach]:
+    """No ledger has forgotten what has ended lately."""
+    newest = dict[str, int]()
+    for _, event in timed(cluster, history):
+        unknown = isinstance(event.data, CommandRejected) and event.data.refusal.code == "unknown_execution"
+        if unknown and event.recordedtime - newest.get(event.subject, -REMEMBERED_MS) < REMEMBERED_MS:
+            what = f"It was told that {event.subject} is unknown, which was there."
+            yield Breach(5, event.shard, event.sequence, None, what)
+        if event.version is not None:
+            newest[event.subject] = event.recordedtime
 
 
 def _check_checkpoints(cluster: Cluster, witness: Witness, history: Mapping[int, Sequence[Stored]]) -> Iterator[Breach]:

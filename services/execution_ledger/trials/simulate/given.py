@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from execution_ledger.messages.events import Completed, Event, Queued
+from execution_ledger.messages.events import AbortRequested, Completed, Event, Queued
 from execution_ledger.messages.ids import shard_of
 from execution_ledger.verify.findings import Breach
 
 from .callers import Heard
 from .pipelines import AROUND, Entry, Witness
+from .plan import Ask
 
 Timed = tuple[float, Event]
 
 
 def check_given(heard: Iterable[Heard], witness: Witness, events: Sequence[Timed]) -> Iterator[Breach]:
     queued = {event.subject: event for _, event in events if isinstance(event.data, Queued)}
-    yield from _check_asked(heard, queued.values())
+    yield from _check_asked(heard, [event for _, event in events])
     for entry in witness.entries:
         if event := queued.get(entry.execution_id):
             for what, given, wanted in _pairs(entry, event.data):
@@ -40,13 +41,30 @@ def _pairs(entry: Entry, fact: Queued) -> Iterator[tuple[str, Any, Any]]:
     yield from ((name, value, wanted[name]) for name, value in entry.around.items())
 
 
-def _check_asked(heard: Iterable[Heard], queued: Iterable[Event]) -> Iterator[Breach]:
-    """Of those that the first answer to a request for one execution is about."""
-    by_command = {event.commandid: event for event in queued}
+def _check_asked(heard: Iterable[Heard], events: Iterable[Event]) -> Iterator[Breach]:
+    """What the first answer to a request is about, and each execution of a batch."""
+    by_command = {event.commandid: event for event in reversed([*events])}
     for each in heard:
         event = by_command.get(each.told.command_id)
-        if each.ask.does == "submit" and each.outcome == "ok" and event:
-            ask, fact = each.ask, event.data
+        if each.outcome == "ok" and event and (pair := _asked(each.ask, event)) and pair[0] != pair[1]:
+            what = f"Ask {each.ask.number} was for {pair[0]}, and it was taken for {pair[1]}."
+            yield Breach(6, event.shard, event.sequence, event.subject, what)
+    for event in by_command.values():
+        fact = event.data
+        is_first = (
+            isinstance(fact, Queued) and fact.origin and fact.origin.source.startswith("batch/") and not fact.link
+        )
+        if is_first and fact.priority != fact.origin.ordinal:  # which the client made so
+            what = (
+                f"It is number {fact.origin.ordinal} of its batch, and was queued with what number {fact.priority} was."
+            )
+            yield Breach(6, event.shard, event.sequence, event.subject, what)
+
+
+def _asked(ask: Ask, event: Event) -> tuple[Any, Any] | None:
+    """What was asked for, and what is there; None where there is nothing to compare."""
+    match ask.does, event.data:
+        case "submit", Queued() as fact:
             wanted = (
                 ask.pipeline,
                 ask.manner,
@@ -58,6 +76,9 @@ def _check_asked(heard: Iterable[Heard], queued: Iterable[Event]) -> Iterator[Br
             )
             inputs = fact.inputs.value()
             place = (fact.pipeline.name, inputs["manner"], inputs["seconds"], fact.priority)
-            if (found := (*place, fact.business_id, fact.twin, fact.experiment)) != wanted:
-                what = f"Ask {ask.number} was for {wanted}, and it was queued with {found}."
-                yield Breach(6, event.shard, event.sequence, event.subject, what)
+            return wanted, (*place, fact.business_id, fact.twin, fact.experiment)
+        case (("retry" | "rerun"), Queued(link=link)):
+            return ask.does, link and link.how
+        case "abort", AbortRequested() if ask.number >= 0:
+            return ("bob", "enough"), (event.actor, event.reason)
+    return None

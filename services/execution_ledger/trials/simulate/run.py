@@ -37,7 +37,7 @@ from .job_views import open_jobs
 from .log import LATE_S
 from .loop import VirtualLoop
 from .objects import in_order
-from .pipelines import LIMIT, WITNESS, Witness, pipelines
+from .pipelines import LIMIT, SLOTS, WITNESS, Witness, pipelines
 from .plan import PROCESSES, SHARDS, SPAN_S, Plan
 from .plants import planted
 from .states import States
@@ -49,7 +49,7 @@ STARTS_BYTES = 3_000  # so few that starts have to be fetched from the log, too
 SETTINGS = Settings(
     kafka=KafkaSettings(shards=SHARDS),
     dispatcher=DispatcherSettings(lease_s=LEASE_S, starts_cache_bytes_max=STARTS_BYTES),
-    runner=RunnerSettings(slots=3, heartbeat_s=1.0, lease_s=LEASE_S, drain_s=2.0),
+    runner=RunnerSettings(slots=SLOTS, heartbeat_s=1.0, lease_s=LEASE_S, drain_s=2.0),
     gateway=GatewaySettings(decide_wait_s=3.0),
     snapshots=SnapshotSettings(due_s=12 * EVENT_S, share_max=1_000),  # every twelve events, whatever that costs
 )
