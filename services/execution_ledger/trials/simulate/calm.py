@@ -78,6 +78,7 @@ _FREE = (
     Known(_submit(0, FIRST + 22, "free", "hang", 0), "acknowledged", 1.5),  # its runner is told at once
     Known(_submit(0, FIRST + 23, "free", "done", 1.5, business="calm"), "completed", 1.5 + LATE_S),
     Known(_submit(0.4, FIRST + 24, "free", "done", 0.1, business="calm", if_live="wait"), "completed", 2 + LATE_S),
+    Known(_submit(5, FIRST + 25, "free", "never", 0.1, retries=2), "user", 6.5),  # for it says that no try can help
 )
 _RUNNERS = (
     # While one leaves, with code that lets it wait, and later while one says nothing, the other one is there.
