@@ -55,7 +55,7 @@ def _submit(at_s: float, number: int, pipeline: str, manner: str, seconds: float
     )
 
 
-_HASTY = PolicyChoice(queue_ttl_ms=1_000)
+_HASTY, _PATIENT = PolicyChoice(queue_ttl_ms=1_000), PolicyChoice(queue_ttl_ms=2_500)
 _TIGHT = (
     # The code of the first goes on for longer, so the other's place is all there is for those that wait.
     Known(_submit(0, DEAF, "tight", "deaf", 3, policy=PolicyChoice(abort_grace_ms=500)), "forced", 1.5 + LATE_S),
@@ -73,7 +73,7 @@ _TIGHT = (
 )
 _FREE = (
     # Its time in the queue begins anew with its retry, so it does not expire.
-    Known(_submit(0, FIRST + 20, "free", "fail", 0.2, retries=1, policy=_HASTY), "user", 1.5 + 2 * LATE_S),
+    Known(_submit(0, FIRST + 20, "free", "fail", 2.8, retries=1, policy=_PATIENT), "user", 6.6 + LATE_S),
     Known(_submit(0, FIRST + 21, "free", "hang", 0, policy=PolicyChoice(timeout_ms=1_000)), "timeout", 1 + LATE_S),
     Known(_submit(0, FIRST + 22, "free", "hang", 0), "acknowledged", 1.5),  # its runner is told at once
     Known(_submit(0, FIRST + 23, "free", "done", 1.5, business="calm"), "completed", 1.5 + LATE_S),
