@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -12,6 +13,9 @@ import pytest
 from execution_ledger.embedded.folder import ephemeral_folder
 from execution_ledger.embedded.kafka import EmbeddedKafka
 from execution_ledger.embedded.postgres import EmbeddedPostgres
+
+# Whoever runs the tests in the background has Ctrl-C ignored, and so would have all that they start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

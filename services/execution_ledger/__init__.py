@@ -9,23 +9,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .sdk.client import Client
-    from .sdk.context import Context, NoRetry
-    from .sdk.ending import ExecutionAborted, ExecutionFailed
+    from .sdk.attempt.context import Context, NoRetry
+    from .sdk.client.client import Client
+    from .sdk.client.ending import ExecutionAborted, ExecutionFailed
     from .sdk.file import File
-    from .sdk.pipeline import Pipeline, pipeline
+    from .sdk.pipelines.pipeline import Pipeline, pipeline
 
 __all__ = ["Client", "Context", "ExecutionAborted", "ExecutionFailed", "File", "NoRetry", "Pipeline", "pipeline"]
 
 _HOMES = {
-    "Client": "sdk.client",
-    "Context": "sdk.context",
-    "ExecutionAborted": "sdk.ending",
-    "ExecutionFailed": "sdk.ending",
+    "Client": "sdk.client.client",
+    "Context": "sdk.attempt.context",
+    "ExecutionAborted": "sdk.client.ending",
+    "ExecutionFailed": "sdk.client.ending",
     "File": "sdk.file",
-    "NoRetry": "sdk.context",
-    "Pipeline": "sdk.pipeline",
-    "pipeline": "sdk.pipeline",
+    "NoRetry": "sdk.attempt.context",
+    "Pipeline": "sdk.pipelines.pipeline",
+    "pipeline": "sdk.pipelines.pipeline",
 }
 
 

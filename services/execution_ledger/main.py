@@ -173,7 +173,7 @@ async def _runner(around: Around) -> Service:
     from .runner.register import register_over_http
     from .runner.service import RunnerService
     from .runner.through_gateway import GatewayData, GatewayFiles
-    from .sdk.app import collect, load_app, with_origins
+    from .sdk.pipelines.app import collect, load_app, with_origins
 
     settings = around.settings
     redirect()  # before anything of the app remembers where it writes

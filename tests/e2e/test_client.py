@@ -14,7 +14,7 @@ import pytest
 from e2e.program import Dev, exledger, services
 from execution_ledger import Client, ExecutionAborted, ExecutionFailed
 from execution_ledger.errors import BadRequest, StillRunning
-from execution_ledger.sdk.records import Event
+from execution_ledger.sdk.records.records import Event
 
 WAIT_S = 60.0
 PIPELINES = """

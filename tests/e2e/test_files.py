@@ -13,7 +13,7 @@ import pytest
 from e2e.program import Dev, exledger
 from execution_ledger import Client, ExecutionFailed, File
 from execution_ledger.errors import BadRequest
-from execution_ledger.sdk.http import Refused
+from execution_ledger.sdk.client.http import Refused
 
 WAIT_S = 60.0
 PIPELINES = """
@@ -159,6 +159,8 @@ def test_what_is_served_cannot_act_in_a_browser(api: httpx.Client, client: Clien
     assert response.headers["content-security-policy"].startswith("sandbox")
     assert response.headers["content-disposition"] == "attachment; filename*=UTF-8''trend.html"
     assert api.get(f"/v1/executions/{run.name}/artifacts/nothing").status_code == 404
+    elsewhere = api.get(f"/v1/executions/{run.name}/artifacts/trend", params={"step": "load", "attempt": 2})
+    assert "nothing named 'trend' in attempt 2 in step 'load'" in elsewhere.json()["detail"]
     assert api.get("/v1/executions/1/artifacts/trend").status_code == 404
     assert api.get("/v1/files/" + "0" * 64).json()["type"].endswith("unknown-file")
 

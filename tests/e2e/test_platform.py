@@ -14,7 +14,7 @@ import pytest
 from e2e.program import Dev, answer, exledger
 from execution_ledger import Client
 from execution_ledger.errors import BadRequest
-from execution_ledger.sdk.multi_run import MultiRun
+from execution_ledger.sdk.client.multi_run import MultiRun
 
 WAIT_S = 60.0
 PIPELINES = """

@@ -11,8 +11,8 @@ import pytest
 from e2e.program import Dev, exledger, lines
 from execution_ledger import Client
 from execution_ledger.errors import BadRequest
-from execution_ledger.sdk.records import Execution
-from execution_ledger.sdk.step_records import CodeOrigin
+from execution_ledger.sdk.records.records import Execution
+from execution_ledger.sdk.records.steps import CodeOrigin
 
 WAIT_S = 60.0
 PIPELINES = '''
@@ -160,6 +160,22 @@ def test_the_command_line_shows_and_reruns_steps(dev: Dev, failed: Execution, ap
     assert rerun.returncode == 0, rerun.stderr
     [newest, *_] = lines(dev, "list", "--limit", "1")
     assert newest["link"] == "rerun"
+
+
+def test_many_are_rerun_from_their_failed_steps_by_one_job(
+    dev: Dev, client: Client, failed: Execution, app_folder: Path
+) -> None:
+    (app_folder / "mended").touch()
+    completed = client.rerun(failed.name, from_failed=True).wait(WAIT_S)
+    job = client.job("rerun", [failed.id, completed.id], changes={"from_failed": True})
+    told = job.wait(WAIT_S)
+    assert (told.done, told.codes) == (1, {"none_failed": 1})
+    assert "has completed: none of its steps is left" in told.refusals[0].detail
+    [made] = client.executions(job=job.id)
+    assert [step.reused for step in client.wait(made.id, WAIT_S).steps] == [failed.id, failed.id, None, None]
+    shown = exledger(dev, "jobs", "run", "rerun", "--from-failed", failed.name, completed.name, "--yes")
+    assert shown.returncode == 0, shown.stderr
+    assert f"{completed.id}: {completed.name} has completed" in " ".join(shown.stderr.split())
 
 
 def test_an_abort_closes_the_steps_and_all_promises_hold(client: Client, dev: Dev) -> None:

@@ -16,8 +16,8 @@ from execution_ledger.logs import configure_logs
 from execution_ledger.main import _new_loop, _run
 from execution_ledger.mainloop import run_to_end
 from execution_ledger.runner.stillness import Stillness
-from execution_ledger.sdk.context import Context
-from execution_ledger.sdk.pipeline import pipeline
+from execution_ledger.sdk.attempt.context import Context
+from execution_ledger.sdk.pipelines.pipeline import pipeline
 from execution_ledger.settings import RunnerSettings
 from unit.runner_stage import Stage
 

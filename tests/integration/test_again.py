@@ -7,6 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
+from execution_ledger.log.protocol import Lane, Outgoing, Topic
+from execution_ledger.messages.commands import OpenBatch
 from execution_ledger.messages.ids import make_id, shard_of
 from integration.test_gateway import DEFINITION, SHARDS, Cluster, cluster, everything, get, ready, submit
 
@@ -118,6 +120,35 @@ async def test_without_views_nothing_is_done_and_a_caller_may_ask_again(cluster:
         assert service.gateway.tail.position == position
         service.gateway.views._pool = pool
         assert (await post(http, f"/v1/executions/{first['id']}/retry", key="k")).status_code == 201
+
+
+async def test_a_batch_that_is_not_whole_yet_is_not_retried(cluster: Cluster) -> None:
+    """Opened by a gateway that fell over before it had asked for its executions: they may come with its key."""
+    async with everything(cluster) as (service, http):
+        now_ms = service.gateway.world.clock.now_ms()
+        batch_id = make_id(now_ms, 1, 1)
+        opening = OpenBatch(
+            command_id="by-hand", actor="ada", batch_id=batch_id, count=3, opened=now_ms, versions={}, keyed=True
+        )
+        await cluster.log.send(Lane(Topic.COMMANDS, 1), [Outgoing(b"", opening.model_dump_json().encode())])
+        while shard_of((await submit(http))["id"]) != 1:  # what comes after it on its shard is decided after it
+            pass
+        answer = await post(http, f"/v1/batches/{batch_id}/retry", key="k")
+        assert (answer.status_code, answer.json()["code"]) == (409, "not_complete")
+        assert "3 of 3 executions" in answer.json()["detail"]
+
+
+async def test_a_batch_of_which_some_were_refused_for_good_is_whole(cluster: Cluster) -> None:
+    async with everything(cluster) as (_, http):
+        one = {"pipeline": "double", "inputs": {"n": 1}, "business_id": "order-7"}
+        batch = (await post(http, "/v1/batches", {"executions": [one, one]})).json()
+        first, second = batch["executions"]
+        assert second["refusal"]["code"] == "business_id_live"
+        await post(http, f"/v1/executions/{first['id']}/abort")
+        answer = await post(http, f"/v1/batches/{batch['id']}/retry", {"statuses": ["aborted"]})
+        assert answer.status_code == 201, answer.text
+        [retried] = answer.json()["executions"]
+        assert (await get(http, f"/v1/executions/{retried['id']}"))["linked_to"] == first["id"]
 
 
 @pytest.mark.parametrize("count", [7])

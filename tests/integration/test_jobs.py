@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
 import pytest
 
+from execution_ledger import Context, pipeline
+from execution_ledger.clock import real_world
+from execution_ledger.dispatcher.service import DispatcherService
 from execution_ledger.messages.ids import make_id, shard_of
+from execution_ledger.runner.register import register_over_http
+from execution_ledger.runner.service import RunnerService
 from integration.test_again import aborted, post
-from integration.test_gateway import DEFINITION, Cluster, cluster, everything, get, ready, submit
+from integration.test_gateway import DEFINITION, SHARDS, TOKEN, Cluster, cluster, everything, get, ready, submit
+from unit.test_runner_steps import whole
 
 __all__ = ["cluster"]  # the fixture
 
@@ -105,7 +113,8 @@ async def test_a_job_tells_whom_the_ledger_refused_and_why(cluster: Cluster) -> 
         names = [one["name"] for one in ones[:3]]
         record = await ended(http, (await ask(http, action="hold", executions=names))["id"])
         assert (record["done"], record["codes"]) == (2, {"already_held": 1})
-        assert record["refusals"] == [{"id": ones[1]["id"], "code": "already_held"}]
+        said = "It is held already. Release it when it may run."
+        assert record["refusals"] == [{"id": ones[1]["id"], "code": "already_held", "detail": said}]
         released = await ended(http, (await ask(http, action="release", where={"label": ["pump=pump-2"]}))["id"])
         assert released["done"] == 1
         held = await get(http, "/v1/executions", held="true")
@@ -149,6 +158,76 @@ async def test_a_gateway_completes_at_its_start_what_another_one_has_left(cluste
             assert (await ended(later, opened["id"]))["done"] == 5
 
 
+# --- from the step that failed -------------------------------------------------------------------------------------
+
+nightly = pipeline("nightly", inputs={"n": "number"}, outputs={"n": "number"})
+mended: set[float] = set()
+
+
+@nightly.step
+async def load(ctx: Context, n: float) -> dict[str, Any]:
+    return {"rows": n}
+
+
+@nightly.step(needs=[load])
+async def fit(ctx: Context, load: dict[str, Any]) -> dict[str, Any]:
+    if load["rows"] and load["rows"] not in mended:
+        raise ValueError("no convergence")
+    return {"n": load["rows"]}
+
+
+@asynccontextmanager
+async def working(cluster: Cluster, http: httpx.AsyncClient) -> AsyncIterator[None]:
+    """A dispatcher and a runner of `nightly` beside everything else."""
+    world, settings, partitions = real_world(), cluster.settings, cluster.settings.kafka.inbox_partitions
+    register = register_over_http(str(http.base_url), TOKEN)
+    runner = RunnerService(cluster.log, world, settings.runner, {"nightly": whole(nightly)}, register, partitions)
+    dispatcher = DispatcherService(cluster.log, world, settings.dispatcher, SHARDS, partitions)
+    async with cluster.running(dispatcher), cluster.running(runner):
+        yield
+
+
+async def ran(http: httpx.AsyncClient, n: float) -> dict[str, Any]:
+    asked = await post(http, "/v1/executions", {"pipeline": "nightly", "inputs": {"n": n}, "policy": {"retries": 0}})
+    return await get(http, f"/v1/executions/{asked.json()['id']}", wait=20)
+
+
+async def test_many_are_rerun_each_from_its_own_failed_step_also_by_another_gateway(cluster: Cluster) -> None:
+    async with everything(cluster) as (_, http), working(cluster, http):
+        completed, first, second = [await ran(http, n) for n in (0, 1, 2)]
+        assert [each["status"] for each in (completed, first, second)] == ["completed", "failed", "failed"]
+        never = await aborted(http)
+        mended.update((1, 2))
+        from_failed: dict[str, Any] = {"action": "rerun", "changes": {"from_failed": True}}
+        preview = await ask(http, **from_failed, where={"pipeline": ["nightly"]}, dry_run=True)
+        assert [each["id"] for each in preview["sample"]] == [first["id"], second["id"]]
+        async with cluster.gateway() as (service, other):
+            await ready(service, other)
+            service.gateway.job_work.take = lambda job_id: None  # type: ignore[method-assign]
+            names = [each["name"] for each in (completed, first, never, second)]
+            job = await ask(other, "k", **from_failed, executions=names)
+        async with cluster.gateway() as (service, later):
+            await ready(service, later)
+            record = await ended(later, job["id"])
+        assert (record["done"], record["codes"]) == (2, {"none_completed": 1, "none_failed": 1})
+        for refusal in record["refusals"]:
+            single = await post(http, f"/v1/executions/{refusal['id']}/rerun", {"from_failed": True})
+            assert (refusal["code"], refusal["detail"]) == (single.json()["code"], single.json()["detail"])
+        assert {each["linked_to"] for each in (await get(http, "/v1/executions", job=job["id"]))["items"]} == {
+            first["id"],
+            second["id"],
+        }
+        for failed in (first, second):
+            [again] = (await get(http, f"/v1/executions/{failed['id']}"))["linked"]
+            rerun = await get(http, f"/v1/executions/{again['id']}", wait=20)
+            assert (rerun["link"], rerun["outputs"]) == ("rerun", failed["inputs"])
+            assert [(step["name"], step["reused"]) for step in rerun["steps"]] == [
+                ("load", failed["id"]),
+                ("fit", None),
+            ]
+        assert (await ask(http, "k", **from_failed, executions=names))["id"] == job["id"]
+
+
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"action": "abort"}, "where"),
     ({"action": "abort", "where": {}, "executions": []}, "where"),
@@ -156,12 +235,16 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"action": "abort", "where": {"tvin": "a"}}, "where.tvin"),
     ({"action": "abort", "where": {"status": "queued"}}, "where.status"),
     ({"action": "abort", "where": {"status": ["completed"]}}, "where.status"),
+    ({"action": "abort", "where": {"status": ["queued"], "twin": None}}, "where.twin"),
+    ({"action": "abort", "where": {"status": []}}, "where.status"),
     ({"action": "hold", "where": {"held": True}}, "where.held"),
     ({"action": "hold", "where": {"held": 1}}, "where.held"),
     ({"action": "hold", "where": {"created_after": 1}}, "where.created_after"),
     ({"action": "hold", "where": {"twin": "a"}, "labels": {"a": "b"}}, "labels"),
     ({"action": "label", "where": {"twin": "a"}}, "labels"),
     ({"action": "abort", "where": {"twin": "a"}, "changes": {}}, "changes"),
+    ({"action": "rerun", "where": {"twin": "a"}, "changes": {"from_failed": True, "newest": True}}, "changes.newest"),
+    ({"action": "rerun", "where": {"status": ["completed"]}, "changes": {"from_failed": True}}, "where.status"),
     ({"action": "explode", "where": {"twin": "a"}}, "action"),
 ]
 

@@ -20,6 +20,7 @@ import pytest
 from execution_ledger.clock import SystemClock, World, real_world
 from execution_ledger.embedded.folder import DataFolder, ephemeral_folder
 from execution_ledger.embedded.kafka import EmbeddedKafka
+from execution_ledger.errors import BadSettings
 from execution_ledger.ledger.keeping import keeper, name_of
 from execution_ledger.ledger.shard import fold, initial
 from execution_ledger.log.kafka import KafkaLog
@@ -118,10 +119,14 @@ async def checked(ledgered: Ledgered, dsn: str) -> list[ViewFindings]:
         return [await check_views(log, dsn, shard, SHARDS, lambda _: None) for shard in range(SHARDS)]
 
 
-async def damaged(ledgered: Ledgered, dsn: str, sql: str) -> list[tuple[int, int, int | None, str | None]]:
+async def change(dsn: str, sql: str) -> None:
     connection = await asyncpg.connect(dsn)
-    assert not (await connection.execute(sql)).endswith(" 0"), "nothing was damaged"
+    assert not (await connection.execute(sql)).endswith(" 0"), "nothing was changed"
     await connection.close()
+
+
+async def damaged(ledgered: Ledgered, dsn: str, sql: str) -> list[tuple[int, int, int | None, str | None]]:
+    await change(dsn, sql)
     found = await checked(ledgered, dsn)
     assert [each.stopped for each in found] == [None] * SHARDS
     return [place for each in found for place in named(each.breaches.kept)]
@@ -169,6 +174,34 @@ async def test_one_damage_to_the_views_is_one_breach_and_is_named(
     ledgered: Ledgered, views: str, sql: str, place: tuple[int, int, int | None, str | None]
 ) -> None:
     assert await damaged(ledgered, views, sql) == [place]
+
+
+@pytest.mark.parametrize("table", ["attempts", "journal"])
+async def test_a_table_that_is_gone_is_a_breach_of_each_shard(ledgered: Ledgered, views: str, table: str) -> None:
+    await change(views, f"DROP TABLE ledger.{table} CASCADE")
+    found = [breach for each in await checked(ledgered, views) for breach in each.breaches.kept]
+    assert {(breach.promise, breach.shard) for breach in found} == {(7, shard) for shard in range(SHARDS)}
+    assert all(f"ledger.{table}" in breach.what for breach in found)
+
+
+async def test_a_column_that_is_gone_is_named(ledgered: Ledgered, views: str) -> None:
+    await change(views, "ALTER TABLE ledger.attempts DROP COLUMN cause CASCADE")
+    found = [breach for each in await checked(ledgered, views) for breach in each.breaches.kept]
+    assert found
+    assert all("has no column cause" in breach.what for breach in found)
+
+
+@pytest.mark.parametrize(
+    ("sql", "says"),
+    [
+        ("DELETE FROM ledger.migrations WHERE name >= '0012'", "An older release made these views"),
+        ("INSERT INTO ledger.migrations VALUES ('9999_new.sql', 'x')", "a newer release made it"),
+    ],
+)
+async def test_views_of_another_release_are_not_compared(ledgered: Ledgered, views: str, sql: str, says: str) -> None:
+    await change(views, sql)
+    with pytest.raises(BadSettings, match=says):
+        await checked(ledgered, views)
 
 
 async def test_a_postgres_without_views_has_none(ledgered: Ledgered, database: str) -> None:

@@ -1,16 +1,9 @@
 """The defences: what keeps the promises when things go wrong, each with what takes it out.
 
-A defence is taken out from outside, by replacing what does it; the product has no switches for that. `Simulated`: the
-simulator and its checks see that it is gone. `Tested`: it stands against what the simulated log never does, losing what
-it has confirmed, or keeps up what no simulated client looks at; so a test of its own shows it.
+A defence is taken out from outside, by replacing what does it; the product has no switches for that.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable, Coroutine, Set
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Any
 
 from contract.events_builder import BEGIN_MS
 from execution_ledger.log.memory import MemoryLog
@@ -21,6 +14,7 @@ from removal import of_the_log as log
 from removal import of_the_runner as runner
 from removal import of_the_snapshots as snapshots
 from removal import of_the_views as views
+from removal.defence import Simulated, Tested
 from unit import (
     test_business,
     test_gateway_following,
@@ -29,27 +23,6 @@ from unit import (
     test_projector_service,
     test_snapshots_keeping,
 )
-
-
-@dataclass(frozen=True)
-class Defence:
-    name: str
-    protects: str
-    without: Callable[[], AbstractContextManager[object]]
-
-
-@dataclass(frozen=True)
-class Simulated(Defence):
-    """`breaks`: the promises of which one at least no longer holds. `against`: the kinds of fault it stands against."""
-
-    breaks: Set[int]
-    against: str
-
-
-@dataclass(frozen=True)
-class Tested(Defence):
-    test: Callable[[], Coroutine[Any, Any, None] | None]
-
 
 DEFENCES: list[Simulated | Tested] = [
     Simulated(
@@ -359,6 +332,13 @@ DEFENCES: list[Simulated | Tested] = [
         views.batch_opened_first,
         {4},
         "kill leader lose_request",
+    ),
+    Simulated(
+        "whole before its retry",
+        "a batch is retried once none of its executions can still come to be: so a repeat of that finds the same ones",
+        jobs.whole_before_its_retry,
+        {4},
+        "leader away lose_request",
     ),
     Simulated(
         "digest of a snapshot",

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from typing import Any
 from unittest.mock import patch
 
 from execution_ledger.domain import execution as domain
 from execution_ledger.domain.execution import Circumstances, Decision, Execution
 from execution_ledger.domain.states import Queued
+from execution_ledger.gateway.writes.again import check_over
 from execution_ledger.gateway.writes.jobs import Job, Target
 from execution_ledger.ledger.shard import ShardState
 from execution_ledger.messages.commands import Dispatch
+from execution_ledger.trials.simulate import callers
+from removal.instead import instead
 
 
 @contextmanager
@@ -37,6 +41,15 @@ def one_of_a_business_id() -> AbstractContextManager[object]:
         return None
 
     return patch.object(ShardState, "ahead", nobody)
+
+
+def whole_before_its_retry() -> AbstractContextManager[object]:
+    """A batch is retried also where some of its executions may yet come to be."""
+
+    def check(batch_id: str, row: Mapping[str, Any] | None) -> Mapping[str, Any]:
+        return check_over(batch_id, row and {**row, "undecided": 0})
+
+    return instead(callers, "check_over", check)
 
 
 def job_commands_by_target() -> AbstractContextManager[object]:

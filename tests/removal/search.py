@@ -23,7 +23,8 @@ from execution_ledger.trials.simulate.run import Result, run
 from execution_ledger.trials.simulate.seeds import Case
 from execution_ledger.trials.simulate.shrink import shrink
 from execution_ledger.trials.simulate.story import sentence_of
-from removal.defences import SIMULATED, Simulated
+from removal.defence import Simulated
+from removal.defences import SIMULATED
 
 CASES = Path(__file__).parent / "cases"
 STEPS = 20

@@ -5,8 +5,8 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from execution_ledger.sdk import http
-from execution_ledger.sdk.address import Address
+from execution_ledger.sdk.client import http
+from execution_ledger.sdk.client.address import Address
 from unit.test_cli_commands import FakeLedger
 
 

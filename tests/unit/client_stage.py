@@ -14,7 +14,7 @@ import httpx
 from execution_ledger.gateway.gateway import Gateway
 from execution_ledger.gateway.reads.records import ExecutionRecord
 from execution_ledger.messages.parts import Options, Policy
-from execution_ledger.sdk.client import Client
+from execution_ledger.sdk.client.client import Client
 from unit.gateway_http_stage import TOKEN, serve
 
 ANSWER_S = 20.0

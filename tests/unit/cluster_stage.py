@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from execution_ledger.gateway.stream.tail import Tail
 from execution_ledger.gateway.writes.commands import CommandSender
 from execution_ledger.messages.definition import Definition
-from execution_ledger.sdk.pipeline import Pipeline
+from execution_ledger.sdk.pipelines.pipeline import Pipeline
 from execution_ledger.settings import Settings
 from execution_ledger.trials.simulate import cluster
 from execution_ledger.trials.simulate.loop import VirtualLoop, virtual_world

@@ -28,7 +28,7 @@ from execution_ledger.messages.reports import REPORTS, AnyReport
 from execution_ledger.messages.steps import Reused
 from execution_ledger.objects import Objects
 from execution_ledger.runner.service import RunnerService
-from execution_ledger.sdk.pipeline import Pipeline
+from execution_ledger.sdk.pipelines.pipeline import Pipeline
 from execution_ledger.settings import RunnerSettings
 
 SHARDS = 3

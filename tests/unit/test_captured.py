@@ -68,6 +68,22 @@ def test_streams_and_threads_do_not_mix_what_they_have_begun() -> None:
     assert log.texts() == ["other", "error", "output"]
 
 
+def test_what_one_step_has_begun_is_not_ended_by_another_and_stays_its_own() -> None:
+    """A thread of the pool goes from step to step, and async steps share one."""
+    log = Listening()
+    log.captured.write("stdout", "loading", "load")
+    log.captured.write("stdout", "fitting\n", "fit")
+    assert [(line.step, line.text) for line in log.kept()] == [("fit", "fitting"), ("load", "loading")]
+
+
+def test_the_end_of_a_line_that_was_cut_is_no_line() -> None:
+    """As `print` writes it: the text, and then its end."""
+    log = Listening()
+    for piece in ("x" * 50_000, "\n", "next\n", "\n", "y" * 50_000, "rest\n"):
+        log.captured.write("stdout", piece)
+    assert [text[:4] for text in log.texts()] == ["xxxx", "next", "", "yyyy", "rest"]
+
+
 def test_a_progress_bar_is_the_line_that_it_ends_as() -> None:
     log = Listening()
     log.captured.write("stderr", "\r 10%\r 60%\r100%\nwindows\r\n")

@@ -20,8 +20,8 @@ from execution_ledger.messages.reports import (
     Said,
 )
 from execution_ledger.runner.checkpoints import EVERY_S, SHARE, Checkpoints
-from execution_ledger.sdk.context import Context
-from execution_ledger.sdk.pipeline import pipeline
+from execution_ledger.sdk.attempt.context import Context
+from execution_ledger.sdk.pipelines.pipeline import pipeline
 from execution_ledger.trials.simulate.loop import VirtualLoop
 from unit.runner_stage import Stage, a_start, a_token
 

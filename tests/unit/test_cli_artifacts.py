@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,15 @@ def test_artifacts_are_listed_with_the_files_among_the_outputs(ledger: FakeLedge
         ["report", "output", "4.0", "kB"],
     ]
     assert "--save DIR" in shown.stderr
-    assert "nothing named gone" in exledger("artifacts", NAME, "gone").stderr
+    gone = exledger("artifacts", NAME, "gone")
+    assert (gone.exit_code, "nothing named gone" in gone.stderr) == (2, True)
+
+
+def test_files_of_one_name_are_saved_beside_each_other(ledger: FakeLedger) -> None:
+    ledger.on("GET", f"/v1/executions/{NAME}/artifacts", page({**ARTIFACT, "name": "a"}))
+    ledger.on("GET", f"/v1/executions/{NAME}", record("completed", outputs={"left": REF, "right": REF}))
+    lines = [json.loads(line) for line in exledger("artifacts", NAME, "--json").stdout.splitlines()]
+    assert [line["file"] for line in lines] == ["table.a.csv", "left.a.csv", "right.a.csv"]
 
 
 def test_nothing_recorded_is_said_so(ledger: FakeLedger) -> None:

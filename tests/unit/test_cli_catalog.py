@@ -75,6 +75,7 @@ def test_a_file_holds_one_or_many_by_key(ledger: FakeLedger, tmp_path: Path) -> 
         (["twins", "add", "--name", "x", "--from", "FILE"], "Name one KEY"),
         (["twins", "add", "a", "--from", "BROKEN"], "is no JSON"),
         (["twins", "add", "a", "--from", "LIST"], "holds no object"),
+        (["twins", "add", "--from", "TWICE"], "The key 'a' occurs twice"),
         (["twins", "add", "a", "-v", "kw"], "is not a pair"),
         (["templates", "add", "a", "--property", "kw={"], "kw is no JSON"),
         (["templates", "add", "a", "--property", "kw=number", "--property", "kw=string"], "given twice"),
@@ -84,12 +85,22 @@ def test_a_file_holds_one_or_many_by_key(ledger: FakeLedger, tmp_path: Path) -> 
 def test_what_cannot_be_sent_is_refused_in_words(
     ledger: FakeLedger, tmp_path: Path, arguments: list[str], said: str
 ) -> None:
-    for name, text in {"FILE": '{"a": {}}', "BROKEN": "{", "LIST": "[1]"}.items():
+    for name, text in {"FILE": '{"a": {}}', "BROKEN": "{", "LIST": "[1]", "TWICE": '{"a": {}, "a": {}}'}.items():
         (tmp_path / name).write_text(text)
     result = exledger(*(str(tmp_path / part) if part.isupper() else part for part in arguments))
     assert result.exit_code == 2
     assert said in result.stderr
     assert not ledger.requests
+
+
+def test_which_of_many_was_refused_is_said(ledger: FakeLedger, tmp_path: Path) -> None:
+    many = tmp_path / "many.json"
+    many.write_text('{"a": {}, "b": {}}')
+    ledger.on("PUT", "/v1/twins/a", ADDED)
+    ledger.on("PUT", "/v1/twins/b", {"title": "No", "detail": "it has no template"}, status=422)
+    result = exledger("twins", "add", "--from", str(many))
+    assert (result.exit_code, result.stdout.split()[:2]) == (2, ["twin", "a"])
+    assert "twin b, and so none after it: it has no template" in result.stderr
 
 
 def test_an_experiment_is_named_by_its_key_where_nobody_says_more(ledger: FakeLedger) -> None:

@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from execution_ledger.cli import app
-from execution_ledger.sdk import http, waiting
-from execution_ledger.sdk.address import Address
+from execution_ledger.sdk.client import http, waiting
+from execution_ledger.sdk.client.address import Address
 
 ID = "0199aaaa-bbbb-7001-8000-000000000000"
 NAME = "double-401"

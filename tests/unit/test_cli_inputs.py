@@ -27,7 +27,12 @@ def test_what_only_python_takes_for_json_stays_text(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "complaint"), [("1e999", "too large for a number"), ("[" * 200_000, "nested too deeply")]
+    ("text", "complaint"),
+    [
+        ("1e999", "too large for a number"),
+        ("[" * 200_000, "nested too deeply"),
+        ('[{"a": 1, "a": 2}]', "The key 'a' occurs twice"),
+    ],
 )
 def test_json_that_no_ledger_takes_is_refused(text: str, complaint: str) -> None:
     with pytest.raises(BadRequest, match=complaint):

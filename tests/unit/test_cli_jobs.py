@@ -22,7 +22,7 @@ RECORD: dict[str, Any] = {
     "created_by": "admin",
     "reason": "enough",
     **COUNTED,
-    "refusals": [{"id": ID, "code": "already_ended"}],
+    "refusals": [{"id": ID, "code": "already_ended", "detail": "It is already completed."}],
 }
 
 
@@ -49,7 +49,14 @@ def test_a_job_is_followed_to_its_end_and_what_was_refused_is_told(ledger: FakeL
     result = exledger("jobs", "run", "abort", NAME, "--reason", "enough", "--yes")
     assert result.exit_code == 0
     assert ledger.posted() == [{"action": "abort", "executions": [NAME], "reason": "enough"}]
-    assert f"{ID}: already_ended" in result.output
+    assert f"{ID}: It is already completed." in result.output
+
+
+def test_a_rerun_from_the_failed_steps_says_so(ledger: FakeLedger) -> None:
+    ledger.on("POST", "/v1/jobs", OPENED, status=201)
+    ledger.on("GET", f"/v1/jobs/{JOB}", RECORD)
+    assert exledger("jobs", "run", "rerun", "--from-failed", "--status", "failed", "--yes").exit_code == 0
+    assert ledger.posted() == [{"action": "rerun", "where": {"status": ["failed"]}, "changes": {"from_failed": True}}]
 
 
 def test_labels_are_set_and_taken_away(ledger: FakeLedger) -> None:

@@ -9,12 +9,12 @@ import httpx
 import pytest
 
 from execution_ledger.errors import BadRequest, Unavailable
-from execution_ledger.sdk import http
-from execution_ledger.sdk.address import Address
-from execution_ledger.sdk.client import Client
-from execution_ledger.sdk.following import BREAKS_MAX
-from execution_ledger.sdk.http import Connection
-from execution_ledger.sdk.lines import lines_of_log
+from execution_ledger.sdk.client import http
+from execution_ledger.sdk.client.address import Address
+from execution_ledger.sdk.client.client import Client
+from execution_ledger.sdk.client.following import BREAKS_MAX
+from execution_ledger.sdk.client.http import Connection
+from execution_ledger.sdk.client.lines import lines_of_log
 from unit.test_cli_commands import exledger
 
 NAME = "load-401"
@@ -131,3 +131,10 @@ def test_followed_as_json_they_are_what_the_ledger_sent(answers: Answers) -> Non
     result = exledger("logs", NAME, "-f", "--step", "load", "--attempt", "1", "--json")
     assert [json.loads(shown) for shown in result.stdout.splitlines()] == [line(1), line(2, level="error")]
     assert answers.asked == [({"follow": "true", "attempt": "1", "step": "load"}, None)]
+
+
+def test_a_log_that_is_empty_is_no_riddle(answers: Answers) -> None:
+    answers.say("")
+    shown = exledger("logs", NAME, "--step", "fti")
+    assert (shown.exit_code, shown.stdout) == (0, "")
+    assert "Nothing is there" in shown.stderr

@@ -12,7 +12,7 @@ from execution_ledger.demo import pipelines
 from execution_ledger.demo.data import DataMissing, check_datasets, life_expectancies, prices
 from execution_ledger.demo.story import BATCH
 from execution_ledger.messages.parts import Options
-from execution_ledger.sdk.app import collect
+from execution_ledger.sdk.pipelines.app import collect
 
 
 def about(twin: str, warned: list[str] | None = None) -> Context:

@@ -85,7 +85,8 @@ def test_a_version_that_nobody_offers_is_named_and_who_offers_another() -> None:
     why = reason(dispatcher, execution_id)
     assert (why.code, why.text) == ("not_offered", "No runner offers version 1 of train. r1 offers another version.")
     assert why.next
-    assert why.next.endswith(f"exledger abort {name_of(dispatcher, execution_id)}")
+    name = name_of(dispatcher, execution_id)
+    assert why.next.endswith(f"exledger abort {name}, then exledger rerun {name} --newest")
 
 
 def test_runners_that_stop_or_are_silent_are_named() -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from execution_ledger.gateway.edge.problems import Refused
-from execution_ledger.gateway.writes.again import Ended, check_properties, ended_of
+from execution_ledger.gateway.edge.problems import Away, Refused
+from execution_ledger.gateway.writes.again import Ended, check_properties, ended_of, in_order
 from execution_ledger.gateway.writes.batches import BatchAnswer
 from execution_ledger.gateway.writes.commands import CommandSender
 from execution_ledger.gateway.writes.requests import BatchRetryRequest, RerunRequest, RetryRequest
@@ -245,6 +245,20 @@ def test_a_batch_is_retried_in_its_order_and_completed_by_its_key() -> None:
     on_stage(scenario)
 
 
+def test_views_that_were_set_back_meanwhile_leave_none_of_a_batch_out() -> None:
+    over = {"count": 3, "failed": 2, "aborted": 1}
+
+    async def scenario(stage: Stage) -> None:
+        found = [await ended(stage, Status.FAILED, n) for n in range(2)]
+        assert in_order("b", found, over, ["failed"]) == found
+        with pytest.raises(Away, match="hold 1 of the 2 executions"):
+            in_order("b", found[:1], over, ["failed"])
+        with pytest.raises(Refused, match="has ended as aborted"):
+            in_order("b", [], over | {"aborted": 0}, ["aborted"])
+
+    on_stage(scenario)
+
+
 # --- from the step that failed ------------------------------------------------------------------------------------
 
 STEPPED = DOUBLE.model_copy(
@@ -337,6 +351,7 @@ def test_a_pipeline_that_has_changed_since_is_run_whole() -> None:
         problem = await problem_of(stage.callers.rerun(failed, FROM_FAILED, "ada"))
         assert "ran version 1 of stepped, which is now at version 2" in problem.detail
         assert problem.more["code"] == "version_changed"
+        assert problem.detail.endswith(f"exledger rerun {failed.name} --newest"), "no runner may offer the old version"
 
     on_stage(scenario)
 

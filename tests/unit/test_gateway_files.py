@@ -72,6 +72,15 @@ async def test_what_curl_says_by_itself_is_no_media_type(http: httpx.AsyncClient
     assert sent.json()["media_type"] == "application/octet-stream"
 
 
+@pytest.mark.parametrize(("method", "path"), [("POST", "/v1/files"), ("PUT", "/v1/data/a")])
+async def test_a_form_is_refused_and_not_kept_with_its_boundaries(
+    http: httpx.AsyncClient, method: str, path: str
+) -> None:
+    problem = check_problem(await http.request(method, path, files={"file": b"rows"}), "invalid-request")
+    assert [error["field"] for error in problem["errors"]] == ["Content-Type"]
+    assert "--data-binary @FILE" in problem["detail"]
+
+
 async def test_too_much_is_refused_by_its_length_and_by_its_bytes(http: httpx.AsyncClient, tmp_path: Path) -> None:
     async def unannounced() -> AsyncIterator[bytes]:
         for _ in range(4):

@@ -8,10 +8,13 @@ from typing import get_args
 from uuid import UUID
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from execution_ledger.gateway.edge.problems import Refused
-from execution_ledger.gateway.reads.finding import Filters, Listing, Sort
+from execution_ledger.gateway.reads.finding import Filters, Listing, Moment, Sort
+from execution_ledger.gateway.reads.job_views import filters_of
 from execution_ledger.gateway.reads.pages import Cursor, read_cursor, write_cursor
+from execution_ledger.gateway.writes.requests import JobRequest
 from execution_ledger.messages.parts import Status
 from execution_ledger.postgres import queries
 
@@ -39,6 +42,23 @@ def test_it_names_none_in_another_list(other: Listing) -> None:
     cursor = write_cursor({"sort_key": AT, "id": ID}, Listing(Filters(twin="pump-7"), "-created"))
     with pytest.raises(Refused, match=r"cursor: belongs to another list; pass it with the `sort` and the filters"):
         read_cursor(cursor, other)
+
+
+@pytest.mark.parametrize("said", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2026-11-22T06:00", "2h"])
+def test_a_moment_that_cannot_be_looked_for_is_told_how_to_say_one(said: str) -> None:
+    with pytest.raises(ValidationError, match=r"must be a time with its offset from UTC, like 2026-11-22T06:30:00Z"):
+        TypeAdapter(Moment).validate_python(said)
+
+
+def test_a_cursor_with_a_zero_in_its_text_is_none() -> None:
+    listing = Listing(Filters(), "twin")
+    with pytest.raises(Refused, match="is not a cursor"):
+        read_cursor(write_cursor({"sort_key": "pump\x00", "id": ID}, listing), listing)
+
+
+def test_what_is_no_filter_of_a_job_is_told_as_that() -> None:
+    with pytest.raises(Refused, match=r"where\.limit: is no filter of GET /v1/executions; where\.tvin: is no filter"):
+        filters_of(JobRequest(action="abort", where={"tvin": "a", "twin": "a", "limit": 1}))
 
 
 def test_every_order_and_every_filter_has_its_sql() -> None:

@@ -10,6 +10,7 @@ from execution_ledger.errors import BadRequest, Unavailable
 from execution_ledger.gateway.writes.again import Ended
 from execution_ledger.gateway.writes.job_work import TRIES_MAX, JobWork
 from execution_ledger.lifecycle import end_tasks
+from execution_ledger.messages.steps import Reusable
 from execution_ledger.trials.simulate.loop import VirtualLoop
 
 
@@ -29,6 +30,9 @@ class FakeViews:
         return ()
 
     async def first_events(self, execution_ids: Sequence[str]) -> Mapping[str, Ended]:
+        return {}
+
+    async def given(self, execution_id: str) -> Reusable:
         return {}
 
     async def open_jobs(self) -> Sequence[str]:

@@ -15,8 +15,8 @@ from execution_ledger.messages.reports import (
     ReportStarted,
     ReportWarning,
 )
-from execution_ledger.sdk.context import Aborted, Context, NoRetry
-from execution_ledger.sdk.pipeline import pipeline
+from execution_ledger.sdk.attempt.context import Aborted, Context, NoRetry
+from execution_ledger.sdk.pipelines.pipeline import pipeline
 from unit.runner_stage import TIMEOUT_S, Stage
 
 ERRORS = [

@@ -20,10 +20,10 @@ from execution_ledger.messages.reports import (
     ReportWarning,
 )
 from execution_ledger.objects import MemoryObjects
-from execution_ledger.sdk import recorder
-from execution_ledger.sdk.context import Context
+from execution_ledger.sdk.attempt import recorder
+from execution_ledger.sdk.attempt.context import Context
 from execution_ledger.sdk.file import File
-from execution_ledger.sdk.pipeline import Pipeline, pipeline
+from execution_ledger.sdk.pipelines.pipeline import Pipeline, pipeline
 from unit.runner_stage import Stage
 
 
@@ -103,6 +103,19 @@ async def test_a_file_that_has_vanished_fails_the_execution_with_its_name(tmp_pa
     assert failure.kind == "user"
     assert "its output 'report' is not there" in failure.message
     assert "gone.html" in failure.message
+
+
+@pytest.mark.parametrize(("options", "what"), [({"name": "../a"}, "name"), ({"media_type": "text"}, "media_type")])
+async def test_a_file_that_cannot_be_called_like_that_is_told_in_words(
+    tmp_path: Path, options: dict[str, str], what: str
+) -> None:
+    @pipeline(outputs={"report": "file"})
+    def badly_called(context: Context) -> dict[str, Any]:
+        (tmp_path / "report.html").touch()
+        return {"report": File(tmp_path / "report.html", **options)}
+
+    failure = (await failed(badly_called, MemoryObjects())).failure
+    assert failure.message.startswith(f"BadRequest: its output 'report' is a reference to a file with a wrong {what}: ")
 
 
 async def test_a_path_that_is_returned_as_text_is_no_file() -> None:

@@ -15,8 +15,8 @@ from execution_ledger.messages.lines import LogLine
 from execution_ledger.messages.reports import ReportArtifact, ReportCompleted, ReportFailed, ReportStarted
 from execution_ledger.objects import MemoryObjects
 from execution_ledger.runner import logs
-from execution_ledger.sdk.context import Context
-from execution_ledger.sdk.pipeline import pipeline
+from execution_ledger.sdk.attempt.context import Context
+from execution_ledger.sdk.pipelines.pipeline import pipeline
 from unit.capture_stage import redirected
 from unit.runner_stage import TIMEOUT_S, Stage
 

@@ -92,7 +92,7 @@ class Rubbish(dict[str, Any]):
 def test_what_is_no_dict_is_named(value: Any) -> None:
     kind, message = failure_of(OPEN, value)
     assert kind == "user"
-    assert "a pipeline returns a dict of its outputs, not a" in message
+    assert "what it declares: a pipeline returns a dict of its outputs, not a" in message
 
 
 def test_a_coroutine_that_nobody_awaited_is_named() -> None:

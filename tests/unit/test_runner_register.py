@@ -10,7 +10,7 @@ from fastapi import FastAPI, Request, Response
 
 from execution_ledger.errors import BadRequest, BadSettings, LedgerError, Unavailable
 from execution_ledger.runner.register import register_over_http
-from execution_ledger.sdk.pipeline import pipeline
+from execution_ledger.sdk.pipelines.pipeline import pipeline
 
 
 @pipeline

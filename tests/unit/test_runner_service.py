@@ -20,8 +20,8 @@ from execution_ledger.messages.reports import (
     ReportStarted,
 )
 from execution_ledger.messages.steps import CodeOrigin
-from execution_ledger.sdk.context import Context
-from execution_ledger.sdk.pipeline import Pipeline, pipeline
+from execution_ledger.sdk.attempt.context import Context
+from execution_ledger.sdk.pipelines.pipeline import Pipeline, pipeline
 from unit.metrics_stage import Shown
 from unit.runner_stage import Stage, a_start, a_token
 

@@ -22,9 +22,9 @@ from execution_ledger.messages.reports import (
 )
 from execution_ledger.messages.steps import Reused
 from execution_ledger.runner.executors import steps as executor
-from execution_ledger.sdk.context import Context, NoRetry
-from execution_ledger.sdk.pipeline import Declaration, Pipeline, pipeline
-from execution_ledger.sdk.steps import Step
+from execution_ledger.sdk.attempt.context import Context, NoRetry
+from execution_ledger.sdk.pipelines.pipeline import Declaration, Pipeline, pipeline
+from execution_ledger.sdk.pipelines.steps import Step
 from unit.runner_stage import TIMEOUT_S, Stage, a_token
 
 Told = list[tuple[str, str, int]]
@@ -298,7 +298,7 @@ async def test_without_declared_outputs_the_last_steps_give_them() -> None:
     ("value", "message"),
     [
         ({"n": "text"}, "step gives has failed: its outputs are not what it declares: n must be a number"),
-        ([1], "step gives has failed: its outputs are not what it declares: *"),
+        ([1], "step gives has failed: its outputs are not what it declares: a pipeline returns a dict"),
         ({"other": "x" * 60_000}, "step gives has failed: its outputs take 60,012 bytes"),
         ({"other": object()}, "step gives has failed: its outputs cannot be written as JSON"),
         ({}, "its outputs are not what it declares: n was not returned"),

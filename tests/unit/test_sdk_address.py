@@ -8,7 +8,7 @@ import pytest
 
 from execution_ledger.embedded.folder import DataFolder
 from execution_ledger.errors import BadSettings, Unavailable
-from execution_ledger.sdk.address import DEFAULT_FOLDER, find_ledger
+from execution_ledger.sdk.client.address import DEFAULT_FOLDER, find_ledger
 
 URL = "http://127.0.0.1:8080"
 

@@ -10,8 +10,8 @@ from types import ModuleType
 import pytest
 
 from execution_ledger.errors import BadRequest, BadSettings
-from execution_ledger.sdk.app import collect, load_app
-from execution_ledger.sdk.pipeline import pipeline
+from execution_ledger.sdk.pipelines.app import collect, load_app
+from execution_ledger.sdk.pipelines.pipeline import pipeline
 
 APP = """
 from dataclasses import dataclass

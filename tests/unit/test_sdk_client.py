@@ -12,7 +12,7 @@ import pytest
 
 from execution_ledger import Client
 from execution_ledger.errors import BadRequest, BadSettings, Unavailable
-from execution_ledger.sdk.http import TRIES_KNOWN_MAX, Refused
+from execution_ledger.sdk.client.http import TRIES_KNOWN_MAX, Refused
 from unit.client_stage import ID, NAME, GatewayTransport, Told, real_gateway, record
 
 Stage = tuple[Client, GatewayTransport]
@@ -193,7 +193,7 @@ def test_a_token_that_cannot_be_sent_is_refused_before_anything_is_asked() -> No
 def test_neither_the_package_nor_its_commands_load_an_http_client_before_they_need_one() -> None:
     code = "import sys, execution_ledger, execution_ledger.cli; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert not {"httpx", "pydantic", "rich", "execution_ledger.sdk.client"} & set(loaded)
+    assert not {"httpx", "pydantic", "rich", "execution_ledger.sdk.client.client"} & set(loaded)
 
 
 def test_what_there_is_to_run_on_is_registered_read_and_removed(gateway: Stage) -> None:

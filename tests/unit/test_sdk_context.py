@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from execution_ledger.messages.parts import Options
-from execution_ledger.sdk.context import WARNINGS_MAX, Aborted, Context
+from execution_ledger.sdk.attempt.context import WARNINGS_MAX, Aborted, Context
 
 
 def a_context(warnings: list[str]) -> Context:

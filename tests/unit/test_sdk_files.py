@@ -13,12 +13,13 @@ import pytest
 
 from execution_ledger import File
 from execution_ledger.errors import BadRequest, Unavailable
-from execution_ledger.sdk.client import Client
+from execution_ledger.sdk.client.client import Client
 from unit.client_stage import ID, NAME, page, record
 
 CONTENT = b"1,2\n" * 1_000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 REF = {"sha256": SHA256, "size": len(CONTENT), "media_type": "text/csv", "name": "a.csv"}
+CONTENT_ANSWER = httpx.Response(200, content=CONTENT)
 ARTIFACT = {
     "sequence": 4,
     "attempt": 1,
@@ -72,6 +73,16 @@ def test_a_file_that_is_not_there_is_refused_before_anything_is_sent() -> None:
     assert ledger.bodies == []
 
 
+def test_a_file_that_was_opened_as_text_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    ledger, path = Ledger(lambda _: REF), tmp_path / "a.csv"
+    path.touch()
+    with path.open() as text:
+        for source in (text, io.StringIO("rows")):
+            with pytest.raises(BadRequest, match=r"opened as text\. Open it for bytes"):
+                ledger.client.run("fit", inputs={"rows": source})
+    assert ledger.bodies == []
+
+
 def test_outputs_that_are_files_are_saved_whole_after_a_broken_connection(tmp_path: Path) -> None:
     answers = {f"/v1/files/{REF['sha256']}": httpx.Response(200, content=CONTENT)}
     done = record("completed", outputs={"report": REF, "rows": 3, "same": {"report": REF}})
@@ -101,6 +112,17 @@ def test_of_several_artifacts_with_one_name_the_newest_counts() -> None:
     assert rows.ref
     assert rows.ref.sha256 == SHA256
     assert ledger.client.plots(NAME) == []
+
+
+def test_each_step_has_its_own_of_one_name_and_none_takes_the_place_of_another(tmp_path: Path) -> None:
+    lines = [{**ARTIFACT, "sequence": number, "step": step} for number, step in enumerate(("load", "fit", "fit", None))]
+    other = {**ARTIFACT, "kind": "plot", "media_type": "text/html"}
+    ledger = Ledger(lambda request: page(*lines, other) if "artifacts" in request.url.path else CONTENT_ANSWER)
+    found = ledger.client.artifacts(NAME)
+    assert [(each.title, each.step) for each in found] == [("rows", step) for step in ("load", "fit", None, None)]
+    saved = [each.save(tmp_path).name for each in found]
+    assert saved == ["load.rows.csv", "fit.rows.csv", "table.rows.csv", "rows.html"]
+    assert {path.name for path in tmp_path.iterdir()} == set(saved)
 
 
 @pytest.mark.parametrize("path", ["", "../a", "a/../../b", "/a", "a\n"])

@@ -9,9 +9,9 @@ import httpx
 import pytest
 
 from execution_ledger.errors import BadRequest, Unavailable
-from execution_ledger.sdk.address import Address
-from execution_ledger.sdk.following import BREAKS_MAX, Frame, follow, frames
-from execution_ledger.sdk.http import Connection
+from execution_ledger.sdk.client.address import Address
+from execution_ledger.sdk.client.following import BREAKS_MAX, Frame, follow, frames
+from execution_ledger.sdk.client.http import Connection
 
 
 def frame(position: str, number: int) -> str:

@@ -11,8 +11,8 @@ import pytest
 
 from execution_ledger.errors import BadRequest, BadSettings, Unavailable
 from execution_ledger.running import Running
-from execution_ledger.sdk.address import Address
-from execution_ledger.sdk.http import (
+from execution_ledger.sdk.client.address import Address
+from execution_ledger.sdk.client.http import (
     LINE_CHARS_MAX,
     TRIES_KNOWN_MAX,
     TRIES_MAX,
@@ -174,13 +174,23 @@ def test_a_token_that_no_header_can_hold_is_a_setting_to_change(token: str) -> N
         open_http(Address("http://ledger", token, "EXLEDGER_TOKEN"))
 
 
+@pytest.mark.parametrize("url", ["ledger:8080", "ftp://ledger", "ledger"])
+def test_what_is_no_url_is_a_setting_to_change(url: str) -> None:
+    with pytest.raises(BadSettings, match="EXLEDGER_URL is not a URL"):
+        open_http(Address(url, "t", "EXLEDGER_TOKEN"))
+
+
 @pytest.mark.parametrize("key", ["ü", "two\nlines", "\udcff"])
 def test_a_key_that_no_header_can_hold_is_refused(key: str) -> None:
     with pytest.raises(BadRequest, match=r"The idempotency key '.*' cannot be sent"):
         Script().connection.post("/v1/executions", {}, key)
 
 
-@pytest.mark.parametrize("value", [float("inf"), "\udcff", nested(100_000)], ids=["infinite", "surrogate", "deep"])
+@pytest.mark.parametrize(
+    "value",
+    [float("inf"), "\udcff", nested(100_000), {1}, b"1"],
+    ids=["infinite", "surrogate", "deep", "set", "bytes"],
+)
 def test_a_body_that_json_cannot_hold_is_refused(value: Any) -> None:
     with pytest.raises(BadRequest, match="cannot be sent to the ledger"):
         Script().connection.post("/v1/executions", {"inputs": {"n": value}}, "key")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from execution_ledger.messages.steps import CodeOrigin
-from execution_ledger.sdk import origin
-from execution_ledger.sdk.origin import origin_of, without_credentials
+from execution_ledger.sdk.pipelines import origin
+from execution_ledger.sdk.pipelines.origin import origin_of, without_credentials
 
 
 class Checkout:

@@ -152,6 +152,7 @@ def test_a_port_may_be_spelled_out() -> None:
         (Port(type="json", enum=[1, None]), True, "must be one of 1, null"),
         (Port(type="number", min=1, max=2), 0.5, "must be at least 1"),
         (Port(type="number", min=1, max=2), 3, "must be at most 2"),
+        (Port(type="array"), "1", "must be an array, not a string"),
         (Port(type="array", items="number"), [1, 2, "3"], "[2] must be a number, not a string"),
     ],
 )

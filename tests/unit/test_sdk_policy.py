@@ -13,7 +13,7 @@ from execution_ledger import Context, pipeline
 from execution_ledger.errors import BadRequest
 from execution_ledger.messages.definition import Definition, definition_text
 from execution_ledger.messages.parts import Backoff, PolicyChoice
-from execution_ledger.sdk.durations import duration_ms
+from execution_ledger.sdk.pipelines.durations import duration_ms
 
 
 async def load(context: Context) -> None:

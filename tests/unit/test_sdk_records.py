@@ -13,8 +13,8 @@ from execution_ledger.errors import UnknownVersion
 from execution_ledger.gateway.reads import records
 from execution_ledger.gateway.writes import answers
 from execution_ledger.messages import explanation
-from execution_ledger.sdk import entries, explanations
-from execution_ledger.sdk import records as sdk
+from execution_ledger.sdk.records import entries, explanations
+from execution_ledger.sdk.records import records as sdk
 from unit.client_stage import record
 
 WARNING = {

@@ -11,8 +11,8 @@ import pytest
 
 from execution_ledger.errors import BadRequest
 from execution_ledger.messages.files import file_name
+from execution_ledger.sdk.attempt.rendering import file_of, model_of, plot_of, table_of
 from execution_ledger.sdk.file import File
-from execution_ledger.sdk.rendering import file_of, model_of, plot_of, table_of
 
 PNG = b"\x89PNG rest"
 

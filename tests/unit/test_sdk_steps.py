@@ -12,10 +12,10 @@ import pytest
 from execution_ledger.errors import BadRequest
 from execution_ledger.messages.definition import Port
 from execution_ledger.messages.steps import STEPS_MAX
-from execution_ledger.sdk.app import collect, with_origins
-from execution_ledger.sdk.context import Context
-from execution_ledger.sdk.pipeline import Declaration, Pipeline, pipeline
-from execution_ledger.sdk.steps import Step
+from execution_ledger.sdk.attempt.context import Context
+from execution_ledger.sdk.pipelines.app import collect, with_origins
+from execution_ledger.sdk.pipelines.pipeline import Declaration, Pipeline, pipeline
+from execution_ledger.sdk.pipelines.steps import Step
 
 HERE = __file__
 

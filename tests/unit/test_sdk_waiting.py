@@ -12,12 +12,12 @@ import pytest
 
 from execution_ledger import ExecutionAborted, ExecutionFailed
 from execution_ledger.errors import LedgerError, OutcomeUnknown, StillRunning, Unavailable
-from execution_ledger.sdk import client as client_module
-from execution_ledger.sdk import waiting
-from execution_ledger.sdk.http import TRIES_MAX
-from execution_ledger.sdk.multi_run import MultiRun
-from execution_ledger.sdk.records import Percentiles
-from execution_ledger.sdk.run import Run
+from execution_ledger.sdk.client import client as client_module
+from execution_ledger.sdk.client import waiting
+from execution_ledger.sdk.client.http import TRIES_MAX
+from execution_ledger.sdk.client.multi_run import MultiRun
+from execution_ledger.sdk.client.run import Run
+from execution_ledger.sdk.records.records import Percentiles
 from unit.client_stage import ID, NAME, Told, page, record
 
 QUEUED = {"id": ID, "number": 4097, "name": NAME, "status": "queued", "position": "1.1", "command_id": "c"}

@@ -243,6 +243,24 @@ def test_what_has_ended_is_run_again_once_for_each_key_and_what_has_not_is_refus
     assert result.tally["answer: repeat ok"] == 1
 
 
+MANY = [
+    Ask(at_s=6, number=0, does="batch", manner="fail", count=3),
+    Ask(at_s=14, number=1, does="retry_failed"),
+    Ask(at_s=15, number=2, does="repeat", of=1),
+    Ask(at_s=16, number=3, does="repeat", of=1, changed=True),
+    Ask(at_s=20, number=4, does="submit", pipeline="stepped", manner="fail"),
+    Ask(at_s=30, number=5, does="job", action="rerun", from_failed=True, count=4),
+]
+
+
+def test_the_failed_of_a_batch_are_retried_once_and_a_job_reruns_from_the_failed_steps() -> None:
+    result = simulated.run(Plan(seed=1, faults=[], asks=MANY))
+    assert result.breaches == []
+    words = ("answer: retry_failed ok", "answer: repeat ok", "answer: repeat failed", "batch: retried", "job: declined")
+    assert [result.tally[word] for word in words] == [1, 1, 1, 3, 3]
+    assert result.tally["job: rerun from the failed step"] == 1
+
+
 def test_a_retry_of_what_has_not_ended_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def hasty(row: Mapping[str, Any]) -> Ended:
         return Ended(str(row["id"]), row["name"], Status.FAILED, decode_event(row["event"]).data)

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from ..sdk.address import DEFAULT_FOLDER, execution_path
-from ..sdk.waiting import WAIT_S
+from ..sdk.client.address import DEFAULT_FOLDER, execution_path
+from ..sdk.client.waiting import WAIT_S
 from .connection import DataDir, connect
 from .executions import Which
 from .inputs import parse_inputs, parse_labels

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..sdk.address import DEFAULT_FOLDER, execution_path
+from ..errors import BadRequest
+from ..sdk.client.address import DEFAULT_FOLDER, execution_path
 from .connection import DataDir, connect
 from .executions import PAGE_MAX, Which
 from .output import AsJson, bars, date_time, show_json_lines, show_note, show_table, size_text
 
 if TYPE_CHECKING:
+    from ..sdk.client.http import Connection
     from ..sdk.file import File
-    from ..sdk.http import Connection
 
 Save = Annotated[Path | None, typer.Option(metavar="DIR", help="Save all of it there.")]
 
@@ -37,7 +38,7 @@ def artifacts(
     columns = ("NAME", "KIND", "SIZE", "MEDIA TYPE", "ATTEMPT", "STEP", *(("SAVED",) if save else ()))
     show_table(columns, [_row(line, saved=save is not None) for line in lines])
     if not lines:
-        show_note("It has recorded nothing yet." if name is None else f"It has recorded nothing named {name}.")
+        show_note("It has recorded nothing yet.")
     elif save is None:
         show_note(f"To get them: exledger artifacts {which} --save DIR")
 
@@ -65,18 +66,26 @@ def models(
 
 
 def _lines(ledger: Connection, which: str, name: str | None) -> list[dict[str, Any]]:
-    """Of each name the newest; file outputs come last, as of the kind `output`."""
+    """Of each name the newest, in each step; file outputs come last, as of the kind `output`. Raises BadRequest."""
     from ..messages.files import references_in
+    from ..sdk.client.kept import file_of, recorded, told_apart
 
-    found = {line["name"]: line for line in ledger.pages(f"{execution_path(which)}/artifacts", {}, PAGE_MAX)}
     record = ledger.get(execution_path(which))
-    outputs = references_in(record["outputs"])
-    lines = [{**line, "file": None} for line in found.values()] + [
+    lines = [{**line, "file": file_of(line)} for line in recorded(ledger, which)] + [
         {"name": output, "kind": "output", "attempt": record["attempt"], "step": None, "file": ref.name}
         | ref.model_dump(include={"sha256", "size", "media_type"})
-        for output, ref in outputs.items()
+        for output, ref in references_in(record["outputs"]).items()
     ]
-    return [line for line in lines if name in (None, line["name"])]
+    for line, file in zip(lines, told_apart([(_origin(line), line["file"]) for line in lines]), strict=True):
+        line["file"] = file
+    named = [line for line in lines if name in (None, line["name"])]
+    if name is not None and not named:
+        raise BadRequest(f"{which} has recorded nothing named {name}. What there is: exledger artifacts {which}")
+    return named
+
+
+def _origin(line: dict[str, Any]) -> str:
+    return str(line["name"] if line["kind"] == "output" else line["step"] or line["kind"])
 
 
 def _saved(ledger: Connection, lines: list[dict[str, Any]], folder: Path, *, quiet: bool) -> list[dict[str, Any]]:
@@ -88,17 +97,16 @@ def _saved(ledger: Connection, lines: list[dict[str, Any]], folder: Path, *, qui
 
 
 def _file(ledger: Connection, line: dict[str, Any]) -> File:
-    from ..messages.files import FileRef, file_name
+    from ..messages.files import FileRef
+    from ..sdk.client.kept import fetching
     from ..sdk.file import File
-    from ..sdk.kept import fetching
 
-    name = line["file"] or file_name(line["name"], line["media_type"])
-    ref = FileRef(sha256=line["sha256"], size=line["size"], media_type=line["media_type"], name=name)
+    ref = FileRef(sha256=line["sha256"], size=line["size"], media_type=line["media_type"], name=line["file"])
     return File.kept(ref, fetching(ledger, ref))
 
 
 def _save_model(ledger: Connection, key: str | None, version: str | None, folder: Path) -> None:
-    from ..sdk.kept import model_file
+    from ..sdk.client.kept import model_file
 
     if key is None:
         raise typer.BadParameter("name the KEY of the model to save")

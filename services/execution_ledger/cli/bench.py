@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import BadRequest, Unavailable
-from ..sdk.address import DEFAULT_FOLDER, execution_path, pipeline_path
+from ..sdk.client.address import DEFAULT_FOLDER, execution_path, pipeline_path
 from .connection import DataDir, connect
 from .examples import examples
 from .output import AsJson, bars, console, duration, show_json, show_note, show_table
 
 if TYPE_CHECKING:
-    from ..sdk.http import Connection
+    from ..sdk.client.http import Connection
     from ..trials.bench.restart import Measured
 
 STAMP = "stamp"  # returns when its first line ran, by the wall clock

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,17 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import BadRequest
-from ..sdk.address import DEFAULT_FOLDER, entry_path
-from ..sdk.waiting import RECEIVED
+from ..sdk.client.address import DEFAULT_FOLDER, entry_path
+from ..sdk.client.waiting import RECEIVED
 from .connection import DataDir, connect
 from .examples import examples
 from .executions import PAGE_MAX
-from .inputs import parse_inputs, parse_labels, split_pairs
+from .inputs import parse_inputs, parse_labels, read_json, split_pairs
 from .output import AsJson, date_time, filled, show_fields, show_json, show_json_lines, show_note, show_table
 from .pipelines import port_text
 
 if TYPE_CHECKING:
-    from ..sdk.http import Connection
+    from ..sdk.client.http import Connection
 
 Key = Annotated[str | None, typer.Argument(metavar="KEY", help="Without it, --from holds several, by key.")]
 OneKey = Annotated[str, typer.Argument(metavar="KEY")]
@@ -133,8 +132,8 @@ def _given(key: str | None, file: typer.FileText | None, said: dict[str, Any]) -
 
 def _read(file: typer.FileText) -> dict[str, Any]:
     try:
-        value = json.load(file)
-    except (ValueError, RecursionError) as error:
+        value = read_json(file.read())
+    except ValueError as error:
         raise BadRequest(f"{file.name} is no JSON: {error}") from error
     if not isinstance(value, dict):
         raise BadRequest(f"{file.name} holds no object of JSON.")
@@ -149,8 +148,8 @@ def _port(name: str, text: str) -> Any:
     if not text.startswith("{"):
         return {"type": text}
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
+        return read_json(text)
+    except ValueError as error:
         raise BadRequest(f"{name} is no JSON: {error}") from error
 
 
@@ -162,7 +161,12 @@ def _types(ledger: Connection, template: str) -> dict[str, str]:
 def _add(ledger: Connection, noun: str, definitions: Mapping[str, dict[str, Any]], as_json: bool) -> None:
     """One after the other: one that is refused ends it, and those before it stay."""
     for key, definition in definitions.items():
-        answer = ledger.write("PUT", entry_path(noun, key), definition)
+        try:
+            answer = ledger.write("PUT", entry_path(noun, key), definition)
+        except BadRequest as error:
+            if len(definitions) == 1:
+                raise
+            raise BadRequest(f"{noun} {key}, and so none after it: {error}") from error
         if as_json:
             show_json_lines([answer])
         elif answer.get("status") == RECEIVED:

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..sdk.address import find_ledger
+from ..sdk.client.address import find_ledger
 
 if TYPE_CHECKING:
-    from ..sdk.http import Connection
+    from ..sdk.client.http import Connection
 
 DataDir = Annotated[Path, typer.Option(help="The data folder of the `exledger dev` to talk to.")]
 
 
 def connect(folder: Path) -> Connection:
-    from ..sdk.http import Connection, open_http
+    from ..sdk.client.http import Connection, open_http
 
     address = find_ledger(folder, os.environ)
     return Connection(address, open_http(address))

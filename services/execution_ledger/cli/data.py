@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import BadRequest
-from ..sdk.address import DEFAULT_FOLDER
+from ..sdk.client.address import DEFAULT_FOLDER
 from .connection import DataDir, connect
 from .examples import examples
 from .output import AsJson, show_json_lines, show_note, show_table, size_text
@@ -25,7 +25,7 @@ def put(
     data_dir: DataDir = DEFAULT_FOLDER,
 ) -> None:
     """Send a file, in place of what was there."""
-    from ..sdk.client_data import ClientData
+    from ..sdk.client.data import ClientData
 
     with connect(data_dir) as ledger:
         ClientData(ledger).put(path or file.name, file)
@@ -39,7 +39,7 @@ def ls(
     as_json: AsJson = False,
 ) -> None:
     """List what is there."""
-    from ..sdk.client_data import ClientData
+    from ..sdk.client.data import ClientData
 
     with connect(data_dir) as ledger:
         found = ClientData(ledger).list(prefix)
@@ -58,7 +58,7 @@ def get(
     data_dir: DataDir = DEFAULT_FOLDER,
 ) -> None:
     """Save what is there."""
-    from ..sdk.client_data import ClientData
+    from ..sdk.client.data import ClientData
 
     with connect(data_dir) as ledger:
         saved = ClientData(ledger).get(path).save(folder)
@@ -68,7 +68,7 @@ def get(
 @data.command(epilog=examples("data rm"))
 def rm(path: Where, data_dir: DataDir = DEFAULT_FOLDER) -> None:
     """Delete what is there."""
-    from ..sdk.client_data import ClientData
+    from ..sdk.client.data import ClientData
 
     with connect(data_dir) as ledger:
         if not ClientData(ledger).delete(path):

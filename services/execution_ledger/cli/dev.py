@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from ..sdk.address import DEFAULT_FOLDER
+from ..sdk.client.address import DEFAULT_FOLDER
 
 
 def dev(

@@ -6,6 +6,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "dev": ("exledger dev", "exledger dev --port 0 --ephemeral", "exledger dev --app my_pipelines.py"),
     "run": (
         "exledger run load -i days=3 --twin pump-7 --wait",
+        "exledger run load -i days=3 --twin pump-1 --twin pump-2 --wait",
         "exledger run fit -i rows=measurements.csv",
         "exledger run train --mode experiment --experiment winter-26 --no-plot",
         "exledger run train -i rate=0.1 --label team=blue --key nightly-2026-11-22",
@@ -32,6 +33,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "exledger jobs run abort --status queued --pipeline load --dry-run",
         'exledger jobs run abort --batch 019a… --reason "wrong inputs" --yes',
         "exledger jobs run retry --status failed --since 2h --yes --json",
+        "exledger jobs run rerun --from-failed --status failed --pipeline nightly --yes",
         "exledger jobs run label load-401 load-402 --set team=blue --yes",
     ),
     "jobs list": ("exledger jobs list --limit 5",),

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..sdk.address import DEFAULT_FOLDER, execution_path
+from ..sdk.client.address import DEFAULT_FOLDER, execution_path
 from .connection import DataDir, connect
 from .output import (
     AsJson,

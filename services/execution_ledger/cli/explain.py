@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..sdk.address import DEFAULT_FOLDER, execution_path
+from ..sdk.client.address import DEFAULT_FOLDER, execution_path
 from .connection import DataDir, connect
 from .executions import Which
 from .output import STYLES, AsJson, console, date_time, duration_ms, plain, show_json

@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import BadRequest
-from ..sdk.address import DEFAULT_FOLDER
-from ..sdk.durations import duration_ms as parsed_ms
+from ..sdk.client.address import DEFAULT_FOLDER
+from ..sdk.pipelines.durations import duration_ms as parsed_ms
 from .connection import DataDir, connect
 from .executions import PAGE_MAX
 from .output import AsJson, date_time, duration_ms, show_json, show_json_lines, show_note, show_table

@@ -6,12 +6,12 @@ import platform
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from ..sdk.address import DEFAULT_FOLDER
+from ..sdk.client.address import DEFAULT_FOLDER
 from .connection import DataDir, connect
 from .output import AsJson, filled, show_fields, show_json
 
 if TYPE_CHECKING:
-    from ..sdk.http import Connection
+    from ..sdk.client.http import Connection
 
 
 def info(data_dir: DataDir = DEFAULT_FOLDER, as_json: AsJson = False) -> None:

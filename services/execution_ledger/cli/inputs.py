@@ -48,11 +48,27 @@ def parse_value(text: str, port_type: str | None) -> Any:
     if port_type == "file" and not text.startswith("{"):
         return Path(text)
     try:
-        return json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+        return read_json(text)
     except ValueError:
         return text
+
+
+def read_json(text: str) -> Any:
+    """Raises ValueError for what is no JSON, and BadRequest for JSON that no ledger takes."""
+    try:
+        return json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant, parse_float=_finite)
     except RecursionError as error:
         raise BadRequest(f"{text[:20]}… is nested too deeply.") from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Python would keep the last of two without a word."""
+    made: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in made:
+            raise BadRequest(f"The key {name!r} occurs twice in one object. Give it once.")
+        made[name] = value
+    return made
 
 
 def _finite(text: str) -> float:

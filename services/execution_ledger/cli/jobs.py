@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import BadRequest
-from ..sdk.address import DEFAULT_FOLDER, job_path
-from ..sdk.waiting import write_until_decided
+from ..sdk.client.address import DEFAULT_FOLDER, job_path
+from ..sdk.client.waiting import write_until_decided
 from .connection import DataDir, connect
 from .examples import examples
 from .executions import PAGE_MAX, Reason
@@ -41,6 +41,7 @@ from .output import (
     bars,
     console,
     date_time,
+    filled,
     show_fields,
     show_json,
     show_json_lines,
@@ -50,7 +51,7 @@ from .output import (
 from .run import Key
 
 if TYPE_CHECKING:
-    from ..sdk.http import Connection
+    from ..sdk.client.http import Connection
 
 ASK_S = 1.0  # for how long the ledger holds the question for a job's end, between two steps of the bar
 
@@ -96,6 +97,9 @@ def run(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Of `label`; without a value: take it away.")
     ] = None,
     newest: Annotated[bool, typer.Option("--newest", help="Of `rerun`: its pipeline's newest version.")] = False,
+    from_failed: Annotated[
+        bool, typer.Option("--from-failed", help="Of `rerun`: reuse what completed steps gave, and run the others.")
+    ] = False,
     reason: Reason = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would act on.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask whether to go on.")] = False,
@@ -112,7 +116,7 @@ def run(
         "executions": executions,
         "where": {name: value for name, value in where.items() if value is not None},
         "labels": parse_label_change(set_label or ()),
-        "changes": {"newest": True} if newest else None,
+        "changes": filled({"newest": newest or None, "from_failed": from_failed or None}),
         "reason": reason,
     }
     body = {"action": action.value, **{name: value for name, value in said.items() if value}}
@@ -191,7 +195,7 @@ def _show(record: dict[str, Any], as_json: bool) -> None:
     fields = ("id", "action", "status", "count", "done", "refused", "waiting", "codes", "created_by", "reason")
     show_fields({name: record[name] for name in fields if record[name] not in (None, {})})
     for refusal in record["refusals"]:
-        show_note(f"{refusal['id']}: {refusal['code']}")
+        show_note(f"{refusal['id']}: {refusal.get('detail') or refusal['code']}")
 
 
 def _row(job: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..sdk.address import DEFAULT_FOLDER
+from ..sdk.client.address import DEFAULT_FOLDER
 from .connection import DataDir, connect
 from .executions import Which
 from .output import AsJson, clock_time, plain, show_json_lines, show_note
 
 if TYPE_CHECKING:
-    from ..sdk.http import Json
+    from ..sdk.client.http import Json
 
 COLOURS = {"warning": "yellow", "error": "red", "exception": "red", "critical": "red"}
 
@@ -27,7 +27,7 @@ def logs(
     as_json: AsJson = False,
 ) -> None:
     """Show what an execution has printed and logged."""
-    from ..sdk.lines import lines_of_log
+    from ..sdk.client.lines import lines_of_log
 
     with connect(data_dir) as ledger:
         lines = lines_of_log(ledger, which, follow=follow, attempt=attempt, step=step)
@@ -55,8 +55,11 @@ def _with_gaps(lines: Iterable[Json]) -> Iterator[Json]:
 
 def _show(lines: Iterable[Json]) -> None:
     """By typer and not by rich, which takes a second for ten thousand lines."""
+    line = None
     for line in lines:
         typer.echo(f"{typer.style(clock_time(line['time']), dim=True)}  {_step(line)}{_text(line)}")
+    if line is None:
+        show_note("Nothing is there: nothing was printed or logged in what was asked for.")
 
 
 def _step(line: Json) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..sdk.address import DEFAULT_FOLDER
+from ..sdk.client.address import DEFAULT_FOLDER
 from .connection import DataDir, connect
 from .executions import PAGE_MAX
 from .output import AsJson, show_json_lines, show_note, show_table

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-BROKEN, CANNOT_BE_DONE, OUT_OF_REACH = 1, 2, 3  # exit codes
+BROKEN, CANNOT_BE_DONE, OUT_OF_REACH, STILL_RUNNING = 1, 2, 3, 4  # exit codes
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print plain JSON.")]
 

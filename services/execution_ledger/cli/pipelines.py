@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..sdk.address import DEFAULT_FOLDER, pipeline_path
+from ..sdk.client.address import DEFAULT_FOLDER, pipeline_path
 from .connection import DataDir, connect
 from .executions import PAGE_MAX
 from .output import AsJson, date_time, filled, plain, show_fields, show_json, show_json_lines, show_note, show_table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..sdk.address import DEFAULT_FOLDER
+from ..sdk.client.address import DEFAULT_FOLDER
 from .connection import DataDir, connect
 from .output import AsJson, duration_ms, show_json, show_note, show_table
 

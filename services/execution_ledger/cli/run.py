@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from ..sdk.address import DEFAULT_FOLDER, pipeline_path
-from ..sdk.durations import duration_ms
-from ..sdk.waiting import ENDED, RECEIVED, WAIT_S, until_end, write_until_decided
+from ..sdk.client.address import DEFAULT_FOLDER, pipeline_path
+from ..sdk.client.waiting import ENDED, RECEIVED, WAIT_S, until_end, write_until_decided
+from ..sdk.pipelines.durations import duration_ms
 from .connection import DataDir, connect
 from .inputs import parse_inputs, parse_labels
-from .output import AsJson, console, show_error, show_fields, show_json, show_note, size_text
+from .multi_run import ask_each
+from .output import STILL_RUNNING, AsJson, console, show_error, show_fields, show_json, show_note, size_text
 
 if TYPE_CHECKING:
-    from ..sdk.http import Connection
+    from ..sdk.client.http import Connection
 
 DURATION = "DURATION"
 ENDED_BADLY = 1
-STILL_RUNNING = 4
 
 
 class Mode(StrEnum):
@@ -63,7 +63,13 @@ AtMostOnce = Annotated[bool, typer.Option("--at-most-once", help="Its code is ne
 def run(
     pipeline: Annotated[str, typer.Argument(metavar="PIPELINE", help="The name of a registered pipeline.")],
     inputs: Inputs = None,
-    twin: Twin = None,
+    twins: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--twin",
+            help="The asset that it is about; registered by: exledger twins add. Several: a batch, one on each.",
+        ),
+    ] = None,
     properties: Property = None,
     mode: Annotated[Mode | None, typer.Option(help="By default: production.")] = None,
     experiment: Experiment = None,
@@ -96,7 +102,6 @@ def run(
             "pipeline": pipeline,
             "inputs": given_inputs(ledger, inputs, input_types(ledger, pipeline)),
             "labels": parse_labels(label or ()),
-            "twin": twin,
             "properties": parse_inputs(properties, {}) if properties else None,
             "mode": mode,
             "experiment": experiment,
@@ -106,7 +111,10 @@ def run(
             "if_live": if_live,
             "policy": policy or None,
         }
-        ask(ledger, "/v1/executions", request, key, wait_for if wait else None, as_json)
+        wait_s = wait_for if wait else None
+        if twins and len(twins) > 1:
+            ask_each(ledger, request, twins, key, wait_s, as_json)
+        ask(ledger, "/v1/executions", {**request, "twin": twins[0] if twins else None}, key, wait_s, as_json)
 
 
 def ask(
@@ -152,7 +160,7 @@ def _milliseconds(duration: str | None) -> int | None:
 
 def given_inputs(ledger: Connection, inputs: list[str] | None, types: dict[str, str]) -> dict[str, Any]:
     """Files are sent first."""
-    from ..sdk.kept import sent_inputs
+    from ..sdk.client.kept import sent_inputs
 
     return sent_inputs(ledger, parse_inputs(inputs or (), types), {})
 

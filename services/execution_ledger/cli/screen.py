@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
 from ..embedded.supervisor import What
-from ..sdk.address import DEFAULT_FOLDER
+from ..sdk.client.address import DEFAULT_FOLDER
 from .info import psql_line
 from .output import console, duration, plain
 from .services import Place

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ..sdk.address import DEFAULT_FOLDER
-from ..sdk.following import follow
+from ..sdk.client.address import DEFAULT_FOLDER
+from ..sdk.client.following import follow
 from .connection import DataDir, connect
 from .executions import short_type, why
 from .output import AsJson, clock_time, show_event, show_json_lines, show_note
 
 if TYPE_CHECKING:
-    from ..sdk.http import Connection
+    from ..sdk.client.http import Connection
 
 NAMES_MAX = 10_000
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import BadRequest
-from ..sdk.address import DEFAULT_FOLDER
+from ..sdk.client.address import DEFAULT_FOLDER
 from .connection import DataDir
 from .output import BROKEN, OUT_OF_REACH, AsJson, bars, console, duration, show_json, show_note, show_table
 from .place import place_of

@@ -214,7 +214,8 @@ def _no_runner(desk: Desk, execution: Execution) -> Why | None:
     if not offering:
         others = _listed(sorted(beat.process for beat in in_pool if execution.pipeline in beat.offers))
         has = f" {others} offers another version." if others else ""
-        step = f"Start one that has it: {_SERVE}; or abort it and run the newest: exledger abort {execution.name}"
+        newest = f"exledger abort {execution.name}, then exledger rerun {execution.name} --newest"
+        step = f"Start one that has it: {_SERVE}; or abort it and run the newest: {newest}"
         return Why(code="not_offered", text=f"No runner offers {what}.{has}", next=step)
     ready = offer(desk, execution.pool, execution.digest)
     if not ready.runners:

@@ -24,6 +24,7 @@ from .edge.admission import Admission
 from .edge.problems import Away, FieldError, Problem, Refused, away, invalid, refused
 
 NO_STORE = "This gateway has no object store: set EXLEDGER__OBJECTS__URL where it runs."
+_NO_FORM = "forms are not taken apart: send the file itself as the body, as `curl --data-binary @FILE` does"
 LOG = structlog.get_logger("gateway.storing")
 
 PIECE_S = 30.0  # how long a piece of an upload may be on its way
@@ -64,6 +65,8 @@ class Storing:
             raise _too_large(self.bytes_max)
         if request.headers.get("content-encoding", "identity").lower() != "identity":
             raise invalid(FieldError("Content-Encoding", "files are taken as they are: leave it out"))
+        if request.headers.get("content-type", "").lower().startswith("multipart/"):
+            raise invalid(FieldError("Content-Type", _NO_FORM))
         if self._admission.full_disk:
             raise Away(Problem("disk-full", f"{self._admission.full_disk} Reads go on.", retry_after_s=5))
         if not self._left:

@@ -25,6 +25,7 @@ from execution_ledger.messages.commands import (
     AnyCommand,
     ChangeLabels,
     ClaimDispatch,
+    Decline,
     DispatcherCommand,
     ExecutionCommand,
     OpenBatch,
@@ -132,6 +133,8 @@ def _decision(state: ShardState, command: AnyCommand, appended_ms: int) -> Decis
             return open_job(command)
         case ChangeLabels():
             return change_labels(command)
+        case Decline():
+            return command.refusal
         case Submit() if wrong := _unreadable_payload(command):
             return Refusal(code="invalid_payload", detail=f"The text of its inputs or properties {wrong}."[:2_000])
         case Submit() if refusal := _unacceptable_id(state, command, appended_ms):

@@ -28,6 +28,7 @@ from .parts import (
     PipelineRef,
     Policy,
     Reason,
+    Refusal,
     Text,
 )
 from .payload import Payload
@@ -104,6 +105,15 @@ class ChangeLabels(ExecutionCommand):
     type: Literal["change_labels.v1"] = "change_labels.v1"
     labels: Labels = Field(default_factory=dict)
     removed: Annotated[list[LabelKey], Field(max_length=LABELS_MAX)] = Field(default_factory=list)
+
+
+class Decline(ExecutionCommand):
+    """A job was to make a new one of this execution, and a gateway has found that impossible: it is refused, as the
+    gateway says, so that the job has an answer to each of its commands.
+    """
+
+    type: Literal["decline.v1"] = "decline.v1"
+    refusal: Refusal
 
 
 class DispatcherCommand(ExecutionCommand):
@@ -230,6 +240,7 @@ AnyCommand = (
     | Hold
     | Unhold
     | ChangeLabels
+    | Decline
     | Dispatch
     | ExpireAttempt
     | ExpireQueued

@@ -79,7 +79,7 @@ def mismatch(port: Port, value: Any) -> str | None:
     if port.type == "file":
         return wrong_reference(value)
     if not _fits(port.type, value):
-        return f"must be a {port.type}, not {_kind(value)}"
+        return f"must be {_a(port.type)}, not {_kind(value)}"
     if port.enum is not None and not any(_equal(value, one) for one in port.enum):
         return f"must be one of {_listed(port.enum)}"
     if port.min is not None and _is_number(value) and value < port.min:
@@ -101,7 +101,7 @@ def _fits(word: PortType, value: Any) -> bool:
 
 def _bad_item(word: ItemType, values: list[Any]) -> str | None:
     bad = next((place for place, value in enumerate(values) if not _fits(word, value)), None)
-    return None if bad is None else f"[{bad}] must be a {word}, not {_kind(values[bad])}"
+    return None if bad is None else f"[{bad}] must be {_a(word)}, not {_kind(values[bad])}"
 
 
 def _is_number(value: Any) -> bool:
@@ -192,11 +192,11 @@ def check_ports(ports: Ports, given: Mapping[str, Any], what: str) -> tuple[dict
 
 
 def check_outputs(definition: Definition, given: Any) -> dict[str, str]:
-    """What is wrong with the value that a pipeline returned, by output name; None stands for no outputs."""
+    """What is wrong with the value that a pipeline returned, by output name, "" for all; None is no outputs."""
     if given is None and not definition.outputs:
         return {}
     if not isinstance(given, dict):
-        return {"*": f"a pipeline returns a dict of its outputs, not {_kind(given)}"}
+        return {"": f"a pipeline returns a dict of its outputs, not {_kind(given)}"}
     wrong = {str(name): "is not an output of this pipeline" for name in given if not _is_output(definition, name)}
     for name, port in definition.outputs.items():
         if name not in given:
@@ -213,6 +213,10 @@ def _is_output(definition: Definition, name: Any) -> bool:
 def definition_text(definition: Definition) -> str:
     """The canonical JSON text whose digest is the version's identity."""
     return json_text(definition.model_dump(exclude_none=True))
+
+
+def _a(word: PortType | ItemType) -> str:
+    return f"an {word}" if word == "array" else f"a {word}"
 
 
 def _kind(value: Any) -> str:

@@ -69,6 +69,10 @@ def command_id_of_key(actor: str, route: str, key: str) -> str:
     return hashlib.sha256("\0".join((actor, route, key)).encode()).hexdigest()[:32]
 
 
+def command_id_of_child(batch_id: str, index: int) -> str:
+    return command_id_of_key("batch", batch_id, str(index))
+
+
 def command_id_of_job(job_id: str, target: str) -> str:
     """One id for whatever a job asks of this execution, whichever gateway sends it, and however often."""
     return hashlib.sha256(f"job/{job_id}/{target}".encode()).hexdigest()[:32]

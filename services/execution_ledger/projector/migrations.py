@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from execution_ledger.errors import BrokenHistory, Unavailable
+from execution_ledger.errors import BadSettings, BrokenHistory, Unavailable
 from execution_ledger.postgres import REFUSALS, beside, connect, queries, reachable
 
 if TYPE_CHECKING:
@@ -62,6 +62,21 @@ async def migrate(dsn: str, folder: Traversable = FOLDER, wait_s: float = 30.0, 
         for migration in missing:
             await _apply(connection, migration, beside(migration.sql, suffix), sql["remember"])
     return [migration.name for migration in missing]
+
+
+async def check_migrated(connection: Connection) -> None:
+    """Raises BadSettings where the tables are not those of this very release, so that comparing them says nothing."""
+    wanted, sql = migrations_in(FOLDER), queries("execution_ledger.projector", "sql/migrations.sql")
+    applied: dict[str, str] = dict(await connection.fetch(sql["applied"]))  # type: ignore[arg-type]
+    try:
+        check_applied(wanted, applied)
+    except BrokenHistory as error:
+        raise BadSettings(str(error)) from error
+    if missing := [migration.name for migration in wanted if migration.name not in applied]:
+        raise BadSettings(
+            f"An older release made these views; {missing[0]} is still to be applied. Use that release, or let a "
+            "projector of this one bring them up to date first (it does so when it starts)."
+        )
 
 
 def check_applied(wanted: list[Migration], applied: Mapping[str, str]) -> None:

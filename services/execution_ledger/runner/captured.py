@@ -14,7 +14,7 @@ from collections.abc import Callable
 from execution_ledger.messages.base import rfc3339
 from execution_ledger.messages.inbox import Token
 from execution_ledger.messages.lines import TEXT_CHARS_MAX, Stream
-from execution_ledger.sdk.capped import cap
+from execution_ledger.sdk.attempt.capped import cap
 
 PENDING_BYTES_MAX = 256_000  # of one attempt, on their way to followers at once; more is in what is kept
 LINES_AT_ONCE_MAX = 2_000  # of one write: what is beyond would hold up the loop that it may be called on
@@ -42,6 +42,9 @@ class Room:
             self.bytes += size
 
 
+Writer = tuple[Stream, int, str | None]  # a thread may go from step to step, and an event loop turns between them
+
+
 class Captured:
     """`bytes_max` is kept of it, if the room allows; `news` hears once that there is something to take."""
 
@@ -58,7 +61,8 @@ class Captured:
         self._head_bytes = self._tail_bytes = 0
         self._ordinal = 0
         self._cut_lines = self._cut_bytes = 0
-        self._begun: dict[tuple[Stream, int], str] = {}  # by stream and thread
+        self._begun: dict[Writer, str] = {}
+        self._cut_short: set[Writer] = set()  # whose lines were too long: their ends are still to come
         self._pending: list[bytes] = []
         self._pending_bytes = 0
         self._heard = False
@@ -69,15 +73,18 @@ class Captured:
 
     def write(self, stream: Stream, text: str, step: str | None = None) -> None:
         """As a file takes it: lines in pieces, or many at once."""
-        key = stream, threading.get_ident()
+        key = stream, threading.get_ident(), step
         with self._lock:
             *lines, begun = (self._begun.pop(key, "") + text).split("\n")
+            if lines and key in self._cut_short:
+                self._cut_short.discard(key)
+                lines = lines[0 if lines[0] else 1 :]
             for line in lines[:LINES_AT_ONCE_MAX]:
                 self._add(stream, _as_seen(line), None, step)
             if skipped := lines[LINES_AT_ONCE_MAX:]:
                 self._skip(skipped)
             if begun:
-                self._begin(key, begun, step)
+                self._begin(key, begun)
 
     def line(self, stream: Stream, text: str, level: str | None, step: str | None = None) -> None:
         """What is logged: it may have several lines, and is one all the same."""
@@ -97,17 +104,20 @@ class Captured:
     def close(self) -> list[bytes]:
         """What was kept; nothing is taken in any more."""
         with self._lock:
-            for (stream, _), begun in self._begun.items():
-                self._add(stream, _as_seen(begun), None, None)
+            for (stream, _, step), begun in self._begun.items():
+                self._add(stream, _as_seen(begun), None, step)
             self.open = False
             self._room.take(-self._head_bytes - self._tail_bytes)
             kept = [*self._head, *self._mark(), *self._tail]
             self._head, self._tail, self._begun = [], deque(), {}
             return kept
 
-    def _begin(self, key: tuple[Stream, int], begun: str, step: str | None) -> None:
+    def _begin(self, key: Writer, begun: str) -> None:
         if len(begun) > TEXT_CHARS_MAX or len(self._begun) >= BEGUN_MAX:
-            self._add(key[0], _as_seen(begun), None, step)
+            stream, _, step = key
+            self._add(stream, _as_seen(begun), None, step)
+            if len(self._cut_short) < BEGUN_MAX:
+                self._cut_short.add(key)
         else:
             self._begun[key] = begun
 

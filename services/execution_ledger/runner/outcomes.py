@@ -12,14 +12,14 @@ from execution_ledger.messages.definition import Definition, check_outputs
 from execution_ledger.messages.files import bytes_of
 from execution_ledger.messages.parts import Failure
 from execution_ledger.messages.payload import DEPTH_MAX, PAYLOAD_BYTES_MAX, Payload, json_payload, too_deep
-from execution_ledger.sdk.capped import cap, cap_start
-from execution_ledger.sdk.context import NoRetry
+from execution_ledger.sdk.attempt.capped import cap, cap_start
+from execution_ledger.sdk.attempt.context import NoRetry
 
 MESSAGE_CHARS_MAX = 4_000  # the caps of Failure
 TRACEBACK_CHARS_MAX = 16_000
 TRACEBACK_FRAMES_MAX = 50
 COMPLAINTS_MAX = 10
-PLAIN_VALUES = "Return plain Python values: int(x), float(x), x.tolist()."
+PLAIN_VALUES = "Return plain Python values: int(x), float(x), x.tolist(); a file as a File, an output of its own."
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def refused(kind: str, message: str) -> Failed:
 
 
 def _listed(wrong: dict[str, str]) -> str:
-    listed = [f"{name} {complaint}" for name, complaint in wrong.items()]
+    listed = [f"{name} {complaint}".lstrip() for name, complaint in wrong.items()]
     return "; ".join(listed[:COMPLAINTS_MAX]) + ("; …" if len(listed) > COMPLAINTS_MAX else "")
 
 

@@ -22,7 +22,7 @@ from execution_ledger.messages.heartbeats import RunnerBeat
 from execution_ledger.messages.inbox import INBOX, AnyInboxMessage, Start, Token
 from execution_ledger.messages.payload import unreadable
 from execution_ledger.messages.reports import ReportCheckpoint, Said
-from execution_ledger.sdk.pipeline import Pipeline
+from execution_ledger.sdk.pipelines.pipeline import Pipeline
 from execution_ledger.settings import RunnerSettings
 
 from .attempts import Action, Attempts, Enter, Send, Stop

@@ -11,7 +11,7 @@ from execution_ledger.clock import Spawn
 from execution_ledger.errors import BadRequest, LedgerError, StoreAway
 from execution_ledger.files import Kept, pieces_in, pieces_of
 from execution_ledger.messages.definition import Definition
-from execution_ledger.messages.files import FileRef, references_in
+from execution_ledger.messages.files import FileRef, references_in, wrong_reference
 from execution_ledger.sdk.file import File, opened
 
 NO_STORE = "This runner has no object store: set EXLEDGER__OBJECTS__URL."
@@ -124,7 +124,10 @@ class AttemptStore:
         if file.ref is None:
             source = await asyncio.to_thread(_output, name, file)
             sha256, size = await _explained(self._files.keep(_pieces(source)))
-            file.ref = FileRef(sha256=sha256, size=size, media_type=file.media_type, name=file.name)
+            made = {"sha256": sha256, "size": size, "media_type": file.media_type, "name": file.name}
+            if wrong := wrong_reference(made):
+                raise BadRequest(f"its output {name!r} {wrong}")
+            file.ref = FileRef.model_validate(made)
         return file.ref.model_dump()
 
     async def _keep(self, content: bytes | BinaryIO, then: Callable[[str, int], None]) -> None:

@@ -6,6 +6,7 @@ run.wait().outputs["report"].save(".")
 
 from __future__ import annotations
 
+import io
 import mimetypes
 import shutil
 import tempfile
@@ -99,6 +100,8 @@ def media_type_of(name: str) -> str:
 
 def opened(source: Path | str | BinaryIO | File) -> BinaryIO:
     """For reading bytes. Raises BadRequest, saying which, where that cannot be."""
+    if isinstance(source, io.TextIOBase):
+        raise BadRequest(f"{getattr(source, 'name', 'The file')} was opened as text. Open it for bytes: mode 'rb'.")
     try:
         if isinstance(source, File):
             return source.open()

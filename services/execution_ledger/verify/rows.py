@@ -86,6 +86,8 @@ def compare_journal(wanted: Iterable[JournalRow], stored: Iterable[Row]) -> Iter
 def first_difference(wanted: Row, stored: Row) -> str | None:
     """In words, for the first column in which the two differ."""
     for column, value in wanted.items():
+        if column not in stored:
+            return f"has no column {column}, and the log makes it {shown(plain(value))}"
         if (found := plain(stored[column])) != plain(value):
             return f"has {column} = {shown(found)}, and the log makes it {shown(plain(value))}"
     return None

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from execution_ledger.errors import BrokenHistory, Permanent
 from execution_ledger.log.protocol import Lane, Log, Record, Topic
 from execution_ledger.messages.events import decode_event
-from execution_ledger.postgres import connect, queries, reachable
+from execution_ledger.postgres import REFUSALS, connect, queries, reachable
 from execution_ledger.projector.changes import JournalRow, StoredPosition
 from execution_ledger.projector.memory import MemoryStore
+from execution_ledger.projector.migrations import check_migrated
 from execution_ledger.projector.rows import Recorded, fold
 
 from .findings import Breach, Breaches
@@ -64,9 +65,11 @@ async def snapshot(dsn: str) -> AsyncIterator[Connection]:
 
 
 async def check_views(log: Log, dsn: str, shard: int, shards: int, tell: Tell) -> ViewFindings:
+    """Raises Unavailable, and BadSettings for the views of another release."""
     async with snapshot(dsn) as connection:
         if not await connection.fetchval(_SQL["exists"]):
             return ViewFindings(there=False)
+        await check_migrated(connection)
         lane = Lane(Topic.EVENTS, shard)
         end = await log.end(lane)  # asked after the snapshot was taken, so never behind it
         async with aclosing(records(log, lane, await log.begin(lane), end)) as pieces:
@@ -75,6 +78,8 @@ async def check_views(log: Log, dsn: str, shard: int, shards: int, tell: Tell) -
                 await check.run(end)
             except BrokenHistory as error:
                 check.found.stopped = str(error)
+            except REFUSALS as error:  # a table is gone, or is another one
+                check.found.breaches.add(Breach(7, shard, None, None, f"The views cannot be read: {error}."))
         return check.found
 
 

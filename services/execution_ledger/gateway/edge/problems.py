@@ -134,7 +134,7 @@ def away(kind: str, detail: str, retry_after_s: int = 1, **more: Any) -> Away:
 
 def invalid(*errors: FieldError) -> Refused:
     """Raised with everything that is wrong, so that one round is enough to mend it."""
-    shown = "; ".join(f"{error.field}: {error.detail}" for error in errors[:3])
+    shown = "; ".join(f"{error.field}: {error.detail.rstrip('.')}" for error in errors[:3])
     rest = f"; and {len(errors) - 3} more" if len(errors) > 3 else ""
     return refused("invalid-request", f"{shown}{rest}. Correct this and send it again.", *errors)
 

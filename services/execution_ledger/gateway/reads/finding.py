@@ -6,12 +6,13 @@ without postponed annotations.
 
 import hashlib
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import Depends, Query
 from pydantic import AwareDatetime, BeforeValidator, ConfigDict, StringConstraints
+from pydantic_core import PydanticCustomError
 
 from execution_ledger.messages.ids import PipelineName
 from execution_ledger.messages.parts import TERMINAL, AbortOutcome, BusinessId, Count, Mode, Status, Text
@@ -20,11 +21,15 @@ Label = Annotated[str, StringConstraints(pattern=r"^[^=\x00]{1,63}=[^\x00]{0,255
 
 
 def _moment(said: Any) -> Any:
-    """A bare number would be taken for seconds since 1970."""
+    """A bare number would be taken for seconds since 1970, and a day begins elsewhere at another time."""
     try:
-        return datetime.fromisoformat(said) if "T" in said.upper() else ""
-    except (ValueError, TypeError, AttributeError):
-        return ""
+        moment = datetime.fromisoformat(said if "T" in said.upper() else "")
+        if moment.tzinfo:
+            moment.astimezone(UTC)  # some of the first and the last day there is are beyond it
+            return moment
+    except (ValueError, TypeError, AttributeError, OverflowError):
+        pass
+    raise PydanticCustomError("moment", "must be a time with its offset from UTC, like 2026-11-22T06:30:00Z")
 
 
 def _truth(said: Any) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from execution_ledger.messages.base import Message, Time
+from execution_ledger.messages.events import CommandFailed, CommandRejected, decode_event
 from execution_ledger.messages.parts import JobAction
 
 from ..writes.jobs import Job
@@ -44,10 +45,11 @@ class JobShard(Message):
 
 
 class JobRefusal(Message):
-    """`id` is the execution, `code` why nothing was done with it."""
+    """`id` is the execution, `code` why nothing was done with it, and `detail` says so in words."""
 
     id: str
     code: str
+    detail: str
 
 
 class JobRecord(JobSummary):
@@ -104,7 +106,14 @@ def job_record(row: Row, outcomes: Sequence[Row], refusals: Sequence[JobRefusal]
 def refusals_of(job: Job, rows: Sequence[Row]) -> list[JobRefusal]:
     """A refusal names a command, and of a new execution its id that never was: the job knows whom it was about."""
     targets = {job.command_id(target): target.id for target in job.targets()}
-    return [JobRefusal(id=targets[row["command_id"]], code=row["refusal"]) for row in rows]
+    return [
+        JobRefusal(id=targets[row["command_id"]], code=row["refusal"], detail=_words(decode_event(row["event"]).data))
+        for row in rows
+    ]
+
+
+def _words(fact: CommandRejected | CommandFailed) -> str:
+    return fact.refusal.detail if isinstance(fact, CommandRejected) else fact.error
 
 
 def _counted(row: Row, done: int, refused: int, last_at: Any) -> dict[str, Any]:

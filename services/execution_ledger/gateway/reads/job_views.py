@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from pydantic import TypeAdapter, ValidationError
 
 from execution_ledger.messages.parts import LABELS_MAX, TERMINAL, JobAction, Status
+from execution_ledger.messages.steps import Reusable
 
 from ..edge.problems import FieldError, field_errors, invalid, refused
 from ..stream.tail import Tail
-from ..writes.again import Ended, ended_of
+from ..writes.again import Ended, ended_of, given_by
 from ..writes.batches import BREATH
 from ..writes.jobs import NEW
 from ..writes.requests import TARGETS_MAX, JobRequest
@@ -35,6 +36,7 @@ _SUITABLE: dict[JobAction, frozenset[Status]] = {
     "rerun": TERMINAL,
     "label": frozenset(Status),
 }
+_NOT_COMPLETED = TERMINAL - {Status.COMPLETED}  # of which something is left to run
 _HELD: dict[JobAction, bool] = {"hold": False, "release": True}
 
 
@@ -88,6 +90,9 @@ class JobsInViews:
                 await asyncio.sleep(0)
         return found
 
+    async def given(self, execution_id: str) -> Reusable:
+        return given_by(row["event"] for row in await self._views.completed_steps(execution_id))
+
     async def open_jobs(self) -> Sequence[str]:
         await self._tail.caught_up.wait()
         await self._reading.include(self._tail.position)
@@ -96,12 +101,14 @@ class JobsInViews:
 
 def filters_of(request: JobRequest) -> Filters:
     """What `where` says, narrowed to what the action can be done with. Raises Refused for what is no filter."""
+    if unknown := request.where.keys() - {each.name for each in fields(Filters)}:
+        raise invalid(*(FieldError(f"where.{name}", "is no filter of GET /v1/executions") for name in sorted(unknown)))
     try:
         said = _FILTERS.validate_json(json.dumps(request.where), strict=True)
     except ValidationError as error:
         found = field_errors(error.errors(include_input=False, include_url=False))
         raise invalid(*(FieldError(f"where.{each.field}", each.detail) for each in found)) from error
-    suitable = _SUITABLE[request.action]
+    suitable = _NOT_COMPLETED if request.from_failed else _SUITABLE[request.action]
     statuses = [status for status in Status if status in suitable and status in (said.status or suitable)]
     if not statuses:
         could = " or ".join(sorted(suitable))

@@ -59,6 +59,8 @@ def write_cursor(row: Mapping[str, Any], listing: Listing) -> str:
 
 def _read_key(written: str, column: str) -> datetime | int | str:
     if column in TEXTS:
+        if "\x00" in written:
+            raise ValueError("no text in the views holds a zero")
         return written
     number = int(written)
     return _EPOCH + number * _MICROSECOND if column in TIMES else number

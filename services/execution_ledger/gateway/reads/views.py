@@ -11,6 +11,7 @@ import asyncpg
 
 from execution_ledger.errors import Unavailable
 from execution_ledger.messages.events import TYPE_PREFIX
+from execution_ledger.messages.ids import command_id_of_child
 from execution_ledger.messages.lines import LOG_KIND, LOG_MEDIA_TYPE
 from execution_ledger.postgres import open_pool, queries
 
@@ -84,9 +85,18 @@ class Views:
         return await self._fetch(_SQL["completed_steps"], execution_id)
 
     async def batch(self, batch_id: str) -> Row | None:
-        """How many it has, and how many of them there are and are not at their end."""
+        """How many it has, how many are live or have ended badly, and how many may yet come to be, as no ledger has
+        decided on them.
+        """
         rows = await self._fetch(_SQL["batch"], batch_id)
-        return rows[0] if rows else None
+        if not rows:
+            return None
+        undecided = rows[0]["count"] - rows[0]["made"]
+        if undecided:
+            asked = [command_id_of_child(batch_id, index) for index in range(rows[0]["count"])]
+            [refused] = await self._fetch(_SQL["refused_of_batch"], asked)
+            undecided -= refused["count"]
+        return {**rows[0], "undecided": undecided}
 
     async def first_events_of_batch(self, batch_id: str, statuses: Sequence[str]) -> Sequence[Row]:
         return await self._fetch(_SQL["first_events_of_batch"], batch_id, statuses)

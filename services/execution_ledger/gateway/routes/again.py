@@ -12,11 +12,10 @@ from fastapi import APIRouter
 from execution_ledger.messages.ids import shard_of
 
 from ..edge.http import StrictRoute
-from ..edge.problems import refused
 from ..gateway import Gateway
 from ..reads.references import execution_id
 from ..reads.views import Row
-from ..writes.again import Ended, ended_of, given_by
+from ..writes.again import Ended, check_over, ended_of, in_order
 from ..writes.answering import SUBMITTED, TheWrite
 from ..writes.answers import BatchAnswerBody, ExecutionAnswer, ReceivedAnswer
 from ..writes.batches import BREATH
@@ -46,8 +45,7 @@ async def rerun(reference: str, write: TheWrite, body: RerunRequest = _NO_CHANGE
     """Runs what has ended, however it did, with changes; what they leave out stays as it was."""
     ended = await _ended(write.gateway, write.caller.token, reference)
     if body.from_failed:
-        completed = await write.gateway.views.completed_steps(ended.id)
-        ended = replace(ended, given=dict(given_by(row["event"]) for row in completed))
+        ended = replace(ended, given=await write.gateway.jobs.given(ended.id))
     return write.submitted(await write.gateway.commands.rerun(ended, body, write.actor, write.key, write.traceparent))
 
 
@@ -57,24 +55,21 @@ async def retry_batch(
 ) -> BatchAnswerBody | ReceivedAnswer:
     """A new batch of those that failed, in their order. Only once all have ended: so a repeat finds the same ones."""
     known = str(batch_id)
-    await _check_ended(write.gateway, write.caller.token, known)
-    rows = await write.gateway.views.first_events_of_batch(known, body.statuses)
-    if not rows:
-        ends = " or ".join(body.statuses)
-        raise refused("refused", f"No execution of batch {known} has ended as {ends}.", code="none_to_retry")
-    ended = await _in_order(rows)
+    over = await _over(write.gateway, write.caller.token, known)
+    found = await _read(await write.gateway.views.first_events_of_batch(known, body.statuses))
+    ended = in_order(known, found, over, body.statuses)
     answer = await write.gateway.commands.retry_batch(known, ended, body, write.actor, write.key, write.traceparent)
     return await opened(answer, write)
 
 
-async def _in_order(rows: Sequence[Row]) -> list[Ended]:
-    """As their batch has them. Reading ten thousand events takes a while, in which others get their turns."""
+async def _read(rows: Sequence[Row]) -> list[Ended]:
+    """Reading ten thousand events takes a while, in which others get their turns."""
     ended = []
     for count, row in enumerate(rows, 1):
         ended.append(ended_of(row))
         if count % BREATH == 0:
             await asyncio.sleep(0)
-    return sorted(ended, key=lambda each: each.place)
+    return ended
 
 
 async def _ended(gateway: Gateway, token: str, reference: str) -> Ended:
@@ -88,20 +83,16 @@ async def _ended(gateway: Gateway, token: str, reference: str) -> Ended:
     return ended_of(row)
 
 
-async def _check_ended(gateway: Gateway, token: str, batch_id: str) -> None:
-    """Raises Refused for a batch that is unknown, or of which some have not ended, at the end of the log."""
+async def _over(gateway: Gateway, token: str, batch_id: str) -> Row:
+    """How it ended. Raises Refused for a batch that is unknown, or that is not over at the end of the log."""
     shards = range(1, gateway.tail.shards)
     await gateway.reading.reach(token, None)
-    row = await _settled(gateway, shards, lambda: gateway.views.batch(batch_id), lambda row: not row["live"])
-    if row is None:
-        raise refused("unknown-batch", f"No batch {batch_id} is known.")
-    if row["live"]:
-        raise refused(
-            "refused",
-            f"{row['live']} of {row['count']} executions of batch {batch_id} have not ended. Wait for them, or abort "
-            "them, and ask again; single ones can be retried meanwhile.",
-            code="not_ended",
-        )
+    row = await _settled(gateway, shards, lambda: gateway.views.batch(batch_id), _is_over)
+    return check_over(batch_id, row)
+
+
+def _is_over(row: Row) -> bool:
+    return not row["live"] and not row["undecided"]
 
 
 async def _settled(

@@ -67,7 +67,11 @@ async def get_artifact(
     row = await found_or_caught_up(gateway, shard_of(known), lambda: gateway.views.artifact(known, name, attempt, step))
     if row is None:
         await _check_known(gateway, known)
-        raise refused("unknown-artifact", f"It has recorded nothing named {name!r}: GET …/artifacts lists what it has.")
+        where = "".join(
+            f" in {noun} {one!r}" for noun, one in (("attempt", attempt), ("step", step)) if one is not None
+        )
+        what = f"It has recorded nothing named {name!r}{where}: GET …/artifacts lists what it has."
+        raise refused("unknown-artifact", what)
     return await sent_file(gateway.storing, row["sha256"], row["size"], name, row["media_type"])
 
 

@@ -132,7 +132,7 @@ async def _found(gateway: Gateway, body: JobRequest) -> tuple[Sequence[Row], Tar
             f"These are not the executions of the dry run any more; {len(rows)} are found now. Look at them once more.",
             code="targets_changed",
         )
-    await gateway.commands.jobs.check(body, targets, gateway.jobs.first_events)
+    await gateway.commands.jobs.check(body, targets, gateway.jobs)
     return rows, targets
 
 

@@ -67,11 +67,19 @@ CROSS JOIN LATERAL (
 WHERE e.id = $1
 
 -- name: batch
-SELECT b.count, count(l.id) AS live
+SELECT
+    b.count, count(e.id) AS made, count(l.id) AS live,
+    count(*) FILTER (WHERE e.status = 'failed') AS failed, count(*) FILTER (WHERE e.status = 'aborted') AS aborted
 FROM ledger_v1.batches AS b
 LEFT JOIN ledger_v1.executions AS e ON e.batch_id = b.id
 LEFT JOIN ledger_v1.live_executions AS l ON l.id = e.id
 WHERE b.id = $1 GROUP BY b.count
+
+-- name: refused_of_batch
+-- By the ids of its commands. A refusal for the gateway's clock is not the last word, nor one of what was there already.
+SELECT count(*) AS count FROM ledger_v1.commands AS command
+WHERE command_id = ANY($1::text[]) AND refusal <> 'id_from_future'
+  AND NOT EXISTS (SELECT FROM ledger_v1.executions AS e WHERE e.id = command.subject::uuid)
 
 -- name: first_events_of_batch
 -- As many as a batch may have.

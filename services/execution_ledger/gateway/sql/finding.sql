@@ -126,8 +126,8 @@ AND batch_id = {value}
 AND business_id = {value}
 
 -- name: filter_job
--- What it asked of an execution bears that one's id, and so does what it made.
-AND id IN (SELECT subject::uuid FROM ledger_v1.commands WHERE job_id = {value})
+-- What it asked of an execution bears that one's id, and so does what it made. What was refused, it did not act on.
+AND id IN (SELECT subject::uuid FROM ledger_v1.commands WHERE job_id = {value} AND refusal IS NULL)
 
 -- name: filter_held
 AND (held_at IS NOT NULL) = {value}

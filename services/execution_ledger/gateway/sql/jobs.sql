@@ -35,8 +35,11 @@ SELECT shard, refusal, count(*) AS count, max(recorded_at) AS last_at
 FROM ledger_v1.commands WHERE job_id = $1 GROUP BY shard, refusal
 
 -- name: refusals
-SELECT command_id, refusal FROM ledger_v1.commands
-WHERE job_id = $1 AND refusal IS NOT NULL ORDER BY shard, sequence LIMIT $2
+-- Their events have the words.
+SELECT command.command_id, command.refusal, journal.event
+FROM ledger_v1.commands AS command
+JOIN ledger_v1.journal AS journal USING (shard, sequence)
+WHERE command.job_id = $1 AND command.refusal IS NOT NULL ORDER BY shard, sequence LIMIT $2
 
 -- name: job
 SELECT * FROM ledger_v1.jobs WHERE id = $1

@@ -6,7 +6,7 @@ adds to that event, too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,9 +19,9 @@ from execution_ledger.messages.parts import Link, PipelineRef, PolicyChoice, Sta
 from execution_ledger.messages.payload import Payload
 from execution_ledger.messages.steps import REUSED_BYTES_MAX, Reusable, Reused
 
-from ..edge.problems import FieldError, field_errors, invalid, refused
+from ..edge.problems import FieldError, away, field_errors, invalid, refused
 from .checking import Stamp
-from .requests import ExecutionRequest, OptionsRequest, RerunRequest, policy_of
+from .requests import RAN_WITH, BadEnd, ExecutionRequest, OptionsRequest, RerunRequest, policy_of
 
 # What a new execution does not share with the one that it was made from.
 _ITS_OWN = frozenset({"origin", "link", "body_digest", "keyed", "if_live"})
@@ -77,6 +77,38 @@ def ended_of(row: Mapping[str, Any]) -> Ended:
     return Ended(str(row["id"]), name, status, asked)
 
 
+def check_over(batch_id: str, row: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Raises Refused for a batch that is unknown or not over: a repeat has to find the very same executions."""
+    if row is None:
+        raise refused("unknown-batch", f"No batch {batch_id} is known.")
+    if row["live"]:
+        raise refused(
+            "refused",
+            f"{row['live']} of {row['count']} executions of batch {batch_id} have not ended. Wait for them, or abort "
+            "them, and ask again; single ones can be retried meanwhile.",
+            code="not_ended",
+        )
+    if row["undecided"]:
+        raise refused(
+            "refused",
+            f"{row['undecided']} of {row['count']} executions of batch {batch_id} are not there yet. Send it again "
+            "with its key, which completes it, and then ask again; or retry those that are there by a job: "
+            f"exledger jobs run retry --status failed --batch {batch_id}",
+            code="not_complete",
+        )
+    return row
+
+
+def in_order(batch_id: str, ended: Sequence[Ended], row: Mapping[str, Any], statuses: Sequence[BadEnd]) -> list[Ended]:
+    """As the batch has them. Raises Refused for none, and Away where the views were set back after `row` was read."""
+    if not (count := sum(row[status] for status in statuses)):
+        ends = " or ".join(statuses)
+        raise refused("refused", f"No execution of batch {batch_id} has ended as {ends}.", code="none_to_retry")
+    if len(ended) != count:
+        raise away("views-behind", f"The views hold {len(ended)} of the {count} executions to retry. Ask again.")
+    return sorted(ended, key=lambda each: each.place)
+
+
 def retry_of(ended: Ended) -> Retry:
     """Raises Refused for what has completed."""
     if ended.status is Status.COMPLETED:
@@ -89,8 +121,12 @@ def retry_of(ended: Ended) -> Retry:
     return Retry(ended)
 
 
-def given_by(event: bytes) -> tuple[str, Reused]:
-    """A step and its outputs, of the event in which it completed, or took over what it gave before."""
+def given_by(events: Iterable[bytes]) -> Reusable:
+    """The outputs of steps, of the events in which they completed, or took over what they gave before."""
+    return dict(map(_given, events))
+
+
+def _given(event: bytes) -> tuple[str, Reused]:
     read = decode_event(event)
     fact: StepChanged = read.data
     return fact.step, Reused(execution=fact.reused or read.subject, outputs=fact.outputs)
@@ -102,12 +138,13 @@ def reused_of(ended: Ended, changes: RerunRequest, newest: PipelineRef) -> Reusa
     ran, size = ended.asked.pipeline, sum(each.outputs.size for each in ended.given.values())
     if ended.status is Status.COMPLETED:
         raise refused("refused", f"{ended.name} has completed: none of its steps is left. {whole}", code="none_failed")
-    if changed := [name for name in _RAN_WITH if getattr(changes, name) != getattr(_NO_CHANGES, name)]:
-        detail = f"cannot change: steps that have completed ran with the old one. {whole}, without --from-failed"
-        raise invalid(*(FieldError(name, detail) for name in changed))
+    if changed := changes.of_what_steps_ran_with():
+        raise invalid(*(FieldError(name, f"{RAN_WITH}. {whole}, without --from-failed") for name in changed))
     if newest.version != ran.version:
         what = f"{ended.name} ran version {ran.version} of {ran.name}, which is now at version {newest.version}"
-        raise refused("refused", f"{what}: its steps' outputs may no longer fit. {whole}", code="version_changed")
+        raise refused(
+            "refused", f"{what}: its steps' outputs may no longer fit. {whole} --newest", code="version_changed"
+        )
     if not ended.given:
         raise refused("refused", f"No step of {ended.name} has completed. {whole}", code="none_completed")
     if size > REUSED_BYTES_MAX:
@@ -126,10 +163,6 @@ def check_properties(ended: Ended, now: Payload | None) -> None:
             f"exledger rerun {ended.name}",
             code="properties_changed",
         )
-
-
-_RAN_WITH = ("inputs", "newest", "twin", "mode", "experiment", "options", "properties")
-_NO_CHANGES = RerunRequest()
 
 
 def rerun_request(ended: Ended, changes: RerunRequest) -> ExecutionRequest:

@@ -15,7 +15,7 @@ from typing import Literal
 from execution_ledger.clock import Clock
 from execution_ledger.errors import Transient
 from execution_ledger.messages.commands import OpenBatch, Submit
-from execution_ledger.messages.ids import child_id, command_id_of_key, shard_of, shard_of_business, shard_of_child
+from execution_ledger.messages.ids import child_id, command_id_of_child, shard_of, shard_of_business, shard_of_child
 from execution_ledger.messages.parts import Link, Origin, PipelineRef, Refusal, Status
 from execution_ledger.messages.position import Position, joined
 
@@ -202,7 +202,7 @@ def submits(shard: int, children: Sequence[Submittable], places: Sequence[int], 
 
 def _child_stamp(batch: Stamp, index: int, shard: int) -> Stamp:
     return Stamp(
-        command_id=command_id_of_key("batch", batch.execution_id, str(index)),
+        command_id=command_id_of_child(batch.execution_id, index),
         actor=batch.actor,
         execution_id=child_id(batch.execution_id, shard, index),
         traceparent=batch.traceparent,

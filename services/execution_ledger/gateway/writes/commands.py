@@ -66,7 +66,7 @@ class CommandSender:
         self.catalog = Registrar(self._sender, tail, decide_wait_s)
         self._first_answers = FirstAnswers(tail, decide_wait_s, look_up)
         self._batches = BatchSender(self._sender, world.clock, tail, decide_wait_s, self._first_answers, self._sizes)
-        self.jobs = JobSender(self._sender, self._changed)
+        self.jobs = JobSender(self._sender, self._changed, lambda: tail.read_to_end(CATALOG_SHARD, decide_wait_s))
 
     async def submit(
         self, request: ExecutionRequest, actor: str, key: str | None = None, traceparent: str | None = None

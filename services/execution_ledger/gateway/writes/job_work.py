@@ -8,7 +8,7 @@ way meanwhile, its ledger recognizes. So two gateways at the same job do no harm
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 import structlog
@@ -16,8 +16,7 @@ import structlog
 from execution_ledger.errors import LedgerError, Transient
 from execution_ledger.messages.events import decode_event
 
-from .again import Ended
-from .jobs import Job, JobSender, job_of
+from .jobs import Job, JobSender, Past, job_of
 
 AT_ONCE = 3  # jobs under way in one gateway
 WAITING_MAX = 1_000  # what does not find a place here is taken up when somebody asks for it
@@ -28,7 +27,7 @@ PAUSE_MAX_S = 30.0
 LOG = structlog.get_logger("gateway.jobs")
 
 
-class JobViews(Protocol):
+class JobViews(Past, Protocol):
     """What the views say of jobs, up to the end of the log as it is known here. Raises Away where they are away."""
 
     async def job(self, job_id: str) -> bytes | None:
@@ -38,8 +37,6 @@ class JobViews(Protocol):
     async def asked(self, job_id: str) -> Collection[str]:
         """The ids of its commands that have left a trace."""
         ...
-
-    async def first_events(self, execution_ids: Sequence[str]) -> Mapping[str, Ended]: ...
 
     async def open_jobs(self) -> Sequence[str]:
         """Those of the last day of which not all was asked."""
@@ -109,4 +106,4 @@ class JobWork:
         raw = await self._views.job(job_id)
         if raw is not None:
             job: Job = job_of(decode_event(raw))
-            await self._sender.complete(job, await self._views.asked(job_id), self._views.first_events)
+            await self._sender.complete(job, await self._views.asked(job_id), self._views)

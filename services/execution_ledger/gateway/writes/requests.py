@@ -107,6 +107,14 @@ class RerunRequest(Asked):
     labels: Labels = Field(default_factory=dict)
     priority: Annotated[int, Field(ge=-100, le=100)] | None = None
 
+    def of_what_steps_ran_with(self) -> list[str]:
+        """The names of those changes that steps which have completed could not take part in."""
+        names = ("inputs", "newest", "twin", "mode", "experiment", "options", "properties")
+        return [name for name in names if getattr(self, name) != getattr(_NO_CHANGES, name)]
+
+
+_NO_CHANGES = RerunRequest()
+RAN_WITH = "cannot change: steps that have completed ran with the old one"
 
 BadEnd = Literal["failed", "aborted"]
 
@@ -147,8 +155,10 @@ class LabelRequest(Explained):
 class JobRequest(Explained):
     """What to do with which executions: those named in `executions` (by id, number or name), or all that `where` finds.
 
-    `where` takes the filters of `GET /v1/executions`, by the same names. `labels` belongs to `label`, `changes` to
-    `rerun`. With `targets_digest`, as a dry run gave it, only the very executions are acted on that it had found.
+    `where` takes the filters of `GET /v1/executions`, by the same names; one that is null or an empty list would find
+    everything, and is refused. `labels` belongs to `label`, `changes` to `rerun`: with `from_failed` each is run from
+    its own failed step, and those that cannot be are refused one by one. With `targets_digest`, as a dry run gave it,
+    only the very executions are acted on that it had found.
     """
 
     action: JobAction
@@ -159,6 +169,10 @@ class JobRequest(Explained):
     targets_digest: Text | None = None
     dry_run: bool = False
 
+    @property
+    def from_failed(self) -> bool:
+        return self.changes is not None and self.changes.from_failed
+
     def wrong(self) -> list[FieldError]:
         """What does not go together."""
         belongs = {"labels": "label", "changes": "rerun"}
@@ -166,8 +180,14 @@ class JobRequest(Explained):
         errors = [FieldError(name, f"belongs to {belongs[name]}, not to {self.action}") for name in stray]
         if bool(self.executions) == bool(self.where):
             errors.append(FieldError("where", "give either `executions`, or `where` with at least one filter"))
-        if self.changes and self.changes.from_failed:
-            errors.append(FieldError("changes.from_failed", "is asked of one execution at a time"))
+        errors += [
+            FieldError(f"where.{name}", "narrows nothing: give it a value, or leave it out")
+            for name, value in self.where.items()
+            if value is None or value == []
+        ]
+        if self.from_failed and self.changes:
+            without = f"{RAN_WITH}. Run all of them again, without from_failed"
+            errors += [FieldError(f"changes.{name}", without) for name in self.changes.of_what_steps_ran_with()]
         if self.action == "label" and self.labels is None:
             errors.append(FieldError("labels", "is missing: say which labels to set, null for those to take away"))
         return errors

@@ -17,10 +17,10 @@ from typing import Any
 from execution_ledger.clock import Spawn
 from execution_ledger.messages.inbox import Start, Token
 from execution_ledger.messages.reports import Said
-from execution_ledger.sdk.capped import cap
-from execution_ledger.sdk.context import Aborted, Context
-from execution_ledger.sdk.pipeline import Pipeline
-from execution_ledger.sdk.source import Function
+from execution_ledger.sdk.attempt.capped import cap
+from execution_ledger.sdk.attempt.context import Aborted, Context
+from execution_ledger.sdk.pipelines.pipeline import Pipeline
+from execution_ledger.sdk.pipelines.source import Function
 
 from ..capture import Place, carried, inside
 from ..captured import Captured

@@ -19,11 +19,11 @@ from execution_ledger.messages.parts import Failure
 from execution_ledger.messages.payload import Payload
 from execution_ledger.messages.reports import ReportStep, Said
 from execution_ledger.messages.steps import StepStatus
-from execution_ledger.sdk.capped import cap
-from execution_ledger.sdk.context import Context
-from execution_ledger.sdk.pipeline import Pipeline
-from execution_ledger.sdk.source import Function
-from execution_ledger.sdk.steps import Step, arguments_of
+from execution_ledger.sdk.attempt.capped import cap
+from execution_ledger.sdk.attempt.context import Context
+from execution_ledger.sdk.pipelines.pipeline import Pipeline
+from execution_ledger.sdk.pipelines.source import Function
+from execution_ledger.sdk.pipelines.steps import Step, arguments_of
 
 from ..capture import in_step
 from ..outcomes import MESSAGE_CHARS_MAX, Completed, Failed, Outcome, Stopped, of_step, of_value, refused

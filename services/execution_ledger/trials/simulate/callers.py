@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from execution_ledger.errors import BadRequest, Transient
 from execution_ledger.gateway.edge.problems import problem_of
-from execution_ledger.gateway.writes.again import ended_of, given_by
+from execution_ledger.gateway.writes.again import check_over, ended_of, given_by, in_order
 from execution_ledger.gateway.writes.batches import BatchAnswer
 from execution_ledger.gateway.writes.commands import CommandSender, unknown_execution
 from execution_ledger.gateway.writes.jobs import Targets
 from execution_ledger.gateway.writes.requests import (
     AbortRequest,
+    BadEnd,
+    BatchRetryRequest,
     ExecutionRequest,
     HoldRequest,
     JobRequest,
@@ -47,6 +49,7 @@ TRIES_MAX = 8
 PAUSE_S = (0.1, 2.0)
 UNKNOWN = 503
 RELEASED_S = 3.0
+BAD_ENDS: list[BadEnd] = ["failed", "aborted"]
 _GATEWAYS = ("gateway-a", "gateway-b")
 
 _SUITABLE: dict[str, Callable[[Mapping[str, Any]], bool]] = {
@@ -77,12 +80,15 @@ class Heard:
 
 @dataclass
 class Client:
-    """`subjects`: the execution that each ask was answered with, by its number."""
+    """By the number of the ask: `subjects`, the execution that it was answered with; `retried`, the batch that it
+    retries.
+    """
 
     cluster: Cluster
     chance: random.Random
     history: list[Heard] = field(default_factory=list)
     subjects: dict[int, str] = field(default_factory=dict)
+    retried: dict[int, str] = field(default_factory=dict)
 
     async def play(self, asks: Sequence[Ask]) -> None:
         by_number = {ask.number: ask for ask in asks}
@@ -103,17 +109,15 @@ class Client:
                 await self._persist(ask, _call(ask, ask))
             case "resume" if found := self._suitable("resume", 1):
                 await self._persist(ask, self._resume(found[0], _key(ask)))
+            case "retry_failed" if batch_id := self._batch_with_failed():
+                self.retried[ask.number] = batch_id
+                await self._persist(ask, self._retry_failed(batch_id, ask))
             case "retry" | "rerun" if ask.of in self.subjects:
                 await self._persist(ask, self._again(ask, ask))
-            case "repeat" if first and first.keyed and first.does in ("submit", "batch", "enter"):
-                await self._persist(ask, _call(first, ask))
-            case "repeat" if first and first.keyed and first.does in ("retry", "rerun") and first.of in self.subjects:
-                await self._persist(ask, self._again(first, ask))
+            case "repeat" if first and first.keyed:
+                await self._repeat(first, ask)
             case "abort" if ask.of in self.subjects:
-                subject, key = self.subjects[ask.of], f"abort-{ask.number}" if ask.keyed else None
-                await self._persist(
-                    ask, lambda sender: sender.abort(subject, AbortRequest(reason="enough"), "bob", key)
-                )
+                await self._abort(ask, self.subjects[ask.of])
             case "hold" | "release" | "label" if ask.of in self.subjects:
                 [subject] = self._suitable(ask.does, 1) or [self.subjects[ask.of]]
                 await self._persist(ask, _change(ask, subject))
@@ -128,6 +132,22 @@ class Client:
             case "junk" if ask.keyed or self.cluster.log.partition(Lane(Topic.EVENTS, 1)).records:
                 # Reports come only after events: before those, a ledger would take its log for one that was lost.
                 await self._send(Topic.COMMANDS if ask.keyed else Topic.REPORTS, 1, b"junk")
+
+    async def _abort(self, ask: Ask, subject: str) -> None:
+        request, key = AbortRequest(reason="enough"), f"abort-{ask.number}" if ask.keyed else None
+        await self._persist(ask, lambda sender: sender.abort(subject, request, "bob", key))
+        if ask.changed:  # by whom cannot wait for its end
+            once_more = ask.model_copy(update={"keyed": False})
+            await self._try(once_more, lambda sender: sender.abort(subject, request, "bob"))
+
+    async def _repeat(self, first: Ask, ask: Ask) -> None:
+        match first.does:
+            case "submit" | "batch" | "enter":
+                await self._persist(ask, _call(first, ask))
+            case "retry" | "rerun" if first.of in self.subjects:
+                await self._persist(ask, self._again(first, ask))
+            case "retry_failed" if first.number in self.retried:
+                await self._persist(ask, self._retry_failed(self.retried[first.number], ask))
 
     def _again(self, ask: Ask, asked: Ask) -> Call:
         """As the routes of the gateway do it. A retry's body has nothing to say, so it cannot be another one."""
@@ -149,11 +169,28 @@ class Client:
         async def resume(sender: CommandSender) -> Answer:
             if not (row := await self.cluster.store.first_event(subject)):
                 raise unknown_execution(subject)
-            completed = await self.cluster.store.completed_steps(subject)
-            ended = replace(ended_of(row), given=dict(map(given_by, completed)))
+            ended = replace(ended_of(row), given=given_by(await self.cluster.store.completed_steps(subject)))
             return await sender.rerun(ended, RerunRequest(from_failed=True), "ada", key)
 
         return resume
+
+    def _retry_failed(self, batch_id: str, asked: Ask) -> Call:
+        """Those of a batch, as the route does it. In another body it is also those that were aborted."""
+        key, statuses = _key(asked), BAD_ENDS[: 2 if asked.changed else 1]
+
+        async def retry(sender: CommandSender) -> BatchAnswer:
+            over = check_over(batch_id, await self.cluster.store.batch(batch_id))
+            rows = await self.cluster.store.first_events_of_batch(batch_id, statuses)
+            ended = in_order(batch_id, [*map(ended_of, rows)], over, statuses)
+            return await sender.retry_batch(batch_id, ended, BatchRetryRequest(statuses=statuses), "ada", key)
+
+        return retry
+
+    def _batch_with_failed(self) -> str | None:
+        """The newest of which one has failed, also where others are still to come."""
+        executions = self.cluster.store.executions.values()
+        failed = {row["batch_id"] for row in executions if row["status"] == "failed" and row["batch_id"]}
+        return max(failed, default=None)
 
     def ask_for_jobs(self) -> None:
         """Whoever looks at a job that is not done sees to it that it goes on."""
@@ -162,8 +199,11 @@ class Client:
 
     async def _open_job(self, ask: Ask) -> None:
         ids = self._suitable(ask.action, ask.count)
+        if ask.action == "rerun" and ask.from_failed:  # among those of which that is possible
+            ids = [*dict.fromkeys([*self._suitable("resume", 2), *ids])]
         labels: dict[str, str | None] | None = {"team": f"t{ask.number}"} if ask.action == "label" else None
-        request = JobRequest(action=ask.action, executions=ids, labels=labels, reason="many")
+        changes = RerunRequest(from_failed=ask.from_failed) if ask.action == "rerun" else None
+        request = JobRequest(action=ask.action, executions=ids, labels=labels, changes=changes, reason="many")
         if ids:
             await self._persist(ask, lambda sender: sender.open_job(request, _targets(ids), "bob", _key(ask)))
             self.ask_for_jobs()

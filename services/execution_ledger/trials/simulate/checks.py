@@ -239,10 +239,18 @@ def _check_logs(cluster: Cluster, witness: Witness, history: Mapping[int, Sequen
 
 
 def _check_batches(cluster: Cluster, history: Mapping[int, Sequence[Stored]]) -> Iterator[Breach]:
-    """A batch is opened before any of its executions is there: else a repeat would open another one."""
+    """A batch is opened before any of its executions is there: else a repeat would open another one. And what it, or a
+    job, runs again it runs again once.
+    """
     opened_s = {event.subject: at_s for at_s, event in timed(cluster, history) if isinstance(event.data, BatchOpened)}
+    again: set[tuple[str, str]] = set()
     for at_s, event in timed(cluster, history):
         origin = event.data.origin if isinstance(event.data, Queued) else None
+        if origin and event.data.link:
+            if (made := (origin.source, event.data.link.to)) in again:
+                what = f"{origin.source} has run {event.data.link.to} again twice."
+                yield Breach(4, event.shard, event.sequence, event.subject, what)
+            again.add(made)
         if origin and origin.source.startswith("batch/") and opened_s.get(origin.source, at_s) >= at_s:
             what = f"It was queued at {at_s:.3f} s, before {origin.source} was opened."
             yield Breach(4, event.shard, event.sequence, event.subject, what)

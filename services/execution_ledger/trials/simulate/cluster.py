@@ -31,7 +31,7 @@ from execution_ledger.metrics import new_registry
 from execution_ledger.projector.service import ProjectorService
 from execution_ledger.runner.outcomes import Outcome
 from execution_ledger.runner.service import RunnerService
-from execution_ledger.sdk.pipeline import Pipeline
+from execution_ledger.sdk.pipelines.pipeline import Pipeline
 from execution_ledger.settings import Settings
 
 from .faults import Troubles

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from execution_ledger.gateway.edge.problems import away
-from execution_ledger.gateway.writes.again import Ended, ended_of
+from execution_ledger.gateway.writes.again import Ended, ended_of, given_by
 from execution_ledger.messages.position import Position, covers
+from execution_ledger.messages.steps import Reusable
 
 from .store import SimulatedStore
 
@@ -36,6 +37,9 @@ class JobsInStore:
             if row["version"] == 1 and row["subject"] in wanted
         }
         return {one: ended_of(self._store.executions[one] | {"event": firsts[one]}) for one in execution_ids}
+
+    async def given(self, execution_id: str) -> Reusable:
+        return given_by(await self._store.completed_steps(execution_id))
 
     async def open_jobs(self) -> Sequence[str]:
         await self._travel()

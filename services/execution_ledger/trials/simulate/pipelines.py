@@ -13,9 +13,9 @@ from itertools import pairwise
 from typing import Any, get_args
 
 from execution_ledger.runner.capture import here
-from execution_ledger.sdk.context import Context, NoRetry
-from execution_ledger.sdk.pipeline import Pipeline, pipeline
-from execution_ledger.sdk.ports import Declared
+from execution_ledger.sdk.attempt.context import Context, NoRetry
+from execution_ledger.sdk.pipelines.pipeline import Pipeline, pipeline
+from execution_ledger.sdk.pipelines.ports import Declared
 
 from .loop import LIFE, Life
 from .plan import Planted

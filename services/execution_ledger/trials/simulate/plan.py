@@ -31,6 +31,7 @@ Does = Literal[
     "retry",
     "rerun",
     "resume",
+    "retry_failed",
     "junk",
     "hold",
     "release",
@@ -116,6 +117,7 @@ class Ask(Part):
     entry: Entered = "twin"
     of: int | None = None
     action: JobAction = "hold"  # of a job
+    from_failed: bool = False  # of a job that reruns
     business: str | None = None  # its business id
     if_live: IfLive = "refuse"
     changed: bool = False  # a repeat with another body
@@ -231,18 +233,19 @@ def _fault(chance: random.Random, name: str) -> Fault:
 # How often each is asked, beside the others; and what comes soon after what it is about.
 _ASKS: dict[Does, float] = {
     "submit": 12,
-    "batch": 1,
+    "batch": 2,
     "repeat": 3,
     "abort": 9,
     "force": 3,
     "retry": 2,
     "rerun": 1,
     "resume": 2,
+    "retry_failed": 1,
     "junk": 0.5,
     "hold": 4,
     "release": 2,
     "label": 1,
-    "job": 1,
+    "job": 2,
     "enter": 2,
 }
 _SOON = frozenset({"repeat", "abort", "force", "hold", "release", "label"})
@@ -273,7 +276,8 @@ def _ask(chance: random.Random, before: Sequence[Ask]) -> Ask:
         retries=chance.choice([0, 0, 2]),
         policy=_policy(chance) if chance.random() < 0.5 else None,
         of=of,
-        action=chance.choice(get_args(JobAction)),
+        action=chance.choice((*get_args(JobAction), "rerun")),  # which is done in two ways
+        from_failed=chance.random() < 0.5,
         business="north" if chance.random() < 0.25 else None,
         if_live=chance.choice(get_args(IfLive)),
         twin=chance.choice(["pump-a", "pump-b", None if does in ("submit", "batch") else "pump-a"]),

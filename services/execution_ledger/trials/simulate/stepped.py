@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from execution_ledger.sdk.context import Context
-from execution_ledger.sdk.pipeline import Pipeline, pipeline
+from execution_ledger.sdk.attempt.context import Context
+from execution_ledger.sdk.pipelines.pipeline import Pipeline, pipeline
 
 from .pipelines import INPUTS, OUTPUTS, WITNESS, behave
 

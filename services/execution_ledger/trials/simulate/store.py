@@ -7,10 +7,12 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 from execution_ledger.errors import OutcomeUnknown, Unavailable
+from execution_ledger.messages.ids import command_id_of_child
 from execution_ledger.projector.changes import Changes, StoredPosition
 from execution_ledger.projector.memory import MemoryStore
 
@@ -85,6 +87,33 @@ class SimulatedStore(MemoryStore):
         steps = [self.steps.get((execution_id, row["attempt"], step)) for step in json.loads(row["steps"] or "{}")]
         completed = [step["sequence"] for step in steps if step and step["status"] == "completed"]
         return [self.journal[row["shard"], sequence]["event"] for sequence in completed]
+
+    async def batch(self, batch_id: str) -> dict[str, int] | None:
+        """As the gateway's views say it."""
+        await self.travel()
+        if (batch := self.batches.get(batch_id)) is None:
+            return None
+        made = {one for one, row in self.executions.items() if row["batch_id"] == batch_id}
+        asked = {command_id_of_child(batch_id, index) for index in range(batch["count"])}
+        refused = {
+            row["subject"]
+            for row in self.commands.values()
+            if row["command_id"] in asked and row["refusal"] not in (None, "id_from_future")
+        }
+        ends = Counter[str](self.executions[one]["status"] for one in made)
+        return {
+            "count": batch["count"],
+            "live": len(made & self.live_executions.keys()),
+            "failed": ends["failed"],
+            "aborted": ends["aborted"],
+            "undecided": batch["count"] - len(made | refused),
+        }
+
+    async def first_events_of_batch(self, batch_id: str, statuses: Collection[str]) -> list[dict[str, Any]]:
+        await self.travel()
+        rows = [row for row in self.executions.values() if row["batch_id"] == batch_id and row["status"] in statuses]
+        firsts = {row["subject"]: row["event"] for row in self.journal.values() if row["version"] == 1}
+        return [row | {"event": firsts[row["id"]]} for row in rows]
 
     async def travel(self) -> None:
         slow = self._troubles.on("store_slow", "store")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
+from execution_ledger.messages.commands import Decline
 from execution_ledger.messages.events import (
     FACTS,
     Aborted,
@@ -32,6 +33,8 @@ from .plan import KINDS, MOMENTS
 
 Tally = Counter[str]
 
+DECLINED = Decline.model_fields["type"].default
+
 
 def tally(cluster: Cluster, client: Client, history: Mapping[int, Sequence[Stored]]) -> Tally:
     counted = Tally({f"fault: {kind}": times for kind, times in cluster.troubles.struck.items() if times})
@@ -51,12 +54,14 @@ def _of_events(events: Sequence[Event]) -> Iterator[str]:
         yield f"event: {fact.TYPE}"
         if isinstance(fact, CommandRejected):
             yield f"refused: {fact.refusal.code}"
+            yield from ["job: declined"] if fact.command == DECLINED else ()
         if isinstance(fact, Aborted):
             yield f"aborted: {fact.outcome}"
         if isinstance(fact, Requeued):
             yield f"requeued: {fact.cause}"
         if isinstance(fact, Queued) and fact.link:
             yield f"link: {fact.link.how}"
+            yield from _of_many(fact)
         if isinstance(fact, Failed):
             yield f"failed: {fact.failure.kind}"
         if isinstance(fact, StepChanged):
@@ -65,6 +70,14 @@ def _of_events(events: Sequence[Event]) -> Iterator[str]:
             before = states.get(event.subject, UNKNOWN)
             after = states[event.subject] = NEXT.get((before, type(fact)), before)
             yield _life(before, fact.TYPE, after)
+
+
+def _of_many(fact: Queued) -> Iterator[str]:
+    source = fact.origin.source.partition("/")[0] if fact.origin else "one"
+    if source == "batch":
+        yield "batch: retried"
+    if source == "job" and fact.reused:
+        yield "job: rerun from the failed step"
 
 
 def _is_again(fact: StepChanged) -> bool:
@@ -96,6 +109,6 @@ EXPECTED = (
     *(f"step: {what}" for what in ("started", "tried again", "completed", "failed", "skipped", "reused")),
     *(f"refused: {code}" for code in ("stale_claim", "illegal_state", "abort_already_requested", "already_ended")),
     *(f"refused: {code}" for code in ("id_too_old", "id_from_future", "unknown_execution")),
-    *("link: retry", "link: rerun"),
+    *("link: retry", "link: rerun", "batch: retried", "job: declined"),
     *("snapshot: read", "snapshot: would be believed", "ended by itself: UnknownVersion"),
 )

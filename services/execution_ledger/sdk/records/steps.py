@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ..errors import UnknownVersion
+from ...errors import UnknownVersion
 
 
 class Record(BaseModel):

@@ -11,8 +11,8 @@ from typing import Any
 
 from pydantic import Field
 
-from .step_records import CodeOrigin, Failure, Step, StepDefinition
-from .step_records import Record as Record
+from .steps import CodeOrigin, Failure, Step, StepDefinition
+from .steps import Record as Record
 
 
 class ExecutionSummary(Record):
@@ -372,6 +372,7 @@ class JobRefusal(Record):
 
     id: str
     code: str
+    detail: str = ""
 
 
 class JobRecord(JobSummary):

@@ -17,10 +17,10 @@ from execution_ledger.messages.parts import Mode, Options
 from execution_ledger.messages.payload import Payload
 from execution_ledger.messages.reports import ReportCheckpoint, ReportWarning, Said
 
+from ..file import File
 from .capped import cap
 from .checkpoints import checkpoint_of
 from .data import PipelineData
-from .file import File
 from .recorder import Recorder
 from .rendering import file_of, model_of, plot_of, table_of
 from .store import Store

@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from execution_ledger.errors import NoSuchObject
 
-from .file import File, opened
+from ..file import File, opened
 from .store import Store
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal, TypedDict
 
-from ..messages.parts import Mode
+from ...messages.parts import Mode
 
 By = Literal["status", "pipeline", "twin", "template", "experiment", "mode", "trigger", "day"]
 

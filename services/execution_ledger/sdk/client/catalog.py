@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..records.entries import Experiment, Registered, Template, Twin
 from .address import entry_path
-from .entries import Experiment, Registered, Template, Twin
 
 if TYPE_CHECKING:
     from .client import Client

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from .file import File, media_type_of, opened
+from ..file import File, media_type_of, opened
 
 HTML, PNG, CSV, PICKLE = "text/html", "image/png", "text/csv", "application/x-pickle"
 

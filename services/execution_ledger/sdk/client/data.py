@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import quote
 
-from ..errors import BadRequest
-from ..messages.data import wrong_path
-from .file import File, media_type_of, opened
+from ...errors import BadRequest
+from ...messages.data import wrong_path
+from ..file import File, media_type_of, opened
 
 if TYPE_CHECKING:
     from .http import Connection

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..errors import Unavailable
+from ...errors import Unavailable
 from .address import execution_path
 
 if TYPE_CHECKING:

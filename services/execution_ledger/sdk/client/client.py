@@ -17,23 +17,12 @@ from typing import Any, BinaryIO, Required, Self, TypedDict, Unpack
 import httpx
 from pydantic import ValidationError
 
-from ..errors import BadRequest, OutcomeUnknown
-from ..messages.parts import IfLive, Mode
-from .address import address_of, batch_path, execution_path, job_path, pipeline_path
-from .catalog import Experiments, Templates, Twins
-from .client_data import ClientData
-from .ending import ended
-from .explanations import Explanation, Queue, Runners
-from .file import File
-from .finding import By, Found, query_of
-from .following import follow
-from .http import Connection, fresh_key, open_http
-from .job import Action, Job, job_body
-from .kept import Artifact, Metric, Model, artifacts, model_file, newest, sent_inputs, upload, with_files
-from .lines import lines_of_log
-from .multi_run import MultiRun
-from .policy import PolicyOptions, choice_of, complaints
-from .records import (
+from ...errors import BadRequest, OutcomeUnknown
+from ...messages.parts import IfLive, Mode
+from ..file import File
+from ..pipelines.policy import PolicyOptions, choice_of, complaints
+from ..records.explanations import Explanation, Queue, Runners
+from ..records.records import (
     Event,
     Execution,
     ExecutionSummary,
@@ -44,6 +33,17 @@ from .records import (
     PipelineVersion,
     Stats,
 )
+from .address import address_of, batch_path, execution_path, job_path, pipeline_path
+from .catalog import Experiments, Templates, Twins
+from .data import ClientData
+from .ending import ended
+from .finding import By, Found, query_of
+from .following import follow
+from .http import Connection, fresh_key, open_http
+from .job import Action, Job, job_body
+from .kept import Artifact, Metric, Model, artifacts, model_file, sent_inputs, upload, with_files
+from .lines import lines_of_log
+from .multi_run import MultiRun
 from .run import Run
 from .waiting import WAIT_S, undecided, until_end, write_until_decided
 
@@ -103,7 +103,7 @@ class Client:
 
     Every call asks again where the ledger is busy or does not answer, for some seconds, and then raises Unavailable.
     Writes carry a key, the caller's or one of their own, so that asking again never does anything twice. What the
-    ledger refuses raises `sdk.http.Refused`, a BadRequest. An execution is named by id, number or name.
+    ledger refuses raises `sdk.client.http.Refused`, a BadRequest. An execution is named by id, number or name.
     """
 
     def __init__(
@@ -305,8 +305,8 @@ class Client:
     # --- what it recorded -----------------------------------------------------------------------------------------
 
     def artifacts(self, which: str | int) -> list[Artifact]:
-        """What an execution has recorded: plots, tables, models, files; of each name the newest. `save` keeps one."""
-        return newest(artifacts(self.connection, which))
+        """What an execution has recorded: plots, tables, models, files; of each name and step the newest."""
+        return artifacts(self.connection, which)
 
     def plots(self, which: str | int) -> list[Artifact]:
         """The plots among them."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..errors import Unavailable
+from ...errors import Unavailable
 
 if TYPE_CHECKING:
     from .http import Connection

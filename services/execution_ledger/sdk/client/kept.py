@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import quote
 
-from ..errors import Unavailable
-from ..messages.files import FileRef, file_name, references_in
+from ...errors import Unavailable
+from ...messages.files import FileRef, file_name, references_in
+from ..file import Fetch, File, opened
+from ..records.records import Execution, Record
 from .address import execution_path
-from .file import Fetch, File, opened
-from .records import Execution, Record
 
 if TYPE_CHECKING:
     from .http import Connection
@@ -25,17 +26,16 @@ PIECE_BYTES = 1_000_000
 class Artifact(File):
     """A plot, table, model or file that an attempt has recorded; its bytes come when they are first asked for.
 
-    `kind` is plot, table, model, file and the like. Of several with one name the newest counts.
+    `kind` is plot, table, model, file and the like. Of several with one name the newest counts, in each step.
     """
 
     kind: str
     attempt: int
     step: str | None
-    title: str  # the name that it was recorded under; `name` has an ending, too
+    title: str  # the name that it was recorded under; `name` has an ending, too, and its step where it needs that
 
     @classmethod
-    def of(cls, line: Mapping[str, Any], connection: Connection) -> Artifact:
-        name = file_name(line["name"], line["media_type"])
+    def of(cls, line: Mapping[str, Any], name: str, connection: Connection) -> Artifact:
         ref = FileRef(sha256=line["sha256"], size=line["size"], media_type=line["media_type"], name=name)
         artifact = cls(name, media_type=ref.media_type)
         artifact.ref, artifact._path, artifact._fetch = ref, None, fetching(connection, ref)
@@ -84,14 +84,30 @@ class Metric(Record):
     recorded_at: datetime
 
 
-def artifacts(connection: Connection, which: str | int) -> Iterator[Artifact]:
-    for line in connection.pages(f"{execution_path(which)}/artifacts", {}, PAGE_SIZE):
-        yield Artifact.of(line, connection)
+def artifacts(connection: Connection, which: str | int) -> list[Artifact]:
+    lines = recorded(connection, which)
+    names = told_apart([(line["step"] or line["kind"], file_of(line)) for line in lines])
+    return [Artifact.of(line, name, connection) for line, name in zip(lines, names, strict=True)]
 
 
-def newest(found: Iterator[Artifact]) -> list[Artifact]:
-    """Of each name the newest, in the order in which they first came."""
-    return list({artifact.name: artifact for artifact in found}.values())
+def recorded(connection: Connection, which: str | int) -> list[dict[str, Any]]:
+    """Of each name the newest, in each step, in the order in which they first came."""
+    lines = connection.pages(f"{execution_path(which)}/artifacts", {}, PAGE_SIZE)
+    return list({(line["step"], file_of(line)): line for line in lines}.values())
+
+
+def file_of(line: Mapping[str, Any]) -> str:
+    """What an artifact is called where it is saved."""
+    return file_name(line["name"], line["media_type"])
+
+
+def told_apart(files: Sequence[tuple[str, str]]) -> list[str]:
+    """The names of files of which each comes from somewhere: where several have one name, that tells them apart.
+
+    So none takes the place of another in the folder where all are saved.
+    """
+    count = Counter(name for _, name in files)
+    return [name if count[name] == 1 else f"{origin}.{name}" for origin, name in files]
 
 
 def model_file(connection: Connection, key: str, version: str | None) -> File:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Unpack
 
-from .explanations import Explanation
+from ..records.explanations import Explanation
+from ..records.records import Event, Execution, LogLine
 from .kept import Artifact, Metric
-from .records import Event, Execution, LogLine
 from .waiting import ENDED, WAIT_S
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..errors import StillRunning
+from ...errors import StillRunning
+from ..records.records import JobRecord
 from .address import job_path
 from .finding import Found, where_of
-from .records import JobRecord
 from .waiting import QUESTION_S, WAIT_S, through_outage
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from execution_ledger.errors import BadRequest
 from execution_ledger.messages.definition import ItemType, Port, PortType, mismatch, wrong_ports
 from execution_ledger.messages.payload import json_text
 
-from .file import File
+from ..file import File
 from .policy import complaints
 
 # A type's name, or {"type": "number", "min": 1, …} with the fields of a Port.

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..errors import StillRunning
-from .records import Child, ExecutionSummary
+from ...errors import StillRunning
+from ..records.records import Child, ExecutionSummary
 from .run import Run
 from .waiting import WAIT_S, through_outage, until_end
 

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Self
 
 import httpx
 
-from ..errors import BadRequest, BadSettings, LedgerError, Unavailable
+from ...errors import BadRequest, BadSettings, LedgerError, Unavailable
 from .address import Address
 
 TRIES_MAX = 6  # 3.1 s in all: the address may be wrong, and someone waits to be told so
@@ -51,6 +51,8 @@ def open_http(address: Address, transport: httpx.BaseTransport | None = None) ->
     if not is_header_text(address.token):
         raise BadSettings(f"{address.token_from} holds no token: a token is plain ASCII text without line breaks.")
     headers = {"Authorization": f"Bearer {address.token}"} if address.token else {}
+    if not address.url.lower().startswith(("http://", "https://")):
+        raise BadSettings(f"EXLEDGER_URL is not a URL: {address.url!a}. Write it like http://127.0.0.1:8080.")
     try:
         return httpx.Client(
             base_url=address.url,
@@ -183,7 +185,7 @@ class Connection:
         """Raises BadRequest for what JSON or UTF-8 cannot hold."""
         try:
             return self._http.build_request(method, path, **content)
-        except (ValueError, RecursionError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise BadRequest(f"This cannot be sent to the ledger: {error}") from error
 
     def _answer(self, request: httpx.Request) -> Json:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..errors import EndedBadly, StillRunning
-from .records import Execution
+from ...errors import EndedBadly, StillRunning
+from ..records.records import Execution
 from .waiting import ENDED
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import quote
 
-from ..errors import BadSettings, Unavailable
-from ..running import TOKEN, Running, running_in
+from ...errors import BadSettings, Unavailable
+from ...running import TOKEN, Running, running_in
 
 DEFAULT_FOLDER = Path(".execution-ledger")
 

@@ -1,0 +1,1 @@
+"""What programs ask a ledger with: the client, and the connection beneath it."""

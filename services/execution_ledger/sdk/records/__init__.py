@@ -1,0 +1,1 @@
+"""What a ledger answers, with types."""
