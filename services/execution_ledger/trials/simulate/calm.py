@@ -78,6 +78,7 @@ _FREE = (
     Known(_submit(0, FIRST + 22, "free", "hang", 0), "acknowledged", 1.5),  # its runner is told at once
     Known(_submit(0, FIRST + 23, "free", "done", 1.5, business="calm"), "completed", 1.5 + LATE_S),
     Known(_submit(0.4, FIRST + 24, "free", "done", 0.1, business="calm", if_live="wait"), "completed", 2 + LATE_S),
+    Known(_submit(5, FIRST + 26, "free", "deaf", 0.6), "completed", 6.3 + LATE_S),  # its abort comes too late
     Known(_submit(5, FIRST + 25, "free", "never", 0.1, retries=2), "user", 6.5),  # for it says that no try can help
 )
 _RUNNERS = (
@@ -95,6 +96,7 @@ _CHANGES = (
     Ask(at_s=1, number=FIRST + 90, does="abort", of=DEAF),
     Ask(at_s=1, number=FIRST + 91, does="abort", of=FIRST + 22),
     Ask(at_s=1.4, number=FIRST + 92, does="hold", of=FIRST + 15, seconds=2.9),
+    Ask(at_s=5.4, number=FIRST + 94, does="abort", of=FIRST + 26),
     Ask(at_s=26, number=FIRST + 93, does="abort", of=FIRST + 40),
 )
 _LEAVES_S, _SILENT_S, _SILENT_FOR_S, _END_S = 13.3, 18.9, 4.6, 34.0
