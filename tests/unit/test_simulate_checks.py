@@ -10,7 +10,16 @@ from contract.events_builder import History
 from execution_ledger.dispatcher import post
 from execution_ledger.dispatcher.starts import start_message
 from execution_ledger.ledger.shard import ShardState
-from execution_ledger.messages.events import AbortRequested, Completed, Dispatched, Event, Fact, Failed, Requeued
+from execution_ledger.messages.events import (
+    AbortRequested,
+    Completed,
+    Dispatched,
+    Event,
+    Fact,
+    Failed,
+    Requeued,
+    StepChanged,
+)
 from execution_ledger.messages.inbox import Start
 from execution_ledger.messages.parts import Failure, Link, Origin, PipelineRef, Policy
 from execution_ledger.messages.payload import json_payload
@@ -157,6 +166,14 @@ def test_other_inputs_and_other_outputs_are_named() -> None:
     given, back = stage.breaches()
     assert "begun with the inputs" in given
     assert "It completed with {'n': 1}" in back
+
+
+def test_what_completes_without_its_steps_is_named() -> None:
+    stage = Stage()
+    again = stage.history.queue(inputs=json_payload(INPUTS), steps={"load": [], "fit": ["load"]})
+    loaded = StepChanged(attempt=1, ordinal=2, step="load", status="completed", tries=1, outputs=json_payload({}))
+    stage.history.add(again, sent(), loaded, Completed(attempt=1, outputs=json_payload({"n": 2.0})))
+    assert stage.breaches() == ["It completed, and nothing says so of its steps fit."]
 
 
 @pytest.mark.parametrize(("does", "words"), [("retry", "retry, and it was taken for rerun"), ("rerun", "")])

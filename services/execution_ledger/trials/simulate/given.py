@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from execution_ledger.messages.events import AbortRequested, Completed, Event, Queued
+from execution_ledger.messages.events import AbortRequested, Completed, Event, Queued, StepChanged
 from execution_ledger.messages.ids import shard_of
 from execution_ledger.verify.findings import Breach
 
@@ -25,13 +25,25 @@ def check_given(heard: Iterable[Heard], witness: Witness, events: Sequence[Timed
                 if given != wanted:
                     sentence = f"Its code was begun with the {what} {given}, and it was queued with {wanted}."
                     yield Breach(6, shard_of(entry.execution_id), None, entry.execution_id, sentence)
+    yield from _check_ends(queued, events)
+
+
+def _check_ends(queued: Mapping[str, Event], events: Sequence[Timed]) -> Iterator[Breach]:
+    """Whatever its manner is, code that completes gives its seconds back, and all of its steps have completed."""
+    completed = set[tuple[str, int, str]]()
     for _, event in events:
-        first = queued.get(event.subject)
-        if isinstance(event.data, Completed) and first:
-            outputs, wanted = event.data.outputs.value(), {"n": first.data.inputs.value()["seconds"]}
-            if outputs != wanted:  # whatever its manner is, code that completes gives this back
-                sentence = f"It completed with {outputs}, and its code gave back {wanted}."
-                yield Breach(6, event.shard, event.sequence, event.subject, sentence)
+        fact, first = event.data, queued.get(event.subject)
+        if isinstance(fact, StepChanged) and fact.status == "completed":
+            completed.add((event.subject, fact.attempt, fact.step))
+        if isinstance(fact, Completed) and first:
+            outputs, wanted = fact.outputs.value(), {"n": first.data.inputs.value()["seconds"]}
+            if outputs != wanted:
+                what = f"It completed with {outputs}, and its code gave back {wanted}."
+                yield Breach(6, event.shard, event.sequence, event.subject, what)
+            left = [step for step in first.data.steps or () if (event.subject, fact.attempt, step) not in completed]
+            if left:
+                what = f"It completed, and nothing says so of its steps {', '.join(left)}."
+                yield Breach(6, event.shard, event.sequence, event.subject, what)
 
 
 def _pairs(entry: Entry, fact: Queued) -> Iterator[tuple[str, Any, Any]]:
