@@ -67,6 +67,7 @@ def at_ms(after_ms: int) -> str:
     return rfc3339(NOW_MS + after_ms)
 
 
+FINAL = {"kind": "user", "message": "no", "final": True}
 PLACES: list[tuple[str, Damage, tuple[int, str]]] = [
     ("more retries than its policy has", lambda h: h.policy(4, retries=0), (7, ONE)),
     ("a backoff that is too short", lambda h: h.change_data(7, not_before=at_ms(4_000)), (7, ONE)),
@@ -75,6 +76,9 @@ PLACES: list[tuple[str, Damage, tuple[int, str]]] = [
     ("a timeout that is not its policy's", lambda h: h.change_data(9, timeout_at=at_ms(1)), (9, ONE)),
     ("a time to live that is not its policy's", lambda h: h.change_data(11, policy=h[4]["data"]["policy"]), (11, TWO)),
     ("a timeout of what has none", lambda h: h.change_data(12, failure={"kind": "timeout", "message": ""}), (12, TWO)),
+    ("a failure although it may be tried again", lambda h: h.policy(4, timeout_retries=1), (10, ONE)),
+    ("a retry of what no retry can mend", lambda h: h.change_data(7, failure=FINAL), (7, ONE)),
+    ("an abort of what ran before", lambda h: h.change_data(18, outcome="never_started"), (18, THREE)),
     ("an abort between attempts that never ran", lambda h: h.unstart(), (17, THREE)),
 ]
 

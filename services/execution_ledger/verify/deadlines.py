@@ -9,10 +9,21 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from execution_ledger.messages.events import Dispatched, Fact, Failed, Held, Queued, Requeued, Started, Unheld
-from execution_ledger.messages.parts import Backoff, Policy
+from execution_ledger.messages.events import (
+    AbortRequested,
+    Dispatched,
+    Fact,
+    Failed,
+    Held,
+    Queued,
+    Requeued,
+    Started,
+    Unheld,
+)
+from execution_ledger.messages.parts import Backoff, Failure, Policy
 
 _INFRASTRUCTURE_RETRIES = 3
+_NOT_RETRIED = frozenset({"expired", "internal", "released"})  # what no policy speaks of
 _ROUNDING_MS = 1
 
 
@@ -32,8 +43,8 @@ class Deadlines:
         self.is_whole = False
         self._take(fact)
 
-    def follow(self, fact: Fact, now_ms: int, aborting: bool) -> Iterator[str]:
-        """What is wrong with this fact, in words."""
+    def follow(self, fact: Fact, now_ms: int, aborting: bool, has_begun_once: bool = False) -> Iterator[str]:
+        """What is wrong with this fact, in words. `has_begun_once`: its code has begun, and may not begin again."""
         match fact:
             case Queued():
                 yield from _differs("expires_at", fact.expires_at, _after(now_ms, self.policy.queue_ttl_ms))
@@ -46,11 +57,16 @@ class Deadlines:
                 yield from _differs("timeout_at", fact.timeout_at, wanted)
             case Requeued():
                 yield from self._requeued(fact, now_ms)
+            case AbortRequested():
+                wanted = None if fact.attempt is None else now_ms + self.policy.abort_grace_ms
+                yield from _differs("grace_until", fact.grace_until, wanted)
             case Unheld():
                 begins_ms = max(now_ms, self.not_before or 0)
                 yield from _differs("expires_at", fact.expires_at, _after(begins_ms, self.policy.queue_ttl_ms))
             case Failed():
                 yield from self._failed(fact, now_ms)
+                if not (aborting or has_begun_once) and self.is_whole:
+                    yield from self._given_up(fact.failure)
         self._take(fact)
 
     def _take(self, fact: Fact) -> None:
@@ -67,6 +83,8 @@ class Deadlines:
         self.requeues[fact.cause] += 1
         if before >= _quota(self.policy, fact.cause):
             yield f"it is queued again for {fact.cause} more often than its policy allows"
+        if fact.failure and fact.failure.final:
+            yield "it is queued again after a failure that no retry can mend"
         if fact.cause == "timeout":
             yield from _too_early("timeout", self.timeout_at, now_ms)
         waits_ms = (fact.not_before or now_ms) - now_ms
@@ -81,6 +99,16 @@ class Deadlines:
             yield from _too_early("expired", self.expires_at, now_ms)
         if fact.failure.kind == "timeout":
             yield from _too_early("timeout", self.timeout_at, now_ms)
+
+    def _given_up(self, failure: Failure) -> Iterator[str]:
+        if failure.final or failure.kind in _NOT_RETRIED:
+            return
+        cause = _CAUSES.get(failure.kind, "failed")
+        if self.requeues[cause] < _quota(self.policy, cause):
+            yield f"it fails as {failure.kind!r}, and its policy allows another attempt"
+
+
+_CAUSES = {"lost": "lost", "timeout": "timeout", "infrastructure": "infrastructure", "not_offered": "infrastructure"}
 
 
 def _quota(policy: Policy, cause: str) -> float:

@@ -165,7 +165,9 @@ class Executions:
         else:
             if kind is Dispatched and (wrong := self.business.dispatched(document["subject"])) and not self.forgiven:
                 self._say(6, wrong)
-            for wrong in life.deadlines.follow(fact, time_ms(document["recordedtime"]), before in (ABORTING, ENTERED)):
+            once = life.state == STARTED and life.policy.delivery == "at_most_once"
+            now_ms = time_ms(document["recordedtime"])
+            for wrong in life.deadlines.follow(fact, now_ms, before in (ABORTING, ENTERED), once):
                 self._say(3, wrong)
             if check := _CHECKS.get(kind):
                 check(self, life, fact)
@@ -256,13 +258,25 @@ class Executions:
 
     def _aborted(self, life: Life, fact: Aborted) -> None:
         self._check_attempt(life, fact)
-        ran_before = fact.outcome == "not_running" and life.state in (QUEUED, HELD, WITHDRAWN) and life.entered
-        if fact.outcome not in OUTCOMES[life.state] and not ran_before:
+        outcomes = OUTCOMES[life.state]
+        if life.entered and life.state in (QUEUED, HELD, WITHDRAWN):
+            outcomes = frozenset({"not_running"})  # its code has begun in an attempt before
+        if fact.outcome not in outcomes:
             self._say(3, f"it is aborted as {fact.outcome!r} while it is {life.state}")
 
     def _completed(self, life: Life, fact: Completed) -> None:
         self._check_attempt(life, fact)
+        self._check_abort(life, fact)
         self._check_payload("outputs", fact.outputs)
+
+    def _failed(self, life: Life, fact: Failed) -> None:
+        self._check_attempt(life, fact)
+        if fact.failure.kind != "internal":  # which is the ledger's own, and says nothing of an abort
+            self._check_abort(life, fact)
+
+    def _check_abort(self, life: Life, fact: Completed | Failed) -> None:
+        if (fact.abort == "too_late") != (life.state in (ABORTING, ENTERED)):
+            self._say(3, f"it says {fact.abort!r} of an abort while it is {life.state}")
 
     def _check_attempt(self, life: Life, fact: Any) -> None:
         """What ends an execution in the queue may name no attempt; on a runner it must be the live one."""
@@ -286,7 +300,7 @@ _CHECKS: dict[type[Fact], Callable[[Executions, Life, Any], None]] = {
     AbortRequested: Executions._abort_requested,
     Aborted: Executions._aborted,
     Completed: Executions._completed,
-    Failed: Executions._check_attempt,
+    Failed: Executions._failed,
 }
 
 

@@ -1,56 +1,54 @@
-"""A view store in memory beside the fold of its log: what `views.py` is for Postgres. Promises 7 and 8."""
+"""A view store in memory beside what its log must show: what `views.py` is for Postgres. Promises 7 and 8."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from itertools import islice
 
 from execution_ledger.messages.events import decode_event
-from execution_ledger.projector.changes import JournalRow, StoredPosition
+from execution_ledger.projector.changes import StoredPosition
 from execution_ledger.projector.memory import MemoryStore
 from execution_ledger.projector.rows import Recorded, fold
 
 from .findings import Breach
 from .history import Stored
-from .rows import TABLES, Rows, compare_journal
+from .rows import TABLES, Rows, Table
+from .shown import Shown
 
+JOURNAL = Table("journal", ("shard", "sequence"))
 FOLD_EVENTS = 50  # at a time: other batches than the projector's own must come to the same
 
 
 async def check_store(store: MemoryStore, history: Mapping[int, Sequence[Stored]]) -> AsyncIterator[Breach]:
     """Every row and every position, where the projector has come to the end of the log."""
-    folded = MemoryStore()
+    shown, folded = Shown(), MemoryStore()
     for shard, events in history.items():
-        for breach in compare_journal(await _fold(folded, shard, events), _journal(store, shard)):
-            yield breach
-        found, wanted = store.positions.get(shard), folded.positions.get(shard)
-        if _place(found) != _place(wanted):
-            yield Breach(
-                8, shard, None, None, f"The stored position is {_place(found)}, and the log's {_place(wanted)}."
-            )
-    for table in TABLES:
-        rows = Rows(0, table, table.folded(folded))
+        await _fold(folded, shown, shard, events)
+        found, wanted = _place(store.positions.get(shard)), shown.positions.get(shard)
+        if found != wanted:
+            yield Breach(8, shard, None, None, f"The stored position is {found}, and the log's {wanted}.")
+    for breach in [*_differing(store, shown)] or _differing(folded, shown):
+        yield breach
+
+
+def _differing(store: MemoryStore, shown: Shown) -> Iterator[Breach]:
+    for table in (JOURNAL, *TABLES):
+        rows = Rows(0, table, dict(getattr(shown, table.name)))
         for row in table.folded(store).values():
             if wrong := rows.compare(row):
                 yield wrong
-        for breach in rows.missing():
-            yield breach
+        yield from rows.missing()
 
 
-async def _fold(folded: MemoryStore, shard: int, events: Sequence[Stored]) -> list[JournalRow]:
+async def _fold(folded: MemoryStore, shown: Shown, shard: int, events: Sequence[Stored]) -> None:
     at: StoredPosition | None = None
-    journal: list[JournalRow] = []
     rest = iter(events)
     while batch := [Recorded(decode_event(raw), raw, offset) for raw, offset in islice(rest, FOLD_EVENTS)]:
+        for recorded in batch:
+            shown.follow(*recorded)
         changes = fold(shard, at, batch, batch[-1].offset + 1)
-        journal += changes.journal
         await folded.apply(at, changes)
         at = changes.position
-    return journal
-
-
-def _journal(store: MemoryStore, shard: int) -> list[dict[str, object]]:
-    return [row for (of, _), row in sorted(store.journal.items()) if of == shard]
 
 
 def _place(position: StoredPosition | None) -> dict[str, object] | None:

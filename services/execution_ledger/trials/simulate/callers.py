@@ -129,7 +129,8 @@ class Client:
                 await self._open_job(ask)
             case "force":
                 await self._force(ask)
-            case "junk":
+            case "junk" if ask.keyed or self.cluster.log.partition(Lane(Topic.EVENTS, 1)).records:
+                # Reports come only after events: before those, a ledger would take its log for one that was lost.
                 await self._send(Topic.COMMANDS if ask.keyed else Topic.REPORTS, 1, b"junk")
 
     async def _abort(self, ask: Ask, subject: str) -> None:
@@ -265,13 +266,14 @@ def _call(ask: Ask, asked: Ask) -> Call:
         return _entering(ask, ask.count + 1 if asked.changed else ask.count, key)
     request = _request(ask, ask.seconds + 1 if asked.changed else ask.seconds)
     if ask.does == "batch":
-        return lambda sender: sender.open_batch([request] * ask.count, "ada", key)
+        requests = [request.model_copy(update={"priority": place}) for place in range(ask.count)]
+        return lambda sender: sender.open_batch(requests, "ada", key)
     return lambda sender: sender.submit(request, "ada", key)
 
 
 def _change(ask: Ask, subject: str) -> Call:
     if ask.does == "label":
-        change = LabelRequest(labels={"team": f"t{ask.number}", "gone": None})
+        change = LabelRequest(labels={"team": f"t{ask.number}", f"round-{ask.number % 3}": "yes", "gone": None})
         return lambda sender: sender.ask(ChangeLabels, subject, change, "bob", _key(ask))
     kind = Hold if ask.does == "hold" else Unhold
     return lambda sender: sender.ask(kind, subject, HoldRequest(reason="not now"), "bob", _key(ask))
@@ -312,6 +314,7 @@ def _request(ask: Ask, seconds: float) -> ExecutionRequest:
         inputs={"manner": ask.manner, "seconds": seconds},
         policy=policy,
         priority=ask.count,
+        labels={"asked": f"a{ask.number}", "gone": "soon"},
         business_id=ask.business,
         if_live=("wait" if ask.does == "batch" else ask.if_live) if ask.business else "refuse",
         twin=ask.twin,

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from execution_ledger.clock import World
 from execution_ledger.errors import BrokenHistory, LedgerError, LogTruncated, UnknownVersion
+from execution_ledger.log.protocol import Lane, Topic
 from execution_ledger.messages.catalog import ENTRIES, Template, Twin, resolved
 from execution_ledger.messages.events import (
     Aborted,
@@ -16,17 +17,20 @@ from execution_ledger.messages.events import (
     BatchOpened,
     Checkpointed,
     CommandFailed,
+    CommandRejected,
     Dispatched,
     EntryRegistered,
     Event,
     Failed,
     Queued,
     Requeued,
+    Started,
 )
 from execution_ledger.messages.ids import shard_of
 from execution_ledger.messages.lines import LOG_KIND, LogLine
 from execution_ledger.objects import MemoryObjects
 from execution_ledger.settings import Settings
+from execution_ledger.verify.causes import check_causes
 from execution_ledger.verify.files import Named, check_files, payloads_of
 from execution_ledger.verify.findings import Breach
 from execution_ledger.verify.history import Stored
@@ -35,17 +39,23 @@ from execution_ledger.verify.stored import check_store
 
 from .believed import check_snapshots
 from .callers import Client
+from .calm import Calm
 from .cluster import Cluster
 from .decoded import decoded
+from .given import check_given
 from .liveness import check_liveness
 from .pipelines import Entry, Witness
+from .places import check_places
 from .plants import PlantedError
 from .states import States
 
+REMEMBERED_MS = 120_000  # after its end, at least
 WINDOW_S = 22.0  # two leases and the latest landing: what was decided before it, and only then came to pass
 
 
-async def check(cluster: Cluster, client: Client, witness: Witness, states: States, settings: Settings) -> list[Breach]:
+async def check(
+    cluster: Cluster, client: Client, witness: Witness, states: States, calm: Calm, settings: Settings
+) -> list[Breach]:
     history = await read_log(cluster.log)
     answers = [heard.told for heard in client.history]
     whole = await check_whole(cluster.log, settings.ledger, answers, at_rest=True, one_clock=not cluster.clock_jumped)
@@ -56,11 +66,15 @@ async def check(cluster: Cluster, client: Client, witness: Witness, states: Stat
         found += states.check(history, settings.ledger)
     except (LedgerError, ValueError) as error:  # a history that cannot be folded
         found.append(Breach(7, 0, None, None, str(error)))
+    found += _check_causes(cluster, history)
     found += _check_views(cluster)
     found += _check_failures(cluster, history)
     found += _check_code(witness, history)
-    found += _check_inputs(cluster, witness, history)
+    found += check_given(client.history, witness, list(timed(cluster, history)))
+    found += check_places(timed(cluster, history), settings.runner.slots)
     found += _check_dispatched(cluster, witness, history)
+    found += _check_confirmed(cluster, witness, history)
+    found += _check_known(cluster, history)
     found += _check_checkpoints(cluster, witness, history)
     found += _check_logs(cluster, witness, history)
     found += _check_batches(cluster, history)
@@ -69,8 +83,15 @@ async def check(cluster: Cluster, client: Client, witness: Witness, states: Stat
     found += _check_expiries(cluster, witness, history)
     found += _check_crashes(cluster)
     found += check_liveness(cluster, list(timed(cluster, history)))
+    found += calm.check(client, list(timed(cluster, history)))
     found += await _check_files(cluster, history)
     return found
+
+
+def _check_causes(cluster: Cluster, history: Mapping[int, Sequence[Stored]]) -> Iterator[Breach]:
+    for shard, events in history.items():
+        lanes = [cluster.log.partition(Lane(topic, shard)).records for topic in (Topic.COMMANDS, Topic.REPORTS)]
+        yield from check_causes((decoded(raw) for raw, _ in events), *lanes)
 
 
 async def _check_files(cluster: Cluster, history: Mapping[int, Sequence[Stored]]) -> list[Breach]:
@@ -105,6 +126,9 @@ def _check_code(witness: Witness, history: Mapping[int, Sequence[Stored]]) -> It
     for entry, under_way in witness.crowded:
         what = f"{under_way} of {entry.pipeline!r} were running at {entry.at_s:.3f} s, more than its limit."
         yield Breach(6, shard_of(entry.execution_id), None, entry.execution_id, what)
+    for entry, in_slots in witness.overfull:
+        what = f"{entry.life.name} ran the code of {in_slots} at {entry.at_s:.3f} s, more than it has slots for."
+        yield Breach(6, shard_of(entry.execution_id), None, entry.execution_id, what)
     for entry in witness.doubled():
         what = f"The code of attempt {entry.attempt} was begun again at {entry.at_s:.3f} s."
         yield Breach(6, shard_of(entry.execution_id), None, entry.execution_id, what)
@@ -120,16 +144,6 @@ def _check_code(witness: Witness, history: Mapping[int, Sequence[Stored]]) -> It
             )
             yield Breach(6, shard_of(entry.execution_id), None, entry.execution_id, what)
         begun.add((entry.execution_id, entry.step))
-
-
-def _check_inputs(cluster: Cluster, witness: Witness, history: Mapping[int, Sequence[Stored]]) -> Iterator[Breach]:
-    """Code gets what its execution was queued with."""
-    queued = {event.subject: event.data for _, event in timed(cluster, history) if isinstance(event.data, Queued)}
-    for entry in witness.entries:
-        fact = queued.get(entry.execution_id)
-        if fact and fact.inputs.value() != entry.inputs:
-            what = f"Its code was begun with {entry.inputs}, and it was queued with {fact.inputs.value()}."
-            yield Breach(6, shard_of(entry.execution_id), None, entry.execution_id, what)
 
 
 def _at_most_once(history: Mapping[int, Sequence[Stored]]) -> Iterator[str]:
@@ -153,6 +167,34 @@ def _check_dispatched(cluster: Cluster, witness: Witness, history: Mapping[int, 
         if dispatched_s.get((entry.execution_id, entry.attempt), entry.at_s) >= entry.at_s:
             what = f"The code of attempt {entry.attempt} was begun at {entry.at_s:.3f} s, before it was dispatched."
             yield Breach(6, shard_of(entry.execution_id), None, entry.execution_id, what)
+
+
+def _check_confirmed(cluster: Cluster, witness: Witness, history: Mapping[int, Sequence[Stored]]) -> Iterator[Breach]:
+    """What may run at most once begins when the log says that it was begun."""
+    once = set(_at_most_once(history))
+    started_s = {
+        (event.subject, event.data.attempt): at_s
+        for at_s, event in timed(cluster, history)
+        if isinstance(event.data, Started)
+    }
+    for entry in witness.entries:
+        if entry.execution_id in once and started_s.get((entry.execution_id, entry.attempt), entry.at_s) >= entry.at_s:
+            what = (
+                f"The code of attempt {entry.attempt} was begun at {entry.at_s:.3f} s, before its start was recorded."
+            )
+            yield Breach(6, shard_of(entry.execution_id), None, entry.execution_id, what)
+
+
+def _check_known(cluster: Cluster, history: Mapping[int, Sequence[Stored]]) -> Iterator[Breach]:
+    """No ledger has forgotten what has ended lately."""
+    newest = dict[str, int]()
+    for _, event in timed(cluster, history):
+        unknown = isinstance(event.data, CommandRejected) and event.data.refusal.code == "unknown_execution"
+        if unknown and event.recordedtime - newest.get(event.subject, -REMEMBERED_MS) < REMEMBERED_MS:
+            what = f"It was told that {event.subject} is unknown, which was there."
+            yield Breach(5, event.shard, event.sequence, None, what)
+        if event.version is not None:
+            newest[event.subject] = event.recordedtime
 
 
 def _check_checkpoints(cluster: Cluster, witness: Witness, history: Mapping[int, Sequence[Stored]]) -> Iterator[Breach]:

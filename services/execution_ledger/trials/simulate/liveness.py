@@ -38,7 +38,7 @@ def check_liveness(cluster: Cluster, events: Sequence[Timed]) -> Iterator[Breach
     yield from _check_owners(events)
     yield from _check_inboxes(cluster)
     if not cluster.clock_jumped:
-        yield from _check_overdue(cluster.healed_s, events)
+        yield from check_overdue(cluster.healed_s, events, OVERDUE_S)
 
 
 def _check_owners(events: Sequence[Timed]) -> Iterator[Breach]:
@@ -71,13 +71,13 @@ def _check_inboxes(cluster: Cluster) -> Iterator[Breach]:
             yield Breach(9, 0, None, execution, what)
 
 
-def _check_overdue(healed_s: float, events: Sequence[Timed]) -> Iterator[Breach]:
+def check_overdue(since_s: float, events: Sequence[Timed], late_s: float) -> Iterator[Breach]:
     """Once the faults have stopped, nothing goes on for long beyond its deadline."""
     due_s: dict[str, float] = {}
     for at_s, event in events:
         if event.version is None or isinstance(event.data, Warned):
             continue
-        latest_s = max(due_s.pop(event.subject, at_s), healed_s) + OVERDUE_S
+        latest_s = max(due_s.pop(event.subject, at_s), since_s) + late_s
         if at_s > latest_s and not isinstance(event.data, Quarantined):
             what = f"It went on until {at_s:.3f} s, {at_s - latest_s:.1f} s longer than any deadline lets it."
             yield Breach(9, event.shard, event.sequence, event.subject, what)

@@ -21,6 +21,8 @@ from .loop import LIFE, Life
 from .plan import Planted
 
 TIGHT, LIMIT = "tight", 2
+SLOTS = 3  # of each runner
+AROUND = ("name", "mode", "twin", "experiment", "properties")
 
 
 class BrokenPlace(Exception):
@@ -43,6 +45,7 @@ class Entry:
     given: Any = None  # the checkpoint that it began with
     said: Any = None  # its own newest
     told: list[str] = field(default_factory=list)  # what it printed
+    around: dict[str, Any] = field(default_factory=dict)  # what else its context said when it began
 
     @property
     def deaf(self) -> bool:
@@ -61,6 +64,7 @@ class Witness:
         """`releases`: from when on there may be another limit, and which; an older one may still count then."""
         self.entries: list[Entry] = []
         self.crowded: list[tuple[Entry, int]] = []  # entered although as many were under way as may be
+        self.overfull: list[tuple[Entry, int]] = []  # entered in a process that had as many as it has slots for
         self._heard, self.fence_s = heard, fence_s
         self._open: set[Entry] = set()
         self._releases = releases
@@ -72,6 +76,7 @@ class Witness:
         entry = Entry(
             ctx.execution_id, ctx.attempt, ctx.step, ctx.try_, name, life, _now_s(), inputs, given=ctx.last_checkpoint
         )
+        entry.around = {name: getattr(ctx, name) for name in AROUND}
         self.entries.append(entry)
         self._open.add(entry)
         self._count(entry)
@@ -112,6 +117,9 @@ class Witness:
 
     def _count(self, entry: Entry) -> None:
         under_way = sum(one.pipeline == entry.pipeline and self._counts(one) for one in self._open)
+        in_slots = len({(one.execution_id, one.attempt) for one in self._open if one.life is entry.life})
+        if in_slots > SLOTS:
+            self.overfull.append((entry, in_slots))
         if entry.pipeline == TIGHT and under_way > self._limit():
             self.crowded.append((entry, under_way))
 

@@ -28,6 +28,8 @@ from execution_ledger.verify.findings import Breach
 from execution_ledger.verify.reading import read_log
 
 from .callers import Client
+from .calm import EVERY as CALM_EVERY
+from .calm import Calm, may_be_calm
 from .checks import check
 from .cluster import Cluster
 from .faults import Faults
@@ -35,7 +37,7 @@ from .job_views import open_jobs
 from .log import LATE_S
 from .loop import VirtualLoop
 from .objects import in_order
-from .pipelines import LIMIT, WITNESS, Witness, pipelines
+from .pipelines import LIMIT, SLOTS, WITNESS, Witness, pipelines
 from .plan import PROCESSES, SHARDS, SPAN_S, Plan
 from .plants import planted
 from .states import States
@@ -47,7 +49,7 @@ STARTS_BYTES = 3_000  # so few that starts have to be fetched from the log, too
 SETTINGS = Settings(
     kafka=KafkaSettings(shards=SHARDS),
     dispatcher=DispatcherSettings(lease_s=LEASE_S, starts_cache_bytes_max=STARTS_BYTES),
-    runner=RunnerSettings(slots=3, heartbeat_s=1.0, lease_s=LEASE_S, drain_s=2.0),
+    runner=RunnerSettings(slots=SLOTS, heartbeat_s=1.0, lease_s=LEASE_S, drain_s=2.0),
     gateway=GatewaySettings(decide_wait_s=3.0),
     snapshots=SnapshotSettings(due_s=12 * EVENT_S, share_max=1_000),  # every twelve events, whatever that costs
 )
@@ -96,9 +98,10 @@ async def _run(loop: VirtualLoop, plan: Plan, began_s: float) -> Result:
         witness = Witness(cluster.log.heard, FENCE_SHARE * LEASE_S, releases)
         WITNESS.set(witness)
         client = Client(cluster, random.Random(f"client {plan.seed}"))  # noqa: S311 - a seeded choice is the point
+        calm = Calm()
         with planted(cluster.troubles), in_order(), states.watched():
-            rest_s = await _play(cluster, client, plan)
-        breaches = await check(cluster, client, witness, states, SETTINGS)
+            rest_s = await _play(cluster, client, plan, calm)
+        breaches = await check(cluster, client, witness, states, calm, SETTINGS)
         story = await tell(plan, breaches, cluster, client, witness) if breaches else []
         events = sum(position.sequence for position in cluster.store.positions.values())
         return Result(
@@ -115,7 +118,7 @@ async def _run(loop: VirtualLoop, plan: Plan, began_s: float) -> Result:
         )
 
 
-async def _play(cluster: Cluster, client: Client, plan: Plan) -> float:
+async def _play(cluster: Cluster, client: Client, plan: Plan, calm: Calm) -> float:
     """How long it took to come to rest after the faults had stopped."""
     for name in PROCESSES:
         cluster.start(name)
@@ -128,10 +131,13 @@ async def _play(cluster: Cluster, client: Client, plan: Plan) -> float:
     cluster.heal()
     ended_s = asyncio.get_running_loop().time()
     await _come_to_rest(cluster, client, asking)
+    rest_s = asyncio.get_running_loop().time() - ended_s
+    if plan.seed % CALM_EVERY == 0 and asking.done() and at_rest(cluster) and may_be_calm(cluster):
+        await calm.play(cluster, client)
     asking.cancel()
     await _stop(cluster)
     await asyncio.wait([asking])
-    return asyncio.get_running_loop().time() - ended_s
+    return rest_s
 
 
 async def _stop(cluster: Cluster) -> None:

@@ -1,0 +1,224 @@
+"""Once all is at rest: a few executions of which everything is known beforehand, in what order and how soon.
+
+While things go wrong nearly anything may come late, so nothing can be said of when, nor of what goes first. Here a
+dispatcher has no excuse. It is asked in some of the runs only, for it takes as long as all else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from execution_ledger.log.protocol import Lane, Outgoing, Topic
+from execution_ledger.messages.events import (
+    Aborted,
+    CommandRejected,
+    Completed,
+    Dispatched,
+    Event,
+    Failed,
+    Requeued,
+)
+from execution_ledger.messages.heartbeats import HEARTBEATS, RunnerBeat
+from execution_ledger.messages.parts import PolicyChoice
+from execution_ledger.verify.findings import Breach
+
+from .liveness import check_overdue
+from .pipelines import LIMIT, TIGHT, pipelines
+from .plan import SHARDS, Ask, Fault
+
+if TYPE_CHECKING:
+    from .callers import Client
+    from .cluster import Cluster
+
+EVERY = 4  # seeds
+SETTLE_S = 12.0  # until code that nobody waits for has ended, and a ledger that was fenced has noticed that it was
+LATE_S = 3.0  # a tick or two, and what is asked for in a turn
+FIRST = 1_000  # the numbers of its asks: behind all others
+DEAF, SHORT = FIRST, FIRST + 1  # which fill a pipeline of two
+IN_ORDER = (FIRST + 11, FIRST + 12, FIRST + 13, FIRST + 10)  # by their priorities, then by age
+
+
+class Known(NamedTuple):
+    """`end`: its outcome, the kind of its failure, or `completed`; `by_s`: when that has come, from the beginning."""
+
+    ask: Ask
+    end: str
+    by_s: float
+
+
+def _submit(at_s: float, number: int, pipeline: str, manner: str, seconds: float, **more: object) -> Ask:
+    return Ask.model_validate(
+        {"at_s": at_s, "number": number, "does": "submit", "pipeline": pipeline, "manner": manner, "seconds": seconds}
+        | more
+    )
+
+
+_HASTY, _PATIENT = PolicyChoice(queue_ttl_ms=1_000), PolicyChoice(queue_ttl_ms=2_500)
+_TIGHT = (
+    # The code of the first goes on for longer, so the other's place is all there is for those that wait.
+    Known(_submit(0, DEAF, "tight", "deaf", 3, policy=PolicyChoice(abort_grace_ms=500)), "forced", 1.5 + LATE_S),
+    Known(_submit(0, SHORT, "tight", "done", 2.5), "completed", 2.5 + LATE_S),
+    Known(_submit(0.6, FIRST + 10, "tight", "done", 0.3, count=2), "completed", 8),
+    Known(_submit(0.7, FIRST + 11, "tight", "done", 0.3, count=6), "completed", 8),
+    Known(_submit(0.8, FIRST + 12, "tight", "done", 0.3, count=4), "completed", 8),
+    Known(_submit(0.9, FIRST + 13, "tight", "done", 0.3, count=4), "completed", 8),
+    Known(
+        _submit(0.9, FIRST + 14, "tight", "done", 0, count=-9, policy=PolicyChoice(queue_ttl_ms=1_000)), "expired", 5
+    ),
+    Known(_submit(1.1, FIRST + 15, "tight", "done", 0.3, count=9), "completed", 5 + LATE_S),  # held until then
+    # Its code has ended now: there are two places again.
+    *(Known(_submit(10, FIRST + 16 + more, "tight", "done", 2.5), "completed", 14) for more in range(2)),
+)
+_FREE = (
+    # Its time in the queue begins anew with its retry, so it does not expire.
+    Known(_submit(0, FIRST + 20, "free", "fail", 2.8, retries=1, policy=_PATIENT), "user", 6.6 + LATE_S),
+    Known(_submit(0, FIRST + 21, "free", "hang", 0, policy=PolicyChoice(timeout_ms=1_000)), "timeout", 1 + LATE_S),
+    Known(_submit(0, FIRST + 22, "free", "hang", 0), "acknowledged", 1.5),  # its runner is told at once
+    Known(_submit(0, FIRST + 23, "free", "done", 1.5, business="calm"), "completed", 1.5 + LATE_S),
+    Known(_submit(0.4, FIRST + 24, "free", "done", 0.1, business="calm", if_live="wait"), "completed", 2 + LATE_S),
+    Known(_submit(5, FIRST + 26, "free", "deaf", 0.6), "completed", 6.3 + LATE_S),  # its abort comes too late
+    Known(_submit(5, FIRST + 25, "free", "never", 0.1, retries=2), "user", 6.5),  # for it says that no try can help
+)
+_RUNNERS = (
+    # While one leaves, with code that lets it wait, and later while one says nothing, the other one is there.
+    *(Known(_submit(13, FIRST + 30 + more, "free", "deaf", 0.8), "completed", 15 + LATE_S) for more in range(2)),
+    # Of two others the one that was there is given back, and is tried again.
+    *(Known(_submit(13.1, FIRST + 38 + more, "free", "stubborn", 2.5), "completed", 18 + LATE_S) for more in range(2)),
+    *(Known(_submit(13.8, FIRST + 32 + more, "free", "done", 0.1), "completed", 14 + LATE_S) for more in range(2)),
+    *(Known(_submit(22.8, FIRST + 34 + more, "free", "done", 0.1), "completed", 23.4) for more in range(3)),
+    # The word of its abort is lost: when the dispatcher has waited for an answer in vain, it says it again.
+    Known(_submit(25, FIRST + 40, "free", "hang", 0, policy=PolicyChoice(abort_grace_ms=10_000)), "acknowledged", 33),
+)
+KNOWN = _TIGHT + _FREE + _RUNNERS
+_CHANGES = (
+    Ask(at_s=1, number=FIRST + 90, does="abort", of=DEAF),
+    Ask(at_s=1, number=FIRST + 91, does="abort", of=FIRST + 22),
+    Ask(at_s=1.4, number=FIRST + 92, does="hold", of=FIRST + 15, seconds=2.9),
+    Ask(at_s=5.4, number=FIRST + 94, does="abort", of=FIRST + 26),
+    Ask(at_s=26, number=FIRST + 93, does="abort", of=FIRST + 40),
+)
+_LEAVES_S, _SILENT_S, _SILENT_FOR_S, _END_S = 13.3, 18.9, 4.6, 34.0
+_LOST = Fault(at_s=25.9, kind="lose_request", target="inbox", for_s=0.3, amount=1.0)
+_CLOSED_S = 4.0  # in which runners have forgotten all that is over
+
+
+def may_be_calm(cluster: Cluster) -> bool:
+    """Where the newest version is another release's, limits are others; where clocks went back, so may deadlines."""
+    newest = max(version for name, version in cluster.store.pipelines if name == TIGHT)
+    is_usual = cluster.store.pipelines[TIGHT, newest]["digest"] == pipelines(LIMIT)[TIGHT].digest
+    return is_usual and not cluster.clock_jumped
+
+
+class Calm:
+    """`began_s` is None where it was not played."""
+
+    def __init__(self) -> None:
+        self.began_s: float | None = None
+        self.left: list[str] = []  # what runners still listed when all was over
+
+    async def play(self, cluster: Cluster, client: Client) -> None:
+        for shard in range(SHARDS):
+            await cluster.log.send(Lane(Topic.COMMANDS, shard), [Outgoing(b"by hand", b"wake up")])
+        await asyncio.sleep(SETTLE_S)
+        self.began_s = asyncio.get_running_loop().time()
+        asks = [known.ask for known in KNOWN]
+        async with asyncio.TaskGroup() as playing:
+            playing.create_task(client.play([*asks, *_CHANGES]))
+            playing.create_task(_lose(cluster))
+            playing.create_task(_leave(cluster))
+            playing.create_task(_fall_silent(cluster))
+            playing.create_task(asyncio.sleep(_END_S))
+        await asyncio.sleep(_CLOSED_S)
+        self.left = [*_listed(cluster)]
+
+    def check(self, client: Client, events: Sequence[tuple[float, Event]]) -> Iterator[Breach]:
+        if (began_s := self.began_s) is None:
+            return
+        lately = [(at_s - began_s, event) for at_s, event in events if at_s >= began_s]
+        for known in KNOWN:
+            yield from _check_end(known, client.subjects.get(known.ask.number), lately)
+        yield from _check_order(client, lately)
+        for at_s, event in lately:
+            if isinstance(event.data, CommandRejected) and (event.actor or "").startswith("dispatcher-"):
+                what = f"A dispatcher asked for what it must have known to be impossible, {at_s:.3f} s into the calm."
+                yield Breach(9, event.shard, event.sequence, None, what)
+        yield from _check_released(lately)
+        yield from check_overdue(began_s, events, LATE_S)
+        for what in self.left:
+            yield Breach(9, 0, None, None, f"{what}, which ended long before.")
+
+
+def _listed(cluster: Cluster) -> Iterator[str]:
+    """What is still in a runner's newest heartbeat."""
+    records = cluster.log.partition(Lane(Topic.HEARTBEATS, 0)).records
+    since_ms = cluster.clock.now_ms() - _CLOSED_S * 1_000
+    newest = {record.key: record for record in records if record.time_ms >= since_ms}
+    for beat in (HEARTBEATS.validate_json(record.value or b"") for record in newest.values()):
+        if isinstance(beat, RunnerBeat):
+            yield from (f"{beat.process} still lists {held.execution_id}" for held in beat.tokens)
+
+
+async def _lose(cluster: Cluster) -> None:
+    await asyncio.sleep(_LOST.at_s)
+    cluster.troubles.begin(_LOST)
+    await asyncio.sleep(_LOST.for_s)
+    cluster.troubles.end(_LOST)
+
+
+async def _leave(cluster: Cluster) -> None:
+    await asyncio.sleep(_LEAVES_S)
+    await cluster.drain("runner-b", 5.0)
+    cluster.start("runner-b")
+
+
+async def _fall_silent(cluster: Cluster) -> None:
+    await asyncio.sleep(_SILENT_S)
+    if life := cluster.life("runner-b"):
+        cluster.pause("runner-b")
+        await asyncio.sleep(_SILENT_FOR_S)
+        cluster.go_on(life)
+
+
+def _check_end(known: Known, execution: str | None, events: Sequence[tuple[float, Event]]) -> Iterator[Breach]:
+    asked = f"{known.ask.pipeline} ({known.ask.manner}) of ask {known.ask.number}"
+    ends = [(at_s, event) for at_s, event in events if event.subject == execution and _end_of(event)]
+    if not ends:
+        yield Breach(9, 0, None, execution, f"{asked} was never there, or has not ended.")
+    for at_s, event in ends:
+        if _end_of(event) != known.end or at_s > known.by_s:
+            what = (
+                f"{asked} ended as {_end_of(event)} after {at_s:.3f} s, and not as {known.end} by {known.by_s:.1f} s."
+            )
+            yield Breach(9, event.shard, event.sequence, event.subject, what)
+
+
+def _end_of(event: Event) -> str | None:
+    match event.data:
+        case Completed():
+            return "completed"
+        case Failed(failure=failure):
+            return failure.kind
+        case Aborted(outcome=outcome):
+            return str(outcome)
+    return None
+
+
+def _check_released(events: Sequence[tuple[float, Event]]) -> Iterator[Breach]:
+    """Only what its runner had before it left is given back."""
+    sent_s: dict[str, float] = {}
+    for at_s, event in events:
+        if isinstance(event.data, Dispatched):
+            sent_s[event.subject] = at_s
+        elif isinstance(event.data, Requeued) and event.data.cause == "released" and sent_s[event.subject] > _LEAVES_S:
+            what = f"It was sent to a runner that was about to leave, {sent_s[event.subject]:.3f} s into the calm."
+            yield Breach(9, event.shard, event.sequence, event.subject, what)
+
+
+def _check_order(client: Client, events: Sequence[tuple[float, Event]]) -> Iterator[Breach]:
+    wanted = [client.subjects.get(number) for number in IN_ORDER]
+    begun = sorted((at_s, event.subject) for at_s, event in events if isinstance(event.data, Dispatched))
+    found = [subject for _, subject in begun if subject in wanted]
+    if found != wanted:
+        yield Breach(6, 0, None, found[0] if found else None, f"{found} were dispatched in this order, not {wanted}.")

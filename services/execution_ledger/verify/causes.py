@@ -1,0 +1,126 @@
+"""Each event beside the record that caused it: what was asked for or reported, and by whom, is what it says.
+
+Only where that record is still kept, so this is for logs that begin at their beginning: the simulator's and the tests'.
+Promises 5, of commands, and 3, of reports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from execution_ledger.log.protocol import Record
+from execution_ledger.messages.commands import COMMANDS, AnyCommand
+from execution_ledger.messages.events import (
+    Aborted,
+    CommandRejected,
+    CommandRepeated,
+    Event,
+    Failed,
+    Quarantined,
+    Queued,
+    Started,
+    SubmitJoined,
+)
+from execution_ledger.messages.reports import REPORTS, AnyReport, ReportAborted
+
+from .findings import Breach
+
+M = TypeVar("M", AnyCommand, AnyReport)
+
+
+def check_causes(events: Iterable[Event], commands: Iterable[Record], reports: Iterable[Record]) -> Iterator[Breach]:
+    """One shard: its events in their order, and what its lanes hold."""
+    asked, reported = _by_offset(COMMANDS, commands), _by_offset(REPORTS, reports)
+    begun = set[tuple[str, int | None]]()  # attempts whose start was recorded
+    there = set[str]()
+    for event in events:
+        command, report = asked.get(event.cmdoffset), reported.get(event.repoffset)
+        if isinstance(event.data, Queued):
+            there.add(event.subject)
+        elif _has_come(event) and event.subject not in there:
+            what = f"command.rejected: it is not above its source's ordinal, and {event.subject} was never queued."
+            yield Breach(4, event.shard, event.sequence, None, what)
+        if isinstance(event.data, Started):
+            begun.add((event.subject, event.data.attempt))
+        if command and event.commandid == command.command_id:
+            yield from _breaches(5, event, {**_differing(event, command), **_of_command(event, command)})
+        elif report and event.commandid is None and _is_reported(event, report):
+            has_begun = (event.subject, report.attempt) in begun
+            yield from _breaches(3, event, {**_differing(event, report), **_of_report(event, report, has_begun)})
+
+
+def _by_offset(kind: TypeAdapter[M], records: Iterable[Record]) -> dict[int, M]:
+    found = {}
+    for record in records:
+        try:
+            found[record.offset] = kind.validate_json(record.value or b"")
+        except ValidationError:
+            continue  # it is named in its own trace
+    return found
+
+
+def _has_come(event: Event) -> bool:
+    """Told that it has come before. Those of a source come in order, so it has."""
+    return isinstance(event.data, CommandRejected) and event.data.refusal.code == "not_above_ordinal"
+
+
+def _is_reported(event: Event, report: AnyReport) -> bool:
+    """Beside what the ledger ends by itself, because deciding raised."""
+    fact = event.data
+    by_itself = isinstance(fact, Quarantined) or (isinstance(fact, Failed) and fact.failure.kind == "internal")
+    return event.version is not None and event.subject == report.execution_id and not by_itself
+
+
+Differences = Mapping[str, tuple[Any, Any]]  # by field: what the event says, and what it should
+
+
+def _differing(event: Event, message: AnyCommand | AnyReport) -> Differences:
+    """Fields of one name mean the same, and are taken over: all but these two."""
+    fact, same = event.data, type(event.data).model_fields.keys() & type(message).model_fields.keys()
+    if isinstance(fact, SubmitJoined):
+        same -= {"execution_id"}  # another one's
+    if getattr(message, "claim", None) is None:
+        same -= {"claim"}  # numbered here
+    return {name: (getattr(fact, name), getattr(message, name)) for name in sorted(same)}
+
+
+def _of_command(event: Event, command: AnyCommand) -> Differences:
+    same_body = {}
+    if isinstance(event.data, CommandRepeated):
+        first = event.data.first.body_digest
+        same_body = {"same_body": (event.data.same_body, first in (None, command.body_digest))}
+    return {
+        "actor": (event.actor, command.actor),
+        "reason": (event.reason, command.reason),
+        "traceparent": (event.traceparent, command.traceparent),
+        "correlationid": (event.correlationid, command.correlation_id),
+        "causationid": (event.causationid, command.causation_id),
+        **same_body,
+    }
+
+
+def _of_report(event: Event, report: AnyReport, has_begun: bool) -> Differences:
+    outcome = {}
+    if isinstance(event.data, Aborted) and event.data.outcome != "self":
+        entered = has_begun or (isinstance(report, ReportAborted) and report.entered)
+        outcome = {"outcome": (event.data.outcome, "acknowledged" if entered else "never_started")}
+    return {
+        "actor": (event.actor, report.runner),
+        "reason": (event.reason, getattr(report, "reason", None)),
+        "traceparent": (event.traceparent, report.traceparent),
+        "time": (event.time, report.time),
+        **outcome,
+    }
+
+
+def _breaches(promise: int, event: Event, pairs: Differences) -> Iterator[Breach]:
+    """The first, since the others are its wake."""
+    for name, (said, wanted) in pairs.items():
+        if said != wanted:
+            execution = event.subject if event.version is not None else None
+            what = f"{event.data.TYPE.removesuffix('.v1')}: its {name} is {said!r}, and its cause makes it {wanted!r}."
+            yield Breach(promise, event.shard, event.sequence, execution, what)
+            return
