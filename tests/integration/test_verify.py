@@ -46,6 +46,7 @@ from unit.test_deciding import Ledger
 from unit.verify_stage import LAST, ONE, THREE, TWO, Keeper, catalog, lives, named
 
 SHARDS = 4
+ENTRIES = 7  # events of the catalog
 WAIT_S = 30.0
 
 
@@ -135,7 +136,7 @@ async def damaged(ledgered: Ledgered, dsn: str, sql: str) -> list[tuple[int, int
 async def test_views_as_the_projector_made_them_are_the_fold_of_the_log(ledgered: Ledgered, views: str) -> None:
     found = await checked(ledgered, views)
     assert [each.breaches.kept for each in found] == [[]] * SHARDS
-    assert [each.events for each in found] == [7, LAST, 0, 0]
+    assert [each.events for each in found] == [ENTRIES, LAST, 0, 0]
     assert found[1].rows == LAST + 3 + 1 + 3 + 10  # journal, executions, live, attempts, commands by their ids
 
 
@@ -174,6 +175,16 @@ async def test_one_damage_to_the_views_is_one_breach_and_is_named(
     ledgered: Ledgered, views: str, sql: str, place: tuple[int, int, int | None, str | None]
 ) -> None:
     assert await damaged(ledgered, views, sql) == [place]
+
+
+async def test_a_mistake_of_the_projector_is_a_breach(
+    ledgered: Ledgered, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("execution_ledger.projector.progress.inline", lambda _: None)
+    async with KafkaLog(ledgered.kafka, "tests") as log:
+        await project(log, database, {0: ENTRIES, 1: LAST})
+    found = [breach for each in await checked(ledgered, database) for breach in each.breaches.kept]
+    assert any(breach.promise == 7 and "has inputs = None" in breach.what for breach in found)
 
 
 @pytest.mark.parametrize("table", ["attempts", "journal"])

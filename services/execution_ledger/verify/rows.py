@@ -6,10 +6,10 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from execution_ledger.projector.changes import JournalRow
 from execution_ledger.projector.memory import MemoryStore
 
 from .findings import Breach
+from .shown import Shown
 
 Row = Mapping[str, Any]
 SHOWN_MAX = 60  # characters of a value in a sentence
@@ -25,7 +25,7 @@ class Table(NamedTuple):
         values = tuple(plain(row[column]) for column in self.key)
         return values[0] if len(values) == 1 else values
 
-    def folded(self, store: MemoryStore) -> dict[Hashable, Row]:
+    def rows_of(self, store: MemoryStore | Shown) -> dict[Hashable, Row]:
         return dict(getattr(store, self.name))
 
 
@@ -71,25 +71,24 @@ class Rows:
         return Breach(7, self._shard, row.get("sequence"), None if execution is None else str(execution), sentence)
 
 
-def compare_journal(wanted: Iterable[JournalRow], stored: Iterable[Row]) -> Iterator[Breach]:
+def compare_journal(wanted: Iterable[Row], stored: Iterable[Row]) -> Iterator[Breach]:
     """Both in the order of their sequences, over the same range of them."""
     there = {row["sequence"]: row for row in stored}
     for row in wanted:
-        found = there.pop(row.sequence, None)
-        what = "is missing" if found is None else first_difference(row._asdict(), found)
-        if what:
-            execution = None if row.version is None else row.subject
+        found = there.pop(row["sequence"], None)
+        if what := "is missing" if found is None else first_difference(row, found):
+            execution = None if row["version"] is None else row["subject"]
             sentence = f"The row of ledger.journal for this event {what}."
-            yield Breach(7, row.shard, row.sequence, execution, sentence)
+            yield Breach(7, row["shard"], row["sequence"], execution, sentence)
 
 
 def first_difference(wanted: Row, stored: Row) -> str | None:
     """In words, for the first column in which the two differ."""
     for column, value in wanted.items():
         if column not in stored:
-            return f"has no column {column}, and the log makes it {shown(plain(value))}"
+            return f"has no column {column}, and the log makes it {text_of(plain(value))}"
         if (found := plain(stored[column])) != plain(value):
-            return f"has {column} = {shown(found)}, and the log makes it {shown(plain(value))}"
+            return f"has {column} = {text_of(found)}, and the log makes it {text_of(plain(value))}"
     return None
 
 
@@ -97,6 +96,6 @@ def plain(value: Any) -> Any:
     return str(value) if isinstance(value, UUID) else value
 
 
-def shown(value: Any) -> str:
+def text_of(value: Any) -> str:
     text = str(value)
     return text if len(text) <= SHOWN_MAX else f"{text[:SHOWN_MAX]}…"

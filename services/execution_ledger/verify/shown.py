@@ -1,7 +1,7 @@
 """What the views must show, read from the events a second time: one event after the other, as people would read them.
 
-The projector's fold is on both sides where its rows are compared with a fold of the log, so a mistake in it would bless
-itself. Here nothing is known of batches, of stores, or of columns that stay as they are.
+Were the projector's own fold what its rows are compared with, a mistake in it would bless itself. Here nothing is known
+of batches, of stores, or of columns that stay as they are.
 """
 
 from __future__ import annotations

@@ -33,8 +33,8 @@ async def check_store(store: MemoryStore, history: Mapping[int, Sequence[Stored]
 
 def _differing(store: MemoryStore, shown: Shown) -> Iterator[Breach]:
     for table in (JOURNAL, *TABLES):
-        rows = Rows(0, table, dict(getattr(shown, table.name)))
-        for row in table.folded(store).values():
+        rows = Rows(0, table, table.rows_of(shown))
+        for row in table.rows_of(store).values():
             if wrong := rows.compare(row):
                 yield wrong
         yield from rows.missing()

@@ -1,7 +1,7 @@
-"""One shard's views beside the fold of its log. Promises 7 and 8.
+"""One shard's views beside what its log must show. Promises 7 and 8.
 
-Everything is read in one snapshot, and the log is folded exactly to where the snapshot's own position says, so a
-projector that goes on meanwhile changes nothing. The fold is the projector's, into its store in memory.
+Everything is read in one snapshot, and the log is followed exactly to where the snapshot's own position says, so a
+projector that goes on meanwhile changes nothing. What the rows must be is read by `shown.py`, not by the projector.
 """
 
 from __future__ import annotations
@@ -14,16 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from execution_ledger.errors import BrokenHistory, Permanent
 from execution_ledger.log.protocol import Lane, Log, Record, Topic
-from execution_ledger.messages.events import decode_event
+from execution_ledger.messages.events import Event, decode_event
 from execution_ledger.postgres import REFUSALS, connect, queries, reachable
-from execution_ledger.projector.changes import JournalRow, StoredPosition
-from execution_ledger.projector.memory import MemoryStore
+from execution_ledger.projector.changes import StoredPosition
 from execution_ledger.projector.migrations import check_migrated
-from execution_ledger.projector.rows import Recorded, fold
 
 from .findings import Breach, Breaches
 from .reading import Tell, records
-from .rows import TABLES, Rows, Table, compare_journal, shown
+from .rows import TABLES, Row, Rows, Table, compare_journal, text_of
+from .shown import Shown
 
 if TYPE_CHECKING:
     from execution_ledger.postgres import Connection
@@ -34,7 +33,7 @@ _BY = {
     **dict.fromkeys(("batches", "jobs", "commands"), "of_the_shard"),
     **dict.fromkeys(("pipelines", "entries"), "of_the_catalog"),
 }
-FOLD_EVENTS_MAX = 2_000
+EVENTS_MAX = 2_000  # whose journal is fetched at a time
 ROWS_MAX = 2_000  # fetched at a time
 STATEMENT_TIMEOUT = "3600s"  # one snapshot of everything takes as long as there is to read
 
@@ -97,9 +96,8 @@ class ViewCheck:
         self._shard, self._shards = shard, shards
         self._pieces = pieces
         self._tell = tell
-        self._store = MemoryStore()
-        self._ahead: deque[Record] = deque()  # read, and not folded yet
-        self._at: StoredPosition | None = None
+        self._shown = Shown()
+        self._ahead: deque[Record] = deque()  # read, and not followed yet
         self._journal_end = 0  # its newest sequence: what lies behind is a matter of the position's
 
     async def run(self, end: int) -> None:
@@ -111,7 +109,7 @@ class ViewCheck:
         targets = {self._journal_end, position.sequence if position else 0}
         rows: list[Breaches] = []
         for target in sorted(targets):
-            await self._fold_to(target)
+            await self._follow_to(target)
             if position is not None and position.sequence == target:
                 said = said or await self._misplaced(position, end)
             rows.append(await self._compare_tables())
@@ -123,10 +121,15 @@ class ViewCheck:
 
     # --- the log's side -----------------------------------------------------------------------------------------
 
-    async def _fold_to(self, sequence: int) -> None:
-        while (at := self._at.sequence if self._at else 0) < sequence and await self._look_ahead():
-            count = min(len(self._ahead), FOLD_EVENTS_MAX, sequence - at)
-            await self._fold([_recorded(self._ahead.popleft()) for _ in range(count)])
+    @property
+    def _at(self) -> Row:
+        """The position that the log makes, as far as it was followed; nothing at its beginning."""
+        return self._shown.positions.get(self._shard, {})
+
+    async def _follow_to(self, sequence: int) -> None:
+        while (at := self._at.get("sequence", 0)) < sequence and await self._look_ahead():
+            count = min(len(self._ahead), EVENTS_MAX, sequence - at)
+            await self._follow([self._ahead.popleft() for _ in range(count)])
 
     async def _look_ahead(self) -> bool:
         """False at the end of the log."""
@@ -137,12 +140,11 @@ class ViewCheck:
             self._ahead.extend(piece)
         return True
 
-    async def _fold(self, batch: list[Recorded]) -> None:
-        changes = fold(self._shard, self._at, batch, batch[-1].offset + 1)
-        await self._compare_journal(changes.journal)
-        changes.journal.clear()  # compared, and far too much to keep
-        await self._store.apply(self._at, changes)
-        self._at = changes.position
+    async def _follow(self, batch: list[Record]) -> None:
+        for record in batch:
+            self._shown.follow(_decoded(record), record.value or b"", record.offset)
+        await self._compare_journal([*self._shown.journal.values()])
+        self._shown.journal.clear()  # compared, and far too much to keep
         self.found.events += len(batch)
         self._tell(len(batch))
 
@@ -150,30 +152,28 @@ class ViewCheck:
 
     async def _misplaced(self, position: StoredPosition, end: int) -> str | None:
         """What the stored position says otherwise than the log does."""
-        if self._at is None or self._at.sequence < position.sequence:
-            reached = self._at.sequence if self._at else 0
+        if (reached := self._at.get("sequence", 0)) < position.sequence:
             return f"The stored position, {position.sequence}, lies behind the log's end, {reached}."
-        for name, wanted in self._at._asdict().items():
-            found = getattr(position, name)
-            if name != "next_offset" and found != wanted:
-                return f"The stored position has {name} = {shown(found)}, and the log says {shown(wanted)}."
+        for name, wanted in self._at.items():
+            if (found := getattr(position, name)) != wanted:
+                return f"The stored position has {name} = {text_of(found)}, and the log says {text_of(wanted)}."
         following = self._ahead[0].offset if await self._look_ahead() else end
         if not position.kafka_offset < position.next_offset <= following:
             return f"The stored position goes on at offset {position.next_offset}, not at the next event, {following}."
         return None
 
-    async def _compare_journal(self, wanted: list[JournalRow]) -> None:
-        first, last = wanted[0].sequence, min(wanted[-1].sequence, self._journal_end)
+    async def _compare_journal(self, wanted: list[Row]) -> None:
+        first, last = wanted[0]["sequence"], min(wanted[-1]["sequence"], self._journal_end)
         stored = await self._connection.fetch(_SQL["journal"], self._shard, first, last)
         self.found.rows += len(stored)
-        reached = [row for row in wanted if row.sequence <= last]
+        reached = [row for row in wanted if row["sequence"] <= last]
         for breach in compare_journal(reached, [dict(row) for row in stored]):
             self.found.breaches.add(breach)
 
     async def _compare_tables(self) -> Breaches:
         breaches = Breaches()
         for table in TABLES:
-            rows = Rows(self._shard, table, table.folded(self._store))
+            rows = Rows(self._shard, table, table.rows_of(self._shown))
             async for stored in self._rows(table):
                 if breach := rows.compare(stored):
                     breaches.add(breach)
@@ -199,9 +199,8 @@ def _disagreement(position: StoredPosition | None, newest: Any) -> str | None:
     return None
 
 
-def _recorded(record: Record) -> Recorded:
-    raw = record.value or b""
+def _decoded(record: Record) -> Event:
     try:
-        return Recorded(decode_event(raw, record), raw, record.offset)
+        return decode_event(record.value or b"", record)
     except Permanent as error:
         raise BrokenHistory(str(error)) from error
