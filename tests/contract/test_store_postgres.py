@@ -18,7 +18,7 @@ from contract.store_jobs_contract import JobsContract
 from contract.store_recorded_contract import RecordedContract
 from contract.store_rows_contract import RowsContract
 from execution_ledger.errors import BrokenHistory, OutcomeUnknown, Unavailable
-from execution_ledger.messages.events import Aborted, Failed, Requeued, Warned
+from execution_ledger.messages.events import Aborted, AbortRequested, Failed, Requeued, Warned
 from execution_ledger.postgres import connect
 from execution_ledger.projector.changes import HOT
 from execution_ledger.projector.migrations import migrate
@@ -151,6 +151,19 @@ async def test_times_are_of_the_newest_attempt_of_all_together_and_of_each(
     assert tuple(await reader.fetchrow(query)) == (*newest, *together)
     each = await reader.fetch(f"SELECT {times} FROM ledger_v1.attempts ORDER BY attempt")
     assert [tuple(row) for row in each] == attempts
+
+
+async def test_an_abort_took_from_its_request_to_the_end(store: PostgresStore, reader: Any) -> None:
+    """A millisecond lies between two events."""
+    history = History()
+    soon, late, never = (history.queue() for _ in range(3))
+    requested = AbortRequested(attempt=1, grace_until=9)
+    history.add(soon, DISPATCHED, STARTED, requested, Aborted(attempt=1, outcome="acknowledged"))
+    history.add(late, DISPATCHED, requested, STARTED, Aborted(attempt=1, outcome="forced"))
+    history.add(never, DISPATCHED, requested)
+    await project(store, history)
+    query = "SELECT id::text, abort_ms FROM ledger_v1.executions"
+    assert dict(await reader.fetch(query)) == {soon: 1, late: 2, never: None}
 
 
 async def test_the_view_of_steps_adds_what_no_event_says(store: PostgresStore, reader: Any) -> None:

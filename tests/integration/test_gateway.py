@@ -185,6 +185,7 @@ async def test_a_read_can_wait_for_the_end(cluster: Cluster) -> None:
             "reason": "enough",
             "requested_at": None,
             "outcome": "never_started",
+            "took_ms": 0,
         }
         journal = await get(http, f"{path}/events")
         assert [event["type"].removeprefix("executionledger.execution.") for event in journal["items"]] == [

@@ -365,3 +365,18 @@ def test_get_shows_what_was_made_from_it(ledger: FakeLedger) -> None:
     linked = {"id": ID, "name": "double-801", "link": "retry", "status": "failed"}
     ledger.on("GET", f"/v1/executions/{NAME}", execution("failed", linked=[linked]))
     assert "retry  double-801  failed" in exledger("get", NAME).stdout
+
+
+@pytest.mark.parametrize(
+    ("abort", "told"),
+    [
+        ({"reason": "too hot", "outcome": "acknowledged", "took_ms": 34}, "by bob: too hot; acknowledged after 34 ms"),
+        ({"reason": None, "outcome": None, "took_ms": None}, "by bob; under way"),
+    ],
+)
+def test_an_abort_is_told_with_its_outcome_and_how_long_it_took(
+    ledger: FakeLedger, abort: dict[str, Any], told: str
+) -> None:
+    asked = {"requested_by": "bob", "requested_at": "2023-11-14T22:13:20Z", **abort}
+    ledger.on("GET", f"/v1/executions/{NAME}", execution("aborted", abort=asked))
+    assert told in exledger("get", NAME).stdout

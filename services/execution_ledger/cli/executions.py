@@ -45,6 +45,7 @@ def get(which: Which, data_dir: DataDir = DEFAULT_FOLDER, as_json: AsJson = Fals
             | _readable_checkpoint(record.get("checkpoint"))
             | _readable_failure(record["failure"])
             | _readable_hold(record.get("hold"))
+            | _readable_abort(record.get("abort"))
             | _readable_linked(record.get("linked", []))
             | _readable_artifacts(record.get("artifacts", []))
         )
@@ -106,6 +107,15 @@ def _readable_hold(hold: Mapping[str, Any] | None) -> dict[str, Any]:
         return {"hold": None}
     why = f": {hold['reason']}" if hold["reason"] else ""
     return {"hold": f"by {hold['by']} since {date_time(hold['at'])}{why}", "held_at": None}
+
+
+def _readable_abort(abort: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Who asked for it and why, what came of it, and how long that took."""
+    if not abort:
+        return {"abort": None}
+    why = f": {abort['reason']}" if abort["reason"] else ""
+    took = f" after {duration_ms(abort['took_ms'])}" if abort.get("took_ms") is not None else ""
+    return {"abort": f"by {abort['requested_by']}{why}; {abort['outcome'] or 'under way'}{took}"}
 
 
 def _readable_checkpoint(newest: Mapping[str, Any] | None) -> dict[str, Any]:

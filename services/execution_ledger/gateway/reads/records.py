@@ -147,12 +147,13 @@ class StepRecord(Message):
 
 
 class AbortRecord(Message):
-    """Who asked for an abort and what came of it; `outcome` is absent until then."""
+    """Who asked for an abort and what came of it; until then `outcome` is null, and `took_ms`, from request to end."""
 
     requested_by: str | None
     reason: str | None
     requested_at: Time | None
     outcome: str | None
+    took_ms: int | None
 
 
 class HoldRecord(Message):
@@ -362,6 +363,7 @@ def _abort(row: Mapping[str, Any]) -> AbortRecord | None:
         reason=row["abort_reason"],
         requested_at=_value(row["abort_requested_at"]),
         outcome=row["abort_outcome"],
+        took_ms=row["abort_ms"],
     )
 
 

@@ -148,12 +148,13 @@ class LogLine(Record):
 
 
 class Abort(Record):
-    """Who asked for it; `outcome` says how it ended, once it has."""
+    """Who asked for it; `outcome` says how it ended, once it has, and `took_ms` how long after the request."""
 
     requested_by: str | None
     reason: str | None
     requested_at: datetime | None
     outcome: str | None
+    took_ms: int | None = None
 
 
 class Hold(Record):

@@ -1,5 +1,5 @@
--- Attempts say where the code that they ran came from, and how long they waited and ran. Rows that are there already do
--- not know where from.
+-- Attempts say where the code that they ran came from, and how long they waited and ran; executions, how long all of
+-- them did, and how long their aborts took. Rows that are there already do not know where their code came from.
 
 ALTER TABLE ledger.attempts ADD COLUMN origin text;
 
@@ -63,8 +63,10 @@ SELECT
     ), interval '0')) * 1000)::bigint AS all_waiting_ms,
     (extract(epoch FROM (
         SELECT sum(a.ended_at - a.started_at) FROM ledger.attempts AS a WHERE a.execution_id = e.id
-    )) * 1000)::bigint AS all_execution_ms
+    )) * 1000)::bigint AS all_execution_ms,
+    (extract(epoch FROM e.ended_at - e.abort_requested_at) * 1000)::bigint AS abort_ms
 FROM ledger.executions AS e;
+COMMENT ON COLUMN ledger_v1.executions.abort_ms IS 'From the request of its abort to its end.';
 COMMENT ON COLUMN ledger_v1.executions.execution_ms IS 'From started to ended, of the newest attempt.';
 COMMENT ON COLUMN ledger_v1.executions.all_waiting_ms IS
     'As waiting_ms, without the time in which earlier attempts ran: the waiting of all attempts together. Once it has '
