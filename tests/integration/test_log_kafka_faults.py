@@ -6,13 +6,14 @@ import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.protocol.transaction import EndTxnRequest
@@ -123,6 +124,7 @@ async def test_no_commit_is_sent_when_a_part_of_the_batch_failed(
 
 
 async def lower_limit(settings: KafkaSettings, limit: int) -> None:
+    """Returns when the broker keeps to it, which is some time after it has said that it will."""
     name = settings.topic_prefix + Topic.EVENTS
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap_servers)
     try:
@@ -130,6 +132,10 @@ async def lower_limit(settings: KafkaSettings, limit: int) -> None:
         await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, {"max.message.bytes": str(limit)})])
     finally:
         await admin.close()
+    async with AIOKafkaProducer(bootstrap_servers=settings.bootstrap_servers) as producer, asyncio.timeout(30):
+        with suppress(MessageSizeTooLargeError):
+            while True:
+                await producer.send_and_wait(name, b"x" * 2 * limit, partition=1)
 
 
 async def test_a_send_without_an_answer_is_unknown_and_the_next_one_has_a_new_producer(
