@@ -7,10 +7,13 @@ obstore's stores, and a dict for tests and for the simulator, which has no threa
 from __future__ import annotations
 
 import asyncio
+import atexit
 import re
+import threading
 from collections.abc import AsyncGenerator, AsyncIterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 PIECE_BYTES = 1_000_000  # what is read at a time
 PARTS_AT_ONCE = 4  # of 5 MB each, and so much of what is being written is in memory
 PART_S_MAX = 600.0  # a file that nobody has added to for so long has lost its writer: the longest write takes 120 s
+LET_GO_S = 0.05
 
 _PART = re.compile(r"#\d+$")  # how obstore names what is being written to a folder
 
@@ -178,10 +182,18 @@ def open_objects(settings: ObjectsSettings) -> Objects | None:
     return _stored(settings)
 
 
+@cache
+def _let_go_at_exit() -> None:
+    """A thread of obstore's that lets go of a Python object while the interpreter ends would abort the process (2 of 40
+    did that ended right after an answer), so it gets the time for that first."""
+    atexit.register(threading.Event().wait, LET_GO_S)
+
+
 def _stored(settings: ObjectsSettings) -> StoredObjects:
     from obstore.exceptions import BaseError
     from obstore.store import LocalStore, from_url
 
+    _let_go_at_exit()
     try:
         if "://" not in settings.url:
             folder = Path(settings.url).absolute()
