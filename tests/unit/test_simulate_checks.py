@@ -138,11 +138,11 @@ class Stage:
         self.entry = Entry(self.id, 1, None, 1, "free", Life("runner-a"), 1.0, dict(INPUTS))
         self.entry.around = {"twin": "pump-a", "properties": {"kw": 1}, "mode": "production", "experiment": None}
         self.witness.entries.append(self.entry)
-        self.command_id = "submit"
+        self.command_id, self.status = "submit", 201
         self.ask = Ask(at_s=0, number=1, does="submit", seconds=2.0, count=0, twin="pump-a")
 
     def breaches(self) -> list[str]:
-        heard = Heard(0.0, self.ask, Answer(status_code=201, command_id=self.command_id))
+        heard = Heard(0.0, self.ask, Answer(status_code=self.status, command_id=self.command_id))
         return [breach.what for breach in check_given([heard], self.witness, timed(self.history))]
 
 
@@ -199,6 +199,12 @@ def test_children_of_a_batch_that_were_taken_for_one_another_are_named() -> None
         stage.history.queue(origin=Origin(source="batch/b", ordinal=ordinal), priority=priority)
     [what] = stage.breaches()
     assert "It is number 1 of its batch" in what
+
+
+def test_what_was_only_received_may_have_been_decided_in_another_body() -> None:
+    stage = Stage()
+    stage.ask, stage.status = stage.ask.model_copy(update={"count": 3}), 202
+    assert stage.breaches() == []
 
 
 @pytest.mark.parametrize("change", [{"count": 3}, {"manner": "fail"}, {"business": "north"}, {"twin": "pump-b"}])

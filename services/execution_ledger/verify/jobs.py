@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from execution_ledger.messages.events import Aborted, CommandRepeated, JobOpened
+from execution_ledger.messages.events import Aborted, CommandRejected, CommandRepeated, Fact, JobOpened
 from execution_ledger.messages.ids import command_id_of_job
 
 from .documents import Document
@@ -36,15 +36,22 @@ class Jobs:
         return None if len(targets) == fact.count else f"it has {len(targets)} targets, and says {fact.count}"
 
     def follow(self, document: Document) -> None:
-        """An abort in the queue is two events of one command."""
         job, command_id = document.get("causationid") or "", document.get("commandid")
-        if not job.startswith(CAUSED) or command_id is None or isinstance(document["data"], Aborted | CommandRepeated):
+        if not job.startswith(CAUSED) or command_id is None or _says_nothing_new(document["data"]):
             return
         asked = self.asked.setdefault(job, {})
         if command_id in asked:
             what = f"{job} asked twice for the same (command {command_id}), first in sequence {asked[command_id]}."
             self.twice.append(Breach(4, document["shard"], document["sequence"], None, what))
         asked[command_id] = document["sequence"]
+
+
+def _says_nothing_new(fact: Fact) -> bool:
+    """An abort in the queue is two events of one command, and one that was refused for the time in its id is asked for
+    again."""
+    if isinstance(fact, CommandRejected):
+        return fact.refusal.code in ("id_too_old", "id_from_future")
+    return isinstance(fact, Aborted | CommandRepeated)
 
 
 def check_jobs(shards: Iterable[tuple[int, Jobs]]) -> Iterator[Breach]:

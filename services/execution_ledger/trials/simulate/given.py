@@ -7,6 +7,7 @@ from typing import Any
 
 from execution_ledger.messages.events import AbortRequested, Completed, Event, Queued, StepChanged
 from execution_ledger.messages.ids import shard_of
+from execution_ledger.verify.answers import RECEIVED
 from execution_ledger.verify.findings import Breach
 
 from .callers import Heard
@@ -58,7 +59,9 @@ def _check_asked(heard: Iterable[Heard], events: Iterable[Event]) -> Iterator[Br
     by_command = {event.commandid: event for event in reversed([*events])}
     for each in heard:
         event = by_command.get(each.told.command_id)
-        if each.outcome == "ok" and event and (pair := _asked(each.ask, event)) and pair[0] != pair[1]:
+        # What was only received may yet be decided in another body, which came first.
+        was_decided = each.outcome == "ok" and each.told.status_code != RECEIVED
+        if was_decided and event and (pair := _asked(each.ask, event)) and pair[0] != pair[1]:
             what = f"Ask {each.ask.number} was for {pair[0]}, and it was taken for {pair[1]}."
             yield Breach(6, event.shard, event.sequence, event.subject, what)
     for event in by_command.values():

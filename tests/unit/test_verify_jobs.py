@@ -1,0 +1,42 @@
+"""What `verify` says of jobs: each asks each of its targets once, as far as it was answered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from execution_ledger.messages.events import (
+    Aborted,
+    AbortRequested,
+    CommandRejected,
+    CommandRepeated,
+    Fact,
+)
+from execution_ledger.messages.parts import Outcome, Refusal
+from execution_ledger.verify.jobs import Jobs
+
+
+def refused(code: str) -> CommandRejected:
+    return CommandRejected(command="submit.v1", keyed=False, refusal=Refusal(code=code, detail="no"))
+
+
+def asked_twice(*facts: Fact) -> int:
+    """How often, of one command of one job."""
+    jobs = Jobs()
+    for sequence, fact in enumerate(facts, 1):
+        told: Any = {"causationid": "job/j", "commandid": "c", "shard": 1, "sequence": sequence, "data": fact}
+        jobs.follow(told)
+    return len(jobs.twice)
+
+
+@pytest.mark.parametrize("code", ["already_ended", "id_too_old", "id_from_future"])
+def test_who_was_refused_for_the_time_in_its_id_is_asked_for_again(code: str) -> None:
+    assert asked_twice(refused(code), refused(code)) == (code == "already_ended")
+    assert asked_twice(refused(code), AbortRequested(), Aborted(outcome="never_started")) == (code == "already_ended")
+
+
+def test_what_was_decided_is_asked_for_once() -> None:
+    repeated = CommandRepeated(command="submit.v1", same_body=True, first=Outcome(sequence=1, subject="s"))
+    assert asked_twice(AbortRequested(), Aborted(outcome="never_started"), repeated) == 0
+    assert asked_twice(AbortRequested(), AbortRequested()) == 1
