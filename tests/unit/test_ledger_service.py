@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -26,6 +26,8 @@ from execution_ledger.trials.simulate.loop import VirtualLoop, virtual_world
 from unit.spec import RUNNER, submit
 
 SHARDS = 4
+HEARTBEATS_LANE = Lane(Topic.HEARTBEATS, 0)
+Read = Callable[[float], Awaitable[Mapping[Lane, Chunk]]]
 
 
 def in_virtual_time(scenario: Callable[[World], Coroutine[Any, Any, None]], seed: int = 1) -> None:
@@ -270,6 +272,44 @@ def test_a_process_that_nobody_hears_does_not_steal_its_shards_back() -> None:
             assert len(owners) <= 3
         await first.stop()
         await second.stop()
+
+    in_virtual_time(scenario)
+
+
+def test_a_process_that_stood_still_for_longer_than_heartbeats_are_kept_goes_on() -> None:
+    class Stalling(MemoryLog):
+        """Its readers of heartbeats get nothing unless they may."""
+
+        def __init__(self, world: World) -> None:
+            super().__init__(SHARDS, now_ms=world.clock.now_ms)
+            self.may_read = asyncio.Event()
+            self.may_read.set()
+
+        @asynccontextmanager
+        async def reader(self, positions: Mapping[Lane, int]) -> AsyncIterator[MemoryReader]:
+            async with super().reader(positions) as reader:
+                if HEARTBEATS_LANE in positions:
+                    reader.read = partial(self.read, reader.read)  # type: ignore[method-assign]
+                yield reader
+
+        async def read(self, real: Read, wait_s: float) -> Mapping[Lane, Chunk]:
+            found = await real(wait_s)
+            await self.may_read.wait()
+            return found
+
+    async def scenario(world: World) -> None:
+        log = Stalling(world)
+        ledger = Running(log, world)
+        await asyncio.sleep(3)
+        log.may_read.clear()
+        await asyncio.sleep(5)
+        log.forget(HEARTBEATS_LANE, await log.end(HEARTBEATS_LANE))
+        log.may_read.set()
+        await asyncio.sleep(3)
+        await send(log, Topic.COMMANDS, 1, submit(make_id(world.clock.now_ms(), 1, 1), "c-1"))
+        await asyncio.sleep(1)
+        assert "execution.queued.v1" in kinds(await history(log, 1))
+        await ledger.stop()
 
     in_virtual_time(scenario)
 

@@ -10,7 +10,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from execution_ledger.clock import World
-from execution_ledger.errors import Fenced, OutcomeUnknown, Permanent, Transient
+from execution_ledger.errors import Fenced, LogTruncated, OutcomeUnknown, Permanent, Transient
 from execution_ledger.lifecycle import run_until
 from execution_ledger.log.protocol import Lane, Log, Outgoing, Record, Topic
 from execution_ledger.messages.heartbeats import HEARTBEATS, LedgerTick
@@ -94,6 +94,9 @@ class LedgerService:
                         if chunk is not None:
                             position = chunk.position
                             self._observe(chunk.records)
+            except LogTruncated as error:  # this process stood still for as long as they are kept
+                _log.warning("heartbeats were missed", error=str(error))
+                position = None
             except Transient as error:
                 _log.warning("heartbeats cannot be read", error=str(error))
                 await asyncio.sleep(self._settings.tick_s)
