@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from contract.store_case import TABLES
+from contract.events_builder import History
+from contract.store_case import DISPATCHED, STARTED, TABLES
 from execution_ledger.errors import BrokenHistory
-from execution_ledger.messages.events import encode_event
+from execution_ledger.messages.events import Aborted, AbortRequested, Event, Started, encode_event
+from execution_ledger.messages.parts import Status
 from execution_ledger.projector import progress
 from execution_ledger.projector.memory import MemoryStore
 from execution_ledger.projector.rows import Recorded, fold
+from execution_ledger.verify import stored
 from execution_ledger.verify.findings import Breach
 from execution_ledger.verify.history import Stored
 from execution_ledger.verify.shown import Shown
@@ -68,6 +72,30 @@ async def test_a_mistake_of_the_projector_does_not_bless_itself(monkeypatch: pyt
     [breach, *_] = await found(await projected())
     assert breach.promise == 7
     assert "abort_requested_by" in breach.what
+
+
+@pytest.fixture
+def a_start_hides_the_abort() -> Iterator[None]:
+    real = progress._progress.dispatch(Started)
+
+    def started(fact: Started, event: Event, row: Any, changes: Any) -> None:
+        real(fact, event, row, changes)
+        row.status = Status.STARTED
+
+    progress._progress.register(Started, started)
+    yield
+    progress._progress.register(Started, real)
+
+
+@pytest.mark.usefixtures("a_start_hides_the_abort")
+async def test_what_is_wrong_only_on_the_way_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stored, "FOLD_EVENTS", 4)  # all but the end
+    history, store = History(), MemoryStore()
+    requested = AbortRequested(attempt=1, grace_until=9)
+    history.add(history.queue(), DISPATCHED, requested, STARTED, Aborted(attempt=1, outcome="acknowledged"))
+    await store.apply(None, fold(1, None, history.events, len(history.events) + 1))
+    [breach, *_] = await found(store, {1: [(each.raw, each.offset) for each in history.events]})
+    assert "has status = started, and the log makes it abort_requested" in breach.what
 
 
 async def test_rows_too_many_and_too_few_are_named() -> None:

@@ -16,18 +16,19 @@ from .rows import TABLES, Rows, Table
 from .shown import Shown
 
 JOURNAL = Table("journal", ("shard", "sequence"))
-FOLD_EVENTS = 50  # at a time: other batches than the projector's own must come to the same
+FOLD_EVENTS = 20  # at a time: other batches than the projector's own must come to the same
 
 
 async def check_store(store: MemoryStore, history: Mapping[int, Sequence[Stored]]) -> AsyncIterator[Breach]:
-    """Every row and every position, where the projector has come to the end of the log."""
-    shown, folded = Shown(), MemoryStore()
+    """Every row and every position, where the projector has come to the end of the log; its fold also on the way there,
+    since much that is wrong is gone when everything has ended."""
+    shown, folded, on_the_way = Shown(), MemoryStore(), list[Breach]()
     for shard, events in history.items():
-        await _fold(folded, shown, shard, events)
+        on_the_way += await _fold(folded, shown, shard, events)
         found, wanted = _place(store.positions.get(shard)), shown.positions.get(shard)
         if found != wanted:
             yield Breach(8, shard, None, None, f"The stored position is {found}, and the log's {wanted}.")
-    for breach in [*_differing(store, shown)] or _differing(folded, shown):
+    for breach in [*_differing(store, shown)] or on_the_way:
         yield breach
 
 
@@ -40,8 +41,10 @@ def _differing(store: MemoryStore, shown: Shown) -> Iterator[Breach]:
         yield from rows.missing()
 
 
-async def _fold(folded: MemoryStore, shown: Shown, shard: int, events: Sequence[Stored]) -> None:
+async def _fold(folded: MemoryStore, shown: Shown, shard: int, events: Sequence[Stored]) -> list[Breach]:
+    """What differs after a batch, for the first of which anything does."""
     at: StoredPosition | None = None
+    differing = list[Breach]()
     rest = iter(events)
     while batch := [Recorded(decode_event(raw), raw, offset) for raw, offset in islice(rest, FOLD_EVENTS)]:
         for recorded in batch:
@@ -49,6 +52,8 @@ async def _fold(folded: MemoryStore, shown: Shown, shard: int, events: Sequence[
         changes = fold(shard, at, batch, batch[-1].offset + 1)
         await folded.apply(at, changes)
         at = changes.position
+        differing = differing or [*_differing(folded, shown)]
+    return differing
 
 
 def _place(position: StoredPosition | None) -> dict[str, object] | None:
