@@ -118,6 +118,7 @@ class Cluster:
         self._kept_in = self.objects if snapshots else None
         self._ahead_ms: dict[str, int] = {}
         self._lives: list[Life] = []
+        self._leaving: list[str] = []
         self._builders: dict[str, Callable[[World, CollectorRegistry], Service]] = {
             "ledger": self._ledger,
             "dispatcher": self._dispatcher,
@@ -159,7 +160,9 @@ class Cluster:
         if (process := self.processes.get(name)) is None:
             return
         process.service.stop()
+        self._leaving.append(name)
         await asyncio.wait([process.task], timeout=within_s)
+        self._leaving.remove(name)
         if self.processes.get(name) is process:
             self.kill(name)
 
@@ -212,7 +215,8 @@ class Cluster:
             self.go_on(life)
         for name in PROCESSES:
             self.start(name)
-        for name in [name for name, process in self.processes.items() if _has_halted(process.service)]:
+        halted = [name for name, process in self.processes.items() if _has_halted(process.service)]
+        for name in dict.fromkeys([*halted, *self._leaving]):  # nobody waits any more to start those that leave anew
             self.restart(name)
         self.log.wake_readers()
 
