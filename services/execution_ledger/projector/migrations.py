@@ -56,9 +56,7 @@ async def migrate(dsn: str, folder: Traversable = FOLDER, wait_s: float = 30.0, 
     wanted, sql = migrations_in(folder), queries("execution_ledger.projector", "sql/migrations.sql", suffix)
     async with _exclusive(dsn, wait_s) as connection:
         await connection.execute(sql["prepare"])
-        applied: dict[str, str] = dict(await connection.fetch(sql["applied"]))  # type: ignore[arg-type]
-        check_applied(wanted, applied)
-        missing = [migration for migration in wanted if migration.name not in applied]
+        missing = await _missing(connection, wanted, sql["applied"])
         for migration in missing:
             await _apply(connection, migration, beside(migration.sql, suffix), sql["remember"])
     return [migration.name for migration in missing]
@@ -67,16 +65,22 @@ async def migrate(dsn: str, folder: Traversable = FOLDER, wait_s: float = 30.0, 
 async def check_migrated(connection: Connection) -> None:
     """Raises BadSettings where the tables are not those of this very release, so that comparing them says nothing."""
     wanted, sql = migrations_in(FOLDER), queries("execution_ledger.projector", "sql/migrations.sql")
-    applied: dict[str, str] = dict(await connection.fetch(sql["applied"]))  # type: ignore[arg-type]
     try:
-        check_applied(wanted, applied)
+        missing = await _missing(connection, wanted, sql["applied"])
     except BrokenHistory as error:
         raise BadSettings(str(error)) from error
-    if missing := [migration.name for migration in wanted if migration.name not in applied]:
+    if missing:
         raise BadSettings(
-            f"An older release made these views; {missing[0]} is still to be applied. Use that release, or let a "
+            f"An older release made these views; {missing[0].name} is still to be applied. Use that release, or let a "
             "projector of this one bring them up to date first (it does so when it starts)."
         )
+
+
+async def _missing(connection: Connection, wanted: list[Migration], query: str) -> list[Migration]:
+    """What is still to be applied. Raises BrokenHistory, as `check_applied`."""
+    applied: dict[str, str] = dict(await connection.fetch(query))  # type: ignore[arg-type]
+    check_applied(wanted, applied)
+    return [migration for migration in wanted if migration.name not in applied]
 
 
 def check_applied(wanted: list[Migration], applied: Mapping[str, str]) -> None:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from execution_ledger.ledger.shard import REFUSED_IDS
 from execution_ledger.messages.events import Aborted, CommandRejected, CommandRepeated, Fact, JobOpened
 from execution_ledger.messages.ids import command_id_of_job
 
@@ -50,7 +51,7 @@ def _says_nothing_new(fact: Fact) -> bool:
     """An abort in the queue is two events of one command, and one that was refused for the time in its id is asked for
     again."""
     if isinstance(fact, CommandRejected):
-        return fact.refusal.code in ("id_too_old", "id_from_future")
+        return fact.refusal.code in REFUSED_IDS
     return isinstance(fact, Aborted | CommandRepeated)
 
 
