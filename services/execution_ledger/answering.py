@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -39,11 +39,14 @@ class Reply(NamedTuple):
     content_type: str = "application/json"
 
 
+Answer = Callable[[str], Awaitable[Reply]]  # to a path
+
+
 def problem(status: HTTPStatus, detail: str) -> Reply:
     return Reply(status, json.dumps({"status": status, "detail": detail}).encode())
 
 
-def reply_to(head: bytes, token: AccessToken, answer_path: Callable[[str], Reply]) -> Reply:
+async def reply_to(head: bytes, token: AccessToken, answer: Answer) -> Reply:
     """The reply to a request's head: nobody without the token learns anything."""
     request = _Request()
     parser = httptools.HttpRequestParser(request)
@@ -57,7 +60,7 @@ def reply_to(head: bytes, token: AccessToken, answer_path: Callable[[str], Reply
         return problem(HTTPStatus.UNAUTHORIZED, _TURNED_AWAY[standing])
     if parser.get_method() != b"GET":
         return problem(HTTPStatus.METHOD_NOT_ALLOWED, "Only GET is answered here.")
-    return answer_path(path)
+    return await answer(path)
 
 
 def listen(host: str, port: int, setting: str) -> socket.socket:
@@ -82,12 +85,12 @@ class Answering:
         host = socket.gethostname() if host in _WILDCARDS else host
         self.address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
-    async def run(self, answer_path: Callable[[str], Reply]) -> None:
+    async def run(self, answer: Answer) -> None:
         def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             if len(self._open) >= CONNECTIONS_MAX:
                 writer.transport.abort()
                 return
-            task = asyncio.ensure_future(self._serve(reader, writer, answer_path))
+            task = asyncio.ensure_future(self._serve(reader, writer, answer))
             self._open.add(task)
             task.add_done_callback(self._open.discard)
 
@@ -98,12 +101,10 @@ class Answering:
             server.close()
             await end_tasks(list(self._open))
 
-    async def _serve(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer_path: Callable[[str], Reply]
-    ) -> None:
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: Answer) -> None:
         try:
             async with asyncio.timeout(REQUEST_S):
-                writer.write(raw_response(await self._reply(reader, answer_path)))
+                writer.write(raw_response(await self._reply(reader, answer)))
                 await writer.drain()
                 writer.close()
                 await writer.wait_closed()
@@ -112,13 +113,13 @@ class Answering:
         finally:
             writer.transport.abort()
 
-    async def _reply(self, reader: asyncio.StreamReader, answer_path: Callable[[str], Reply]) -> Reply:
+    async def _reply(self, reader: asyncio.StreamReader, answer: Answer) -> Reply:
         try:
             head = await reader.readuntil(b"\r\n\r\n")
         except asyncio.LimitOverrunError:
             return problem(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"At most {HEAD_BYTES_MAX:,} bytes are read.")
         try:
-            return reply_to(head, self._token, answer_path)
+            return await reply_to(head, self._token, answer)
         except Exception:  # noqa: BLE001 - a question must not end what it asks about
             _log.exception("a question could not be answered")
             return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "This failed here; the log of this process says why.")

@@ -46,3 +46,17 @@ async def end_tasks(tasks: Collection[asyncio.Task[Any]]) -> None:
 
 async def until_set(event: asyncio.Event) -> None:
     await event.wait()
+
+
+class Signal:
+    """Wakes everyone who waits at that moment. Check and then wait without another `await` between."""
+
+    def __init__(self) -> None:
+        self._next = asyncio.Event()
+
+    def fire(self) -> None:
+        fired, self._next = self._next, asyncio.Event()
+        fired.set()
+
+    async def wait(self) -> None:
+        await self._next.wait()

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, disable_creat
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from .answering import Reply, problem
+from .answering import Answer, Reply, problem
 from .log.lags import Lag
 from .log.protocol import Lane
 
@@ -91,10 +91,10 @@ def page(registry: CollectorRegistry) -> bytes:
     return generate_latest(registry)
 
 
-def answer_page(registry: CollectorRegistry) -> Callable[[str], Reply]:
+def answer_page(registry: CollectorRegistry) -> Answer:
     """Answers a path, see Answering."""
 
-    def answer(path: str) -> Reply:
+    async def answer(path: str) -> Reply:
         if path != "/metrics":
             return problem(HTTPStatus.NOT_FOUND, "Only /metrics is here.")
         return Reply(HTTPStatus.OK, page(registry), PAGE_TYPE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from http import HTTPStatus
 
@@ -12,7 +12,7 @@ import pytest
 
 from execution_ledger import answering as answerer
 from execution_ledger.access import AccessToken
-from execution_ledger.answering import CONNECTIONS_MAX, HEAD_BYTES_MAX, Answering, Reply, listen, problem
+from execution_ledger.answering import CONNECTIONS_MAX, HEAD_BYTES_MAX, Answer, Answering, Reply, listen, problem
 from execution_ledger.clock import SystemClock
 from execution_ledger.errors import BadSettings
 from execution_ledger.gateway.edge.problems import Away, Problem
@@ -28,7 +28,7 @@ SETTING = "EXLEDGER__DISPATCHER"
 
 
 @asynccontextmanager
-async def answering(answer: Callable[[str], Reply]) -> AsyncIterator[str]:
+async def answering(answer: Answer) -> AsyncIterator[str]:
     """The address of one that answers so."""
     settings = GatewaySettings(token_sha256=hashlib.sha256(TOKEN.encode()).hexdigest())
     made = Answering(listen("127.0.0.1", 0, SETTING), AccessToken(settings, SystemClock()))
@@ -39,14 +39,21 @@ async def answering(answer: Callable[[str], Reply]) -> AsyncIterator[str]:
         await end_tasks([task])
 
 
-def echo(path: str) -> Reply:
+async def echo(path: str) -> Reply:
     return Reply(HTTPStatus.OK, path.encode())
 
 
-async def ask(address: str | None, path: str = "/queue", authorization: str = AUTHORIZATION) -> bytes | None:
+def always(reply: Reply) -> Answer:
+    async def answer(path: str) -> Reply:
+        return reply
+
+    return answer
+
+
+async def ask(address: str | None, what: str = "/queue", authorization: str = AUTHORIZATION) -> bytes | None:
     catalog = Catalog()
     catalog.dispatcher_address = address
-    return await ActiveDispatcher(catalog).ask(path, authorization)
+    return await ActiveDispatcher(catalog).ask(what, authorization, {1: 7})
 
 
 async def refused(address: str | None, authorization: str = AUTHORIZATION) -> Problem:
@@ -74,19 +81,26 @@ def head(path: str, more: str = "") -> bytes:
 
 async def test_the_gateway_gets_what_was_answered_whatever_its_size() -> None:
     async with answering(echo) as address:
-        assert await ask(address, "/explain/7") == b"/explain/7"
-    async with answering(lambda path: Reply(HTTPStatus.OK, b"x" * 3_000_000)) as address:
+        assert await ask(address, "/explain/7") == b"/explain/7/1.7"
+    async with answering(always(Reply(HTTPStatus.OK, b"x" * 3_000_000))) as address:
         assert await ask(address) == b"x" * 3_000_000
 
 
 async def test_what_the_dispatcher_does_not_know_is_none() -> None:
-    async with answering(lambda path: problem(HTTPStatus.NOT_FOUND, "?")) as address:
+    async with answering(always(problem(HTTPStatus.NOT_FOUND, "?"))) as address:
         assert await ask(address) is None
+
+
+async def test_a_dispatcher_that_has_not_read_as_far_is_behind() -> None:
+    async with answering(always(problem(HTTPStatus.GATEWAY_TIMEOUT, "?"))) as address:
+        with pytest.raises(Away, match="does not yet include") as raised:
+            await ask(address)
+    assert raised.value.problem.kind == "dispatcher-behind"
 
 
 async def test_no_dispatcher_none_that_listens_one_that_stands_by_and_a_wrong_token_are_all_told() -> None:
     assert "serve dispatcher" in (await refused(None)).detail
-    async with answering(lambda path: problem(HTTPStatus.SERVICE_UNAVAILABLE, "?")) as address:
+    async with answering(always(problem(HTTPStatus.SERVICE_UNAVAILABLE, "?"))) as address:
         assert "take over" in (await refused(address)).detail
         assert "TOKEN_SHA256" in (await refused(address, "Bearer wrong")).detail
     assert address in (await refused(address)).detail
@@ -125,18 +139,18 @@ async def test_of_too_many_connections_those_that_came_first_are_served(monkeypa
         for reader, writer in silent:
             writer.write(head("/queue"))
             assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
-        assert await ask(address) == b"/queue"
+        assert await ask(address) == b"/queue/1.7"
 
 
 async def test_a_question_that_cannot_be_answered_says_so_and_ends_nothing() -> None:
-    def fails(path: str) -> Reply:
-        return echo(path) if path == "/queue" else Reply(HTTPStatus(0), b"")
+    async def fails(path: str) -> Reply:
+        return await echo(path) if path == "/queue/1.7" else Reply(HTTPStatus(0), b"")
 
     async with answering(fails) as address:
         async with connected(address) as (reader, writer):
             writer.write(head("/other"))
             assert (await reader.read()).startswith(b"HTTP/1.1 500 ")
-        assert await ask(address) == b"/queue"
+        assert await ask(address) == b"/queue/1.7"
 
 
 def test_a_port_that_is_taken_is_named_with_the_setting() -> None:

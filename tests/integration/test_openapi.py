@@ -97,7 +97,15 @@ async def test_every_answer_is_one_that_the_document_names(url: str) -> None:
 
 async def test_a_read_of_a_position_beyond_the_log_is_refused_and_not_called_late(url: str) -> None:
     async with httpx.AsyncClient(base_url=url, headers=HEADERS, trust_env=False) as http:
-        for path in ("/v1/executions", "/v1/executions/4097", "/v1/commands/c"):
+        reads = (
+            "executions",
+            "executions/4097",
+            "commands/c",
+            "queue",
+            "runners",
+            f"executions/{make_id(1, 1, 1)}/explain",
+        )
+        for path in (f"/v1/{read}" for read in reads):
             response = await http.get(path, params={"min_position": "1.999999"})
             assert "leave it out" in check_problem(response, "position-ahead")["detail"]
         await check_no_such_page(http)

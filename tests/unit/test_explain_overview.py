@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from datetime import UTC, datetime
 from http import HTTPStatus
+from unittest.mock import AsyncMock
 
 import pytest
 
 from execution_ledger.access import AccessToken
 from execution_ledger.answering import Reply, reply_to
 from execution_ledger.clock import SystemClock
-from execution_ledger.dispatcher.answering import answer
+from execution_ledger.dispatcher import answering
+from execution_ledger.dispatcher.answering import Answers, answer
 from execution_ledger.dispatcher.board import Token
 from execution_ledger.dispatcher.overview import queue_report, runners_report
+from execution_ledger.messages.commands import Hold
+from execution_ledger.messages.ids import shard_of
+from execution_ledger.messages.position import position_text
 from execution_ledger.settings import GatewaySettings
 from unit.dispatcher_stage import Cluster, Dispatcher, Runner, acting
 
@@ -98,6 +104,36 @@ def test_what_is_asked_is_answered_and_nothing_else() -> None:
         assert answer(dispatcher.desk, path).status == HTTPStatus.NOT_FOUND
 
 
+async def test_an_answer_includes_what_the_asker_was_told_before() -> None:
+    """Who holds an execution and then asks about it never hears that it waits for a runner."""
+    cluster = Cluster()
+    dispatcher = acting(cluster)
+    execution_id = cluster.submit()
+    dispatcher.work()
+    ledger = cluster.ledgers[shard_of(execution_id)]
+    read = {shard_of(execution_id): ledger.history[-1].sequence}
+    answers = Answers(dispatcher.desk, lambda: read)
+    cluster.ask(Hold(command_id="hold-it", actor="ada", execution_id=execution_id))
+    position = position_text({shard_of(execution_id): ledger.history[-1].sequence})
+    asked = asyncio.ensure_future(answers.answer(f"/explain/{execution_id}/{position}"))
+    as_it_is = await answers.answer(f"/explain/{execution_id}/")
+    assert json.loads(as_it_is.body)["reasons"][0]["code"] == "no_runner"
+    assert not asked.done()
+    dispatcher.work()
+    read[shard_of(execution_id)] += 1
+    answers.moved.fire()
+    assert json.loads((await asked).body)["reasons"][0]["code"] == "held"
+
+
+async def test_a_position_that_is_not_reached_is_not_waited_for_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answering, "BEHIND_S_MAX", 0.01)
+    answers = Answers(acting(Cluster()).desk, lambda: {1: 4})
+    reply = await answers.answer("/queue/1.5")
+    assert (reply.status, json.loads(reply.body)["detail"]) == (504, "This dispatcher has only read as far as 1.4.")
+    assert (await answers.answer("/queue/1.4")).status == HTTPStatus.OK
+    assert (await answers.answer("/queue")).status == HTTPStatus.NOT_FOUND
+
+
 @pytest.mark.parametrize(
     ("head", "status"),
     [
@@ -112,23 +148,23 @@ def test_what_is_asked_is_answered_and_nothing_else() -> None:
         (b"GET /\xff\xfe HTTP/1.1\r\n\r\n", HTTPStatus.BAD_REQUEST),
     ],
 )
-def test_nobody_without_the_token_learns_anything(head: bytes, status: HTTPStatus) -> None:
+async def test_nobody_without_the_token_learns_anything(head: bytes, status: HTTPStatus) -> None:
     asked: list[str] = []
 
-    def answer_path(path: str) -> Reply:
+    async def answer_path(path: str) -> Reply:
         asked.append(path)
         return Reply(HTTPStatus.OK, b"{}")
 
     token = AccessToken(GatewaySettings(token_sha256=DIGEST), SystemClock())
-    assert reply_to(head, token, answer_path).status == status
+    assert (await reply_to(head, token, answer_path)).status == status
     assert asked == (["/queue"] if status == HTTPStatus.OK else [])
 
 
-def test_an_expired_token_opens_no_process() -> None:
+async def test_an_expired_token_opens_no_process() -> None:
     expired = GatewaySettings(token_sha256=DIGEST, token_expires=datetime(2026, 1, 1, tzinfo=UTC))
-    reply = reply_to(
+    reply = await reply_to(
         get("/queue", f"Authorization: Bearer {TOKEN}"),
         AccessToken(expired, SystemClock()),
-        lambda _: Reply(HTTPStatus.OK, b""),
+        AsyncMock(return_value=Reply(HTTPStatus.OK, b"")),
     )
     assert (reply.status, json.loads(reply.body)["detail"]) == (HTTPStatus.UNAUTHORIZED, "This token has expired.")

@@ -61,14 +61,14 @@ def test_names_say_whose_a_metric_is_and_its_unit(registry: CollectorRegistry) -
         assert not {"execution", "id", "token"} & row.labels, "labels have few values"
 
 
-def test_the_page_is_for_those_who_have_the_token(registry: CollectorRegistry) -> None:
-    def ask(path: str, token: str) -> HTTPStatus:
+async def test_the_page_is_for_those_who_have_the_token(registry: CollectorRegistry) -> None:
+    async def ask(path: str, token: str) -> HTTPStatus:
         head = f"GET {path} HTTP/1.1\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
-        return reply_to(head, AccessToken(SETTINGS.gateway, SystemClock()), answer_page(registry)).status
+        return (await reply_to(head, AccessToken(SETTINGS.gateway, SystemClock()), answer_page(registry))).status
 
-    assert ask("/metrics", "the-token") == HTTPStatus.OK
-    assert ask("/metrics", "a-guess") == HTTPStatus.UNAUTHORIZED
-    assert ask("/else", "the-token") == HTTPStatus.NOT_FOUND
+    assert await ask("/metrics", "the-token") == HTTPStatus.OK
+    assert await ask("/metrics", "a-guess") == HTTPStatus.UNAUTHORIZED
+    assert await ask("/else", "the-token") == HTTPStatus.NOT_FOUND
 
 
 def test_what_deploying_needs_to_know_is_next_to_the_table() -> None:

@@ -15,6 +15,7 @@ from execution_ledger.errors import BrokenHistory
 from execution_ledger.log.protocol import Lane, Log, Record, Topic
 from execution_ledger.messages.events import Event, digest_of, log_id_of
 from execution_ledger.messages.ids import CATALOG_SHARD
+from execution_ledger.messages.position import Position
 from execution_ledger.objects import Objects
 from execution_ledger.settings import SnapshotSettings
 from execution_ledger.snapshots.form import Mark, Snapshot
@@ -60,6 +61,12 @@ class Keeping:
             )
         self._newest[event.shard] = event, record
         self._events += 1
+
+    @property
+    def position(self) -> Position:
+        """How far all shards were read."""
+        known = {shard: mark.sequence for shard, mark in self._marks.items()}
+        return known | {shard: event.sequence for shard, (event, _) in self._newest.items()}
 
     def _sequence(self, shard: int) -> int:
         """That of the newest event which was read."""

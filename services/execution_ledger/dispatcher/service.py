@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from functools import partial
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -21,7 +20,7 @@ from execution_ledger.messages.heartbeats import HEARTBEATS, DispatcherTick, Run
 from execution_ledger.settings import DispatcherSettings
 from execution_ledger.snapshots.keeping import Keeper
 
-from .answering import answer
+from .answering import Answers
 from .desk import Desk, DeskSettings
 from .folded import Folded
 from .keeping import Keeping
@@ -77,6 +76,7 @@ class DispatcherService:
         self._answering = answering
         self._lags = Lags(world.clock.now_ms)
         self._keeping = Keeping(keeper, self._desk)
+        self._answers = Answers(self._desk, lambda: self._keeping.position)
         if registry:
             show(registry, self._desk, self._post, self._lags, self._keeping)
 
@@ -91,7 +91,7 @@ class DispatcherService:
     async def run(self) -> None:
         loops = [("follow", self._follow()), ("ticks", self._tick()), *self._post.loops()]
         if self._answering:
-            loops.append(("answering", self._answering.run(partial(answer, self._desk))))
+            loops.append(("answering", self._answering.run(self._answers.answer)))
         try:
             await run_until(self._stopping, self._world.spawn, *loops)
         finally:
@@ -160,6 +160,7 @@ class DispatcherService:
         chunks = await reader.read(0 if self._desk.has_more else _READ_WAIT_S)
         self._fold(chunks)
         self._take_turn()
+        self._answers.moved.fire()
         if self._acting is not None:
             self._keeping.keep()
         await asyncio.sleep(0)  # where much has to be read, others get their turn too

@@ -56,6 +56,7 @@ KINDS: Mapping[str, Kind] = {
     "log-away": Kind(503, "The log does not answer"),
     "store-away": Kind(503, "The object store does not answer"),
     "dispatcher-away": Kind(503, "The dispatcher does not answer"),
+    "dispatcher-behind": Kind(503, "The dispatcher does not yet include your position"),
     "views-away": Kind(503, "The views do not answer"),
     "views-behind": Kind(503, "The views are behind"),
     "starting": Kind(503, "The gateway is starting"),

@@ -14,11 +14,11 @@ import asyncpg
 import structlog
 
 from execution_ledger.errors import Unavailable
+from execution_ledger.lifecycle import Signal
 from execution_ledger.messages.position import Position, covers, joined, position_text
 from execution_ledger.postgres import connect, queries, reachable
 
 from ..edge.problems import away
-from ..stream.ring import Signal
 
 if TYPE_CHECKING:
     from execution_ledger.postgres import Connection

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from execution_ledger.messages.position import Position, covers, joined, parse_position, position_text
 
@@ -11,6 +12,7 @@ from ..edge.problems import Away, Refused, refused
 from .positions import ViewsPosition
 
 TOKENS_MAX = 10_000
+_BEHIND = ("views-behind", "dispatcher-behind")
 
 
 class Reading:
@@ -34,11 +36,22 @@ class Reading:
         Raises BadRequest for what is no position, Refused for one that the log does not reach either, and Away when
         the views do not get there in time.
         """
+        asked = self.asked(token, min_position, shard)
+        with self.not_ahead(asked):
+            return await self.include(asked)
+
+    def asked(self, token: str, min_position: str | None, shard: int | None = None) -> Position:
+        """What an answer to this caller must include, of one shard or of all. Raises BadRequest."""
         asked = self._answered.get(token, {}) if min_position is None else parse_position(min_position)
+        return {it: sequence for it, sequence in asked.items() if shard in (None, it)}
+
+    @contextmanager
+    def not_ahead(self, asked: Position) -> Iterator[None]:
+        """Turns an Away for being behind into a Refused where the log does not reach this position either."""
         try:
-            return await self.include({it: sequence for it, sequence in asked.items() if shard in (None, it)})
+            yield
         except Away as late:
-            if late.problem.kind == "views-behind" and not covers(self._log(), asked):
+            if late.problem.kind in _BEHIND and not covers(self._log(), asked):
                 raise position_ahead(self._log(), asked) from late
             raise
 

@@ -1,6 +1,7 @@
 """Explain: why an execution is not running, what waits where, and which runners are there.
 
-Asked of the dispatcher as it is now, not of the views: so it is true at this moment only, and bears no position.
+Asked of the dispatcher as it is now, not of the views: so it is true at this moment only, and bears no position. It
+includes what the caller was answered before, as every read does.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from fastapi import APIRouter, Depends, Request
 from execution_ledger.messages.explanation import Explanation, QueueReport, RunnersReport, Why
 from execution_ledger.messages.ids import shard_of
 from execution_ledger.messages.parts import TERMINAL, Failure
+from execution_ledger.messages.position import Position
 
 from ..edge.http import MinPosition, StrictRoute, TheCaller, TheGateway
 from ..edge.problems import away
@@ -41,7 +43,8 @@ async def explain(
 ) -> Explanation:
     """Why it is not running, and what to do about it; for one that runs or has ended, that."""
     known = await execution_id(gateway, caller.token, reference, min_position)
-    answer = await gateway.dispatcher.ask(f"/explain/{known}", authorization)
+    asked = gateway.reading.asked(caller.token, min_position, shard_of(known))
+    answer = await _ask(gateway, f"/explain/{known}", authorization, asked)
     if answer is not None:
         return Explanation.model_validate_json(answer)
     row = await found_or_caught_up(gateway, shard_of(known), lambda: gateway.views.execution(known))
@@ -51,19 +54,29 @@ async def explain(
 
 
 @router.get("/queue")
-async def queue(gateway: TheGateway, authorization: Authorization) -> QueueReport:
+async def queue(
+    gateway: TheGateway, caller: TheCaller, authorization: Authorization, min_position: MinPosition = None
+) -> QueueReport:
     """What waits, by pool, pipeline and version: how many, how long, and whether anything could run them."""
-    return QueueReport.model_validate_json(await _ask(gateway, "/queue", authorization))
+    asked = gateway.reading.asked(caller.token, min_position)
+    return QueueReport.model_validate_json(_known(await _ask(gateway, "/queue", authorization, asked)))
 
 
 @router.get("/runners")
-async def runners(gateway: TheGateway, authorization: Authorization) -> RunnersReport:
+async def runners(
+    gateway: TheGateway, caller: TheCaller, authorization: Authorization, min_position: MinPosition = None
+) -> RunnersReport:
     """The runners that are heard of: their slots, what they hold, what they offer."""
-    return RunnersReport.model_validate_json(await _ask(gateway, "/runners", authorization))
+    asked = gateway.reading.asked(caller.token, min_position)
+    return RunnersReport.model_validate_json(_known(await _ask(gateway, "/runners", authorization, asked)))
 
 
-async def _ask(gateway: Gateway, path: str, authorization: str) -> bytes:
-    answer = await gateway.dispatcher.ask(path, authorization)
+async def _ask(gateway: Gateway, what: str, authorization: str, position: Position) -> bytes | None:
+    with gateway.reading.not_ahead(position):
+        return await gateway.dispatcher.ask(what, authorization, position)
+
+
+def _known(answer: bytes | None) -> bytes:
     if answer is None:
         raise away("dispatcher-away", "The active dispatcher is of another version, and knows no such question.", 10)
     return answer

@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 
 import httptools
 
+from execution_ledger.messages.position import Position, position_text
+
 from ..edge.problems import Away, away
 from .catalog import Catalog
 
@@ -19,8 +21,11 @@ class ActiveDispatcher:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
 
-    async def ask(self, path: str, authorization: str) -> bytes | None:
-        """The JSON of its answer; None where it knows nothing of it. Raises Away where it cannot answer now."""
+    async def ask(self, what: str, authorization: str, position: Position) -> bytes | None:
+        """The JSON of its answer, which includes `position`; None where it knows nothing of `what`.
+
+        Raises Away where it cannot answer now.
+        """
         address = self._catalog.dispatcher_address
         if address is None:
             raise _away(
@@ -29,7 +34,7 @@ class ActiveDispatcher:
             )
         try:
             async with asyncio.timeout(ANSWER_S):
-                status, body = await _get(address, path, authorization)
+                status, body = await _get(address, f"{what}/{position_text(position)}", authorization)
         except TimeoutError as error:
             raise _away(f"The dispatcher at {address} has not answered within {ANSWER_S} s.") from error
         except (OSError, httptools.HttpParserError) as error:
@@ -43,6 +48,13 @@ class ActiveDispatcher:
                 raise _away(
                     f"The dispatcher at {address} does not know this token. Give it the gateway's "
                     "EXLEDGER__GATEWAY__TOKEN_SHA256 and start it again."
+                )
+            case 504:
+                raise away(
+                    "dispatcher-behind",
+                    f"The dispatcher does not yet include {position_text(position)}. Ask again soon, or pass an empty "
+                    "`min_position` to ask it as it is.",
+                    AGAIN_S,
                 )
         raise _away(f"The dispatcher at {address} cannot answer now: another is about to take over, or it is busy.")
 

@@ -5,7 +5,6 @@ Bounded by count and bytes; whoever has fallen behind it reads the journal until
 
 from __future__ import annotations
 
-import asyncio
 from bisect import bisect_right
 from collections import deque
 from itertools import accumulate, islice
@@ -49,17 +48,3 @@ class Ring:
         frames = list(islice(self._frames, start, start + limit))
         sizes = accumulate(len(frame.raw) for frame in frames)
         return frames[: max(1, bisect_right(list(sizes), PIECE_BYTES_MAX))]
-
-
-class Signal:
-    """Wakes everyone who waits at that moment. Check and then wait without another `await` between."""
-
-    def __init__(self) -> None:
-        self._next = asyncio.Event()
-
-    def fire(self) -> None:
-        fired, self._next = self._next, asyncio.Event()
-        fired.set()
-
-    async def wait(self) -> None:
-        await self._next.wait()

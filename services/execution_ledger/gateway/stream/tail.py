@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping
 import structlog
 
 from execution_ledger.errors import BrokenHistory, Transient
+from execution_ledger.lifecycle import Signal
 from execution_ledger.log.protocol import Chunk, Lane, Log, Reader, Record, Topic
 from execution_ledger.messages.catalog import Noun
 from execution_ledger.messages.events import Aborted, Completed, Event, Failed, decode_event
@@ -20,7 +21,7 @@ from execution_ledger.messages.position import Position
 
 from ..edge.problems import away
 from .catalog import Catalog, Registered
-from .ring import Frame, Ring, Signal
+from .ring import Frame, Ring
 from .traces import Traces
 
 LOOKBACK = 2_000  # offsets before a shard's end; a group commit and the claim behind it are shorter
