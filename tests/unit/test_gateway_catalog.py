@@ -221,3 +221,16 @@ def test_a_pipeline_may_come_before_its_template() -> None:
         assert "template later" in (await fields(stage, pipeline="early", twin="pump-7"))["twin"]
 
     on_stage(scenario)
+
+
+def test_a_default_that_names_no_file_is_refused_with_its_pipeline() -> None:
+    async def scenario(stage: Stage) -> None:
+        rows = {"sha256": "0" * 64, "size": 1, "media_type": "text/csv", "name": "rows.csv"}
+        port = Port(type="file", required=False, default=rows)
+        fit = DOUBLE.model_copy(update={"name": "fit", "inputs": {"rows": port}})
+        problem = await problem_of(stage.callers.catalog.pipeline(fit, "ada"))
+        assert [(error.field, error.detail.partition(":")[0]) for error in problem.errors] == [
+            ("inputs.rows.default", "names a file that is not here (rows.csv)")
+        ]
+
+    on_stage(scenario)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from .base import Message
-from .files import wrong_reference
+from .files import FileRef, references_in, wrong_reference
 from .ids import Key, PipelineName, StepName
 from .parts import Count, Labels, PolicyChoice, Reason, Retries, Text
 from .payload import DEPTH_MAX, json_text, too_deep
@@ -208,6 +208,11 @@ def check_outputs(definition: Definition, given: Any) -> dict[str, str]:
 
 def _is_output(definition: Definition, name: Any) -> bool:
     return isinstance(name, str) and (definition.any_outputs or name in definition.outputs)
+
+
+def default_files(definition: Definition) -> dict[str, FileRef]:
+    """The files that inputs are where nothing is said of them, by name."""
+    return references_in({name: port.default for name, port in definition.inputs.items() if port.type == "file"})
 
 
 def definition_text(definition: Definition) -> str:

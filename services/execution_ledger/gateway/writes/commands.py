@@ -63,7 +63,7 @@ class CommandSender:
         self._wait_s = decide_wait_s
         self._sender = Sender(log, world, tail, decide_wait_s, observe_s)
         self._sizes = sizes or NoFiles()
-        self.catalog = Registrar(self._sender, tail, decide_wait_s)
+        self.catalog = Registrar(self._sender, tail, decide_wait_s, self._sizes)
         self._first_answers = FirstAnswers(tail, decide_wait_s, look_up)
         self._batches = BatchSender(self._sender, world.clock, tail, decide_wait_s, self._first_answers, self._sizes)
         self.jobs = JobSender(self._sender, self._changed, lambda: tail.read_to_end(CATALOG_SHARD, decide_wait_s))

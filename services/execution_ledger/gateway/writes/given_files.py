@@ -1,4 +1,4 @@
-"""The files that requests name as inputs: whether they are there is asked before anything exists."""
+"""The files that requests name as inputs, or pipelines as defaults: whether they are there is asked first."""
 
 from __future__ import annotations
 

@@ -15,13 +15,14 @@ from execution_ledger.messages.commands import (
     RegisterTwin,
     RemoveTwin,
 )
-from execution_ledger.messages.definition import Definition, wrong_in
+from execution_ledger.messages.definition import Definition, default_files, wrong_in
 from execution_ledger.messages.ids import CATALOG_SHARD
 from execution_ledger.messages.payload import Payload, json_payload
 
 from ..edge.problems import FieldError, invalid
 from ..stream.tail import Tail
 from .checking import payload_of
+from .given_files import Sizes, missing
 from .requests import digest_of_body
 from .sending import Answer, Sender
 
@@ -35,10 +36,11 @@ _COMMANDS: Mapping[Noun, type[RegisterTemplate] | type[RegisterTwin] | type[Regi
 
 
 class Registrar:
-    def __init__(self, sender: Sender, tail: Tail, wait_s: float) -> None:
+    def __init__(self, sender: Sender, tail: Tail, wait_s: float, sizes: Sizes) -> None:
         self._sender = sender
         self._tail = tail
         self._wait_s = wait_s
+        self._sizes = sizes
 
     async def pipeline(
         self, definition: Definition, actor: str, key: str | None = None, traceparent: str | None = None
@@ -48,6 +50,9 @@ class Registrar:
             raise invalid(*(FieldError(where, detail) for where, detail in wrong.items()))
         if definition.policy and (contradiction := definition.policy.contradiction()):
             raise invalid(FieldError("policy.retries", contradiction))
+        defaults = [(f"inputs.{name}.default", ref) for name, ref in default_files(definition).items()]
+        if errors := await missing(self._sizes, defaults):
+            raise invalid(*errors)
         payload = definition_payload(definition)
         if payload.size > DEFINITION_BYTES_MAX:
             too_large = f"{payload.size:,} bytes, at most {DEFINITION_BYTES_MAX:,} are taken: shorten the descriptions"
