@@ -191,6 +191,21 @@ def test_a_command_runs_with_a_file_and_saves_all_that_came_out(dev: Dev, rows: 
     assert checked.returncode == 0, checked.stdout
 
 
+def test_an_input_that_is_gone_from_the_store_is_named_with_its_execution(
+    client: Client, dev: Dev, tmp_path: Path
+) -> None:
+    rows = tmp_path / "gone.csv"
+    rows.write_text("gone\n")
+    execution = client.run("fit", inputs={"rows": rows}, mode="experiment").wait(WAIT_S)
+    stored = dev.folder / "objects" / "files" / hashlib.sha256(b"gone\n").hexdigest()
+    stored.rename(tmp_path / "moved")
+    checked = exledger(dev, "verify", "--json")
+    (tmp_path / "moved").rename(stored)
+    [breach] = json.loads(checked.stdout)["breaches"]
+    assert (checked.returncode, breach["promise"], breach["execution"]) == (1, 12, execution.id)
+    assert f"The file {stored.name} (input 'rows') is not in the object store" in breach["what"]
+
+
 def test_bad_calls_are_told_what_is_wrong_with_them(api: httpx.Client) -> None:
     digest = hashlib.sha256(b"").hexdigest()
     for response, status in (

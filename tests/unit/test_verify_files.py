@@ -4,19 +4,34 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections.abc import Iterable
+from typing import Any
 
 import pytest
 
 from execution_ledger.clock import SystemClock, World
-from execution_ledger.messages.events import ArtifactRecorded, Warned
+from execution_ledger.messages.commands import RegisterPipeline
+from execution_ledger.messages.definition import Definition, Port
+from execution_ledger.messages.events import ArtifactRecorded, Completed, Fact, PipelineRegistered, StepChanged, Warned
+from execution_ledger.messages.files import FileRef
+from execution_ledger.messages.payload import json_payload
 from execution_ledger.objects import MemoryObjects
-from execution_ledger.verify.files import Named, check_files, payloads_of
-from unit.spec import stored_file
+from execution_ledger.settings import LedgerSettings
+from execution_ledger.verify.files import Named, NamedFiles, check_files, payloads_of
+from execution_ledger.verify.history import check_shards
+from unit.spec import PIPELINE, queued, stored_file, submit
+from unit.verify_stage import ONE, Keeper, catalog, stored
 
 WORLD = World(SystemClock(), random.Random(1))
 CONTENT = b"drawn"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-NAMED = Named(SHA256, len(CONTENT), 1, 7, "an execution")
+NAMED = Named(SHA256, len(CONTENT), 1, 7, "an execution", "input 'rows'")
+FIT = Definition(
+    name="train",
+    inputs={"rows": Port(type="file"), "raw": Port(type="json")},
+    outputs={"report": Port(type="file"), "raw": Port(type="json")},
+    code="c",
+)
 
 
 async def breaches(held: bytes | None, *, contents: bool = True) -> list[str]:
@@ -37,6 +52,7 @@ async def test_a_file_that_is_there_breaks_nothing() -> None:
 )
 async def test_what_is_wrong_with_one_is_named(held: bytes | None, words: str) -> None:
     [what] = await breaches(held)
+    assert what.startswith(f"The file {SHA256} (input 'rows') ")
     assert words in what
 
 
@@ -49,3 +65,78 @@ def test_only_what_lies_in_the_store_is_looked_for() -> None:
     fact = ArtifactRecorded(attempt=1, ordinal=2, kind="plot", name="trend", file=file)
     assert list(payloads_of(fact)) == [file]
     assert list(payloads_of(Warned(attempt=1, ordinal=2, message="m"))) == []
+
+
+def reference(content: bytes, **other: Any) -> dict[str, Any]:
+    sha256 = hashlib.sha256(content).hexdigest()
+    return FileRef(sha256=sha256, size=len(content), media_type="text/csv", name="a.csv").model_dump() | other
+
+
+def registered(definition: Definition, digest: str = PIPELINE.digest) -> Fact:
+    payload = json_payload(definition.model_dump(exclude_none=True))
+    return PipelineRegistered(pipeline=definition.name, version=1, digest=digest, definition=payload)
+
+
+def queued_with(**inputs: Any) -> Fact:
+    return queued().model_copy(update={"inputs": json_payload(inputs)})
+
+
+def completed(**outputs: Any) -> Fact:
+    return Completed(attempt=1, outputs=json_payload(outputs))
+
+
+def what_is_named(facts: Iterable[Fact]) -> list[str]:
+    files = NamedFiles({})
+    for sequence, fact in enumerate(facts, 1):
+        files.feed(1, sequence, "an execution", fact)
+    return [named.what for named in files.found.values()]
+
+
+def test_inputs_and_outputs_that_are_declared_as_files_are_named() -> None:
+    report, raw = reference(b"report"), reference(b"raw")
+    asked = queued_with(rows=reference(b"rows"), raw=raw)
+    assert what_is_named([registered(FIT), asked, completed(report=report, raw=raw)]) == [
+        "input 'rows'",
+        "output 'report'",
+    ]
+    assert what_is_named([asked, completed(report=report)]) == [], "nobody knows what this version declares"
+
+
+def test_what_only_lies_inside_of_a_value_is_no_file() -> None:
+    assert what_is_named([registered(FIT), queued_with(rows=None, raw=[reference(b"rows")])]) == []
+
+
+def test_what_a_step_gives_to_the_next_one_is_a_file_where_it_looks_like_one() -> None:
+    step = StepChanged(
+        attempt=1, ordinal=2, step="load", status="completed", outputs=json_payload({"kept": reference(b"kept")})
+    )
+    assert what_is_named([registered(FIT), queued_with(rows=None), step]) == ["output 'kept'"]
+
+
+def test_a_default_is_named_with_its_pipeline_and_no_execution() -> None:
+    port = Port(type="file", required=False, default=reference(CONTENT))
+    files = NamedFiles({})
+    files.feed(0, 4, "a subject", registered(FIT.model_copy(update={"inputs": {"rows": port}})))
+    what = "default of input 'rows' of train"
+    assert list(files.found.values()) == [Named(SHA256, len(CONTENT), 0, 4, None, what)]
+
+
+def test_a_file_is_looked_for_once_but_for_each_size_that_is_said_of_it() -> None:
+    rows = reference(CONTENT)
+    again = queued_with(rows=rows), completed(report=rows), queued_with(rows=rows | {"name": "b.csv"})
+    assert what_is_named([registered(FIT), *again]) == ["input 'rows'"]
+    assert what_is_named([registered(FIT), *again, queued_with(rows=rows | {"size": 1})]) == ["input 'rows'"] * 2
+
+
+def test_shards_know_from_the_catalog_what_is_a_file() -> None:
+    ledger = catalog()
+    rows = json_payload({"n": reference(CONTENT)})
+    definition = FIT.model_copy(update={"inputs": {"n": Port(type="file")}})
+    payload = json_payload(definition.model_dump(exclude_none=True))
+    ledger.do(RegisterPipeline(command_id="2", actor="r", pipeline="train", digest="d2", definition=payload))
+    asked = submit(ONE).model_copy(update={"inputs": rows, "pipeline": PIPELINE.model_copy(update={"digest": "d2"})})
+    shard_1 = Keeper()
+    shard_1.do(asked)
+    events = {0: stored(ledger.raw), 1: stored(shard_1.raw)}
+    [_, found] = check_shards(events, LedgerSettings())
+    assert [(named.execution, named.what) for named in found.files] == [(ONE, "input 'n'")]

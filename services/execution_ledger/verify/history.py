@@ -11,7 +11,7 @@ from .business import check_places
 from .findings import Breach, Findings
 from .jobs import check_jobs
 from .limits import check_limits
-from .shard import ShardCheck, ShardFindings
+from .shard import Known, ShardCheck, ShardFindings
 
 Stored = tuple[bytes, int]  # an event's own bytes, and their offset
 
@@ -24,28 +24,29 @@ def check_log(events: Mapping[int, Iterable[Stored]], settings: LedgerSettings |
 def check_shards(
     events: Mapping[int, Iterable[Stored]], settings: LedgerSettings, wanted: Set[str] = frozenset()
 ) -> list[ShardFindings]:
-    """The catalog first: it knows which pipelines have limits."""
+    """The catalog first, for what the others are judged by."""
     catalog = check_shard(CATALOG_SHARD, events.get(CATALOG_SHARD, ()), settings, wanted=wanted)
-    limited = limited_pipelines(catalog)
+    known = known_of(catalog)
     others = sorted(events.keys() - {CATALOG_SHARD})
-    return [catalog, *(check_shard(shard, events[shard], settings, limited, wanted) for shard in others)]
+    return [catalog, *(check_shard(shard, events[shard], settings, known, wanted) for shard in others)]
 
 
 def check_shard(
     shard: int,
     events: Iterable[Stored],
     settings: LedgerSettings,
-    limited: frozenset[str] = frozenset(),
+    known: Known | None = None,
     wanted: Set[str] = frozenset(),
 ) -> ShardFindings:
-    check = ShardCheck(shard, settings, limited, wanted)
+    check = ShardCheck(shard, settings, known, wanted)
     for raw, offset in events:
         check.feed(raw, offset)
     return check.finish()
 
 
-def limited_pipelines(catalog: ShardFindings) -> frozenset[str]:
-    return frozenset(limit.pipeline for limit in catalog.limits if limit.limit is not None)
+def known_of(catalog: ShardFindings) -> Known:
+    limited = frozenset(limit.pipeline for limit in catalog.limits if limit.limit is not None)
+    return Known(limited, catalog.declared)
 
 
 def join(shards: list[ShardFindings], *, one_clock: bool = True) -> Findings:

@@ -7,7 +7,7 @@ processes of their own.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -34,7 +34,7 @@ from .answers import Evidence, evidence_of
 from .commands import Commands
 from .documents import Document, read_document, time_ms
 from .executions import Executions
-from .files import Named, payloads_of
+from .files import Declared, Named, NamedFiles
 from .findings import Breach, Breaches
 from .jobs import Jobs
 from .limits import Limit, Move
@@ -65,23 +65,33 @@ class ShardFindings:
     limits: list[Limit] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)
     evidence: list[Evidence] = field(default_factory=list)
-    files: dict[str, Named] = field(default_factory=dict)  # by their sha256
+    files: list[Named] = field(default_factory=list)
+    declared: Mapping[str, Declared] = field(default_factory=dict)  # what is a file in each pipeline's version
     live: dict[str, str] = field(default_factory=dict)  # executions without an end, and their states
     repoffset: int = -1  # how far reports were read
     jobs: Jobs = field(default_factory=Jobs)
     business: dict[str, int] = field(default_factory=dict)  # business ids, and the sequence of the first of each
 
 
+class Known(NamedTuple):
+    """What the catalog says, by which the other shards are judged: it is checked first."""
+
+    limited: Set[str] = frozenset()  # the pipelines that ever had a limit
+    declared: Mapping[str, Declared] = {}
+
+
 class ShardCheck:
-    """`limited`: the pipelines that ever had a limit. `wanted`: ids of commands and executions to give evidence of."""
+    """`wanted`: ids of commands and executions to give evidence of."""
 
     def __init__(
-        self, shard: int, settings: LedgerSettings, limited: Set[str] = frozenset(), wanted: Set[str] = frozenset()
+        self, shard: int, settings: LedgerSettings, known: Known | None = None, wanted: Set[str] = frozenset()
     ) -> None:
+        known = known or Known()
         self.found = ShardFindings(shard)
         self._shard = shard
         self._wanted = wanted
-        self._executions = Executions(shard, limited, self._say)
+        self._executions = Executions(shard, known.limited, self._say)
+        self._files = NamedFiles(known.declared)
         self._commands = Commands(settings, self._say)
         self._batches: set[str] = set()
         self._entries: dict[str, int] = {}  # versions of what the catalog holds, by subject
@@ -118,6 +128,7 @@ class ShardCheck:
         found.moves, found.traces = self._executions.moves, self._commands.traces
         found.live, found.repoffset = self._executions.live(), self._repoffset
         found.business = self._executions.business.seen
+        found.files, found.declared = [*self._files.found.values()], self._files.declared
         return found
 
     def _say(self, promise: int, what: str, sequence: int | None = None) -> None:
@@ -207,9 +218,7 @@ class ShardCheck:
 
     def _check_fact(self, document: Document, raw: bytes, now_ms: int) -> None:
         fact = document["data"]
-        for payload in payloads_of(fact) if b'"object"' in raw else ():
-            at = self._shard, document["sequence"], document["subject"]
-            self.found.files.setdefault(payload.sha256, Named(payload.sha256, payload.size, *at))
+        self._files.feed(self._shard, document["sequence"], document["subject"], fact)
         if document["type"].startswith(IN_ITS_HISTORY):
             return self._executions.feed(document, raw)
         if "version" in document or "previous" in document:

@@ -22,9 +22,9 @@ from .answers import Answer, check_answers
 from .files import CONTENTS_BYTES_MAX, check_files
 from .findings import OF_THE_FILES, OF_THE_VIEWS, Breach, Breaches
 from .folds import Subject, subjects
-from .history import join, limited_pipelines
+from .history import join, known_of
 from .reading import LaneFindings
-from .shard import ShardFindings
+from .shard import Known, ShardFindings
 from .snapshots import kept_of
 from .views import ViewFindings
 from .workers import (
@@ -164,15 +164,15 @@ class Verification:
         return shards
 
     async def _read_shards(self) -> list[ShardFindings]:
-        """The catalog first: it knows which pipelines have limits."""
-        catalog = await self._workers.run(check_events_of, [self._events_job(CATALOG_SHARD, frozenset())])
-        limited = limited_pipelines(catalog[0])
-        others = [self._events_job(shard, limited) for shard in range(1, len(self._ends.events))]
+        """The catalog first, for what the others are judged by."""
+        catalog = await self._workers.run(check_events_of, [self._events_job(CATALOG_SHARD, Known())])
+        known = known_of(catalog[0])
+        others = [self._events_job(shard, known) for shard in range(1, len(self._ends.events))]
         return catalog + await self._workers.run(check_events_of, others)
 
-    def _events_job(self, shard: int, limited: frozenset[str]) -> EventsJob:
+    def _events_job(self, shard: int, known: Known) -> EventsJob:
         place = self._place
-        return EventsJob(place.kafka, shard, self._ends.events[shard], self._wanted, place.ledger, limited)
+        return EventsJob(place.kafka, shard, self._ends.events[shard], self._wanted, place.ledger, known)
 
     async def _check_lanes(self, shards: list[ShardFindings]) -> list[LaneFindings]:
         began = self._now()
@@ -226,7 +226,7 @@ class Verification:
 
     async def _check_files(self, shards: list[ShardFindings]) -> None:
         began, report = self._now(), self._report
-        named = list({sha256: one for found in shards for sha256, one in found.files.items()}.values())
+        named = list({(one.sha256, one.size): one for found in shards for one in found.files}.values())
         report.files = len(named)
         if not named or (objects := open_objects(self._place.objects)) is None:
             return

@@ -26,7 +26,7 @@ from execution_ledger.settings import KafkaSettings, LedgerSettings, ObjectsSett
 
 from .folds import subjects
 from .reading import LaneFindings, Tell, check_events, check_lane
-from .shard import ShardCheck, ShardFindings
+from .shard import Known, ShardCheck, ShardFindings
 from .snapshots import SnapshotCheck, SnapshotFindings
 from .views import ViewFindings, check_views
 
@@ -54,7 +54,7 @@ class Job:
 @dataclass(frozen=True)
 class EventsJob(Job):
     ledger: LedgerSettings = field(default_factory=LedgerSettings)
-    limited: frozenset[str] = frozenset()
+    known: Known = field(default_factory=Known)
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def check_views_of(job: ViewsJob) -> ViewFindings:
 
 
 async def _check_events(job: EventsJob) -> ShardFindings:
-    check = ShardCheck(job.shard, job.ledger, job.limited, job.wanted)
+    check = ShardCheck(job.shard, job.ledger, job.known, job.wanted)
     async with KafkaLog(job.kafka, CLIENT) as log:
         await check_events(log, check, job.shard, job.end, _teller(job))
     return check.finish()

@@ -31,7 +31,7 @@ from execution_ledger.messages.lines import LOG_KIND, LogLine
 from execution_ledger.objects import MemoryObjects
 from execution_ledger.settings import Settings
 from execution_ledger.verify.causes import check_causes
-from execution_ledger.verify.files import Named, check_files, payloads_of
+from execution_ledger.verify.files import NamedFiles, check_files
 from execution_ledger.verify.findings import Breach
 from execution_ledger.verify.history import Stored
 from execution_ledger.verify.reading import check_whole, read_log
@@ -98,13 +98,11 @@ async def _check_files(cluster: Cluster, history: Mapping[int, Sequence[Stored]]
     """What an event names was whole in the store before the event was written, and nothing takes it away."""
     store = MemoryObjects()
     store.held = cluster.files.held
-    named = [
-        Named(payload.sha256, payload.size, event.shard, event.sequence, event.subject)
-        for _, event in timed(cluster, history)
-        for payload in payloads_of(event.data)
-    ]
+    named = NamedFiles({})
+    for _, event in timed(cluster, history):
+        named.feed(event.shard, event.sequence, event.subject, event.data)
     world = World(cluster.clock, cluster.chance)
-    return [breach async for breach in check_files(store, world, named, contents=True)]
+    return [breach async for breach in check_files(store, world, named.found.values(), contents=True)]
 
 
 def _check_views(cluster: Cluster) -> Iterator[Breach]:
