@@ -62,3 +62,13 @@ async def test_what_is_no_request_is_told_so_and_the_next_one_is_answered(port: 
     assert (problem["type"], problem["status"]) == (TYPE_PREFIX + kind, KINDS[kind].status)
     head, body = await answered(port, b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     assert (head[:15], body) == (b"HTTP/1.1 200 OK", b'{"status":"ok"}')
+
+
+async def test_head_ends_a_stream_with_its_headers_and_leaves_the_connection(port: int) -> None:
+    ask = b"HEAD /v1/events HTTP/1.1\r\n" + HEADERS + b"\r\n"
+    last = b"HEAD /healthz HTTP/1.1\r\nConnection: close\r\n" + HEADERS + b"\r\n"
+    first, second = await answered(port, ask + last)
+    assert first.startswith(b"HTTP/1.1 200")
+    assert b"text/event-stream" in first
+    assert second.startswith(b"HTTP/1.1 200")
+    assert second.endswith(b"\r\n\r\n")

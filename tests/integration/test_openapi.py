@@ -9,6 +9,7 @@ import asyncio
 import base64
 import copy
 import hashlib
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import chain
@@ -109,6 +110,22 @@ async def test_a_read_of_a_position_beyond_the_log_is_refused_and_not_called_lat
             response = await http.get(path, params={"min_position": "1.999999"})
             assert "leave it out" in check_problem(response, "position-ahead")["detail"]
         await check_no_such_page(http)
+
+
+async def test_head_is_answered_as_get_is_without_the_body(url: str) -> None:
+    async with httpx.AsyncClient(base_url=url, headers=HEADERS, timeout=WAIT_S, trust_env=False) as http:
+        for path in (path for path, methods in openapi_document()["paths"].items() if "get" in methods):
+            path = re.sub("{.*?}", "A", path)
+            head, got = await http.head(path), await http.get(path)
+            assert (head.status_code, head.content, shape(head)) == (got.status_code, b"", shape(got)), path
+        assert (await http.post("/v1/pipelines/A")).headers["Allow"] == "GET, PUT, HEAD"
+        check_problem(await http.get("/v1/batches"), "method-not-allowed")
+        assert (await http.head("/v1/batches")).status_code == 405
+
+
+def shape(response: httpx.Response) -> set[str]:
+    """Which headers there are. What is in chunks says so only where it has any."""
+    return response.headers.keys() - {"transfer-encoding"}
 
 
 async def check_no_such_page(http: httpx.AsyncClient) -> None:

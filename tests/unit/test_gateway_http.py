@@ -293,6 +293,12 @@ async def test_a_stream_cannot_resume_from_another_logs_position(http: httpx.Asy
     check_problem(await http.get("/v1/events", headers={"Last-Event-ID": "1.999"}), "position-ahead")
 
 
+async def test_a_stream_that_is_asked_for_its_headers_alone_is_not_kept_open() -> None:
+    async with serve() as (gateway, http):
+        response = await http.head("/v1/events")
+        assert (response.status_code, response.content, gateway.following) == (200, b"", 0)
+
+
 async def test_readiness_names_what_does_not_work(http: httpx.AsyncClient) -> None:
     problem = check_problem(await http.get("/readyz"), "not-ready")
     assert len(problem["reasons"]) == 1

@@ -13,6 +13,7 @@ from execution_ledger.errors import LedgerError
 
 from .edge.auth import OPEN_PATHS
 from .edge.door import Door
+from .edge.head import Head
 from .edge.http import PROBLEM_JSON, on_crash, on_http_error, on_invalid, on_ledger_error
 from .gateway import Gateway
 from .routes import (
@@ -88,6 +89,7 @@ def create_app(gateway: Gateway | None = None) -> FastAPI:
     app.add_api_route("/openapi.json", _openapi, include_in_schema=False)
     if gateway is not None:
         app.add_middleware(Door, gateway=gateway)
+        app.add_middleware(Head)  # before the door, which counts one as a GET
     return app
 
 
