@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from datetime import UTC, datetime
 from typing import get_args
@@ -13,7 +14,14 @@ from pydantic import TypeAdapter, ValidationError
 from execution_ledger.gateway.edge.problems import Refused
 from execution_ledger.gateway.reads.finding import Filters, Listing, Moment, Sort
 from execution_ledger.gateway.reads.job_views import filters_of
-from execution_ledger.gateway.reads.pages import Cursor, read_cursor, write_cursor
+from execution_ledger.gateway.reads.pages import (
+    Cursor,
+    digest_of_list,
+    read_cursor,
+    read_place,
+    write_cursor,
+    write_place,
+)
 from execution_ledger.gateway.writes.requests import JobRequest
 from execution_ledger.messages.parts import Status
 from execution_ledger.postgres import queries
@@ -40,7 +48,7 @@ def test_a_cursor_names_the_place_that_it_was_made_for(sort: Sort, key: datetime
 )
 def test_it_names_none_in_another_list(other: Listing) -> None:
     cursor = write_cursor({"sort_key": AT, "id": ID}, Listing(Filters(twin="pump-7"), "-created"))
-    with pytest.raises(Refused, match=r"cursor: belongs to another list; pass it with the `sort` and the filters"):
+    with pytest.raises(Refused, match=r"cursor: belongs to another list; pass it with the filters and the `sort`"):
         read_cursor(cursor, other)
 
 
@@ -54,6 +62,35 @@ def test_a_cursor_with_a_zero_in_its_text_is_none() -> None:
     listing = Listing(Filters(), "twin")
     with pytest.raises(Refused, match="is not a cursor"):
         read_cursor(write_cursor({"sort_key": "pump\x00", "id": ID}, listing), listing)
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["pump-7", "[]", "{}", "1", '["%s"]', '["%s", 1]', '["%s", "a", "b"]', '["%s", "\\ud800"]', "[" * 1_400],
+    ids=lambda written: written[:20],
+)
+def test_what_no_page_has_ended_with_is_refused_and_told_what_to_do(written: str) -> None:
+    digest = digest_of_list("pipelines")
+    raw = written.replace("%s", digest).encode()
+    for cursor in (written, base64.urlsafe_b64encode(raw).decode()):
+        with pytest.raises(Refused, match=r"cursor: .* or leave it out"):
+            read_place(cursor, digest, str)
+
+
+def test_a_place_is_read_as_it_was_written() -> None:
+    place = [AT, ID, 2**63 - 1, 'a.b\U0010ffff"']
+    digest = digest_of_list("models", "pump", None)
+    assert read_place(write_place(digest, *place), digest, datetime, UUID, int, str) == place
+    with pytest.raises(Refused, match="belongs to another list"):
+        read_place(write_place(digest, *place), digest_of_list("models", None, "pump"), datetime, UUID, int, str)
+
+
+@pytest.mark.parametrize("written", ["true", "1.5", "9223372036854775808", "1e400", "NaN", '"1"', "null", "{}"])
+def test_a_number_that_the_views_cannot_hold_is_no_place(written: str) -> None:
+    cursor = base64.urlsafe_b64encode(f'["d", {written}]'.encode()).decode()
+    for kind in (int, datetime):
+        with pytest.raises(Refused, match="is not a cursor"):
+            read_place(cursor, "d", kind)
 
 
 def test_what_is_no_filter_of_a_job_is_told_as_that() -> None:

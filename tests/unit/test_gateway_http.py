@@ -257,7 +257,7 @@ async def test_the_catalog_is_read_without_postgres(http: httpx.AsyncClient) -> 
     first = (await http.get(path, params={"version": 1})).json()
     assert first["definition"]["code"] == "c1"
     page = (await http.get("/v1/pipelines", params={"limit": 1})).json()
-    assert ([item["name"] for item in page["items"]], page["next"]) == (["double"], "double")
+    assert [item["name"] for item in page["items"]] == ["double"]
     page = (await http.get("/v1/pipelines", params={"cursor": page["next"]})).json()
     assert ([(item["name"], item["version"]) for item in page["items"]], page["next"]) == ([("halve", 2)], None)
     check_problem(await http.get(path, params={"version": 3}), "unknown-pipeline")

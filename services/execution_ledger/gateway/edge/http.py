@@ -188,13 +188,13 @@ async def on_http_error(request: Request, error: Exception) -> Response:
 
 
 def _allowed(request: Request) -> list[str]:
-    """The framework would name the methods of the first route alone, and knows nothing of HEAD."""
-    found = [
+    """The framework would name the methods of the first route alone."""
+    asked = {"GET": "GET", "HEAD": "GET", "POST": "POST", "PUT": "PUT", "DELETE": "DELETE"}
+    return [
         method
-        for method in ("GET", "POST", "PUT", "DELETE")
-        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in request.app.routes)
+        for method, like in asked.items()
+        if any(route.matches({**request.scope, "method": like})[0] is Match.FULL for route in request.app.routes)
     ]
-    return [*found, "HEAD"] if "GET" in found else found
 
 
 async def on_crash(request: Request, error: Exception) -> Response:

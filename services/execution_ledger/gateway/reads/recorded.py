@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from execution_ledger.messages.base import Message, Time
 from execution_ledger.messages.parts import Mode, Status
-
-from ..edge.problems import FieldError, invalid
 
 VALUES_MAX = 10_000  # of one metric in one answer
 
@@ -109,27 +104,3 @@ def _value(value: Any) -> Any:
     if isinstance(value, datetime):
         return round(value.timestamp() * 1000)
     return str(value) if isinstance(value, UUID) else value
-
-
-def write_place(*parts: Any) -> str:
-    """A cursor: where a page ended."""
-    plain = [part.isoformat() if isinstance(part, datetime) else str(part) for part in parts]
-    return base64.urlsafe_b64encode(json.dumps(plain).encode()).decode().rstrip("=")
-
-
-def read_place(cursor: str | None, length: int) -> Sequence[Any]:
-    """A time, an id, and texts; without a cursor, None. Raises Refused for what `write_place` did not make."""
-    if cursor is None:
-        return [None] * length
-    try:
-        at, which, *texts = json.loads(base64.urlsafe_b64decode(cursor.encode() + b"=="))
-        place = [datetime.fromisoformat(at).astimezone(UTC), UUID(which), *map(str, texts)]
-    except (ValueError, TypeError, AttributeError, OverflowError, binascii.Error) as error:
-        raise _no_cursor() from error
-    if len(place) != length or any("\x00" in text for text in texts):
-        raise _no_cursor()
-    return place
-
-
-def _no_cursor() -> Exception:
-    return invalid(FieldError("cursor", "is not a cursor; pass the `next` of a page, unchanged"))

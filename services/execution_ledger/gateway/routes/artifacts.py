@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
@@ -14,8 +16,8 @@ from execution_ledger.messages.parts import Text
 from ..edge.http import MinPosition, StrictRoute, TheCaller, TheGateway
 from ..edge.problems import FieldError, invalid, refused
 from ..gateway import Gateway
-from ..reads.pages import Limit
-from ..reads.recorded import ArtifactPage, ModelPage, artifact_record, model_record, read_place, write_place
+from ..reads.pages import Limit, PageCursor, digest_of_list, read_place, write_place
+from ..reads.recorded import ArtifactPage, ModelPage, artifact_record, model_record
 from ..reads.references import execution_id, found_or_caught_up
 from ..storing import sent_file
 from ..writes.answering import tell_position
@@ -82,21 +84,19 @@ async def list_models(
     caller: TheCaller,
     key: Annotated[ArtifactName | None, Query()] = None,
     pipeline: Annotated[PipelineName | None, Query()] = None,
-    cursor: Annotated[str | None, Query(max_length=1_000, description="`next` of the page before")] = None,
+    cursor: PageCursor = None,
     limit: Limit = 50,
     min_position: MinPosition = None,
 ) -> ModelPage:
     """Trained models by key and version, newest first."""
-    at, last, sequence = read_place(cursor, 3)
-    if sequence is not None and not re.fullmatch(r"[0-9]{1,18}", sequence):
-        raise invalid(FieldError("cursor", "is not a cursor; pass the `next` of a page, unchanged"))
+    listed = digest_of_list("models", key, pipeline)
+    place = read_place(cursor, listed, datetime, UUID, int)
     position = await gateway.reading.reach(caller.token, min_position)
-    place = (at, last, None if sequence is None else int(sequence))
     rows = await gateway.views.models(key, pipeline, place, limit + 1)
     end = rows[limit - 1] if len(rows) > limit else None
     return ModelPage(
         items=[model_record(row) for row in rows[:limit]],
-        next=write_place(end["recorded_at"], end["execution_id"], end["sequence"]) if end else None,
+        next=write_place(listed, end["recorded_at"], end["execution_id"], end["sequence"]) if end else None,
         position=tell_position(request, position),
     )
 

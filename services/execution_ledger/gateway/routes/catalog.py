@@ -12,7 +12,7 @@ from execution_ledger.messages.ids import Key
 
 from ..edge.http import StrictRoute, TheGateway
 from ..gateway import Gateway
-from ..reads.pages import Limit
+from ..reads.pages import Limit, PageCursor, digest_of_list, read_place, write_place
 from ..reads.records import (
     ExperimentAt,
     ExperimentPage,
@@ -31,7 +31,6 @@ from .pipelines import catalog_position, read_catalog
 
 router = APIRouter(prefix="/v1", tags=["catalog"], route_class=StrictRoute)
 
-After = Annotated[str, Query(max_length=100, description="`next` of the page before")]
 REGISTERED: dict[int | str, dict[str, Any]] = {
     200: {"model": EntryAnswer, "description": "The newest version is this one already"},
     202: {"model": ReceivedAnswer, "description": "Safe in the log; the ledger has not decided yet"},
@@ -71,7 +70,9 @@ async def remove_twin(key: Key, write: TheWrite) -> RemovedAnswer | ReceivedAnsw
 
 
 @router.get("/templates")
-async def list_templates(request: Request, gateway: TheGateway, cursor: After = "", limit: Limit = 50) -> TemplatePage:
+async def list_templates(
+    request: Request, gateway: TheGateway, cursor: PageCursor = None, limit: Limit = 50
+) -> TemplatePage:
     """By key."""
     found, after = await _page(gateway, "template", cursor, limit)
     position = tell_position(request, catalog_position(gateway))
@@ -83,7 +84,7 @@ async def list_twins(
     request: Request,
     gateway: TheGateway,
     template: Annotated[Key | None, Query(description="Only those on it")] = None,
-    cursor: After = "",
+    cursor: PageCursor = None,
     limit: Limit = 50,
 ) -> TwinPage:
     """By key."""
@@ -94,7 +95,7 @@ async def list_twins(
 
 @router.get("/experiments")
 async def list_experiments(
-    request: Request, gateway: TheGateway, cursor: After = "", limit: Limit = 50
+    request: Request, gateway: TheGateway, cursor: PageCursor = None, limit: Limit = 50
 ) -> ExperimentPage:
     """By key."""
     found, after = await _page(gateway, "experiment", cursor, limit)
@@ -143,12 +144,14 @@ async def _registered(key: str, entry: Entry, write: Writing) -> EntryAnswer | R
 
 
 async def _page(
-    gateway: Gateway, noun: Noun, cursor: str, limit: int, template: str | None = None
+    gateway: Gateway, noun: Noun, cursor: str | None, limit: int, template: str | None = None
 ) -> tuple[Sequence[KnownEntry], str | None]:
-    """A page, and where the one behind it begins."""
+    """A page, and the cursor of the one behind it."""
+    listed = digest_of_list(noun, template)
+    [after] = read_place(cursor, listed, str)
     await read_catalog(gateway)
-    found = gateway.tail.catalog.entries.page(noun, cursor, limit + 1, template)
-    return found[:limit], found[limit - 1].key if len(found) > limit else None
+    found = gateway.tail.catalog.entries.page(noun, after or "", limit + 1, template)
+    return found[:limit], write_place(listed, found[limit - 1].key) if len(found) > limit else None
 
 
 async def _found(gateway: Gateway, noun: Noun, key: str) -> KnownEntry:

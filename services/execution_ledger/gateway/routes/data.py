@@ -13,7 +13,7 @@ from execution_ledger.messages.files import MEDIA_TYPE
 
 from ..edge.http import StrictRoute, TheCaller, TheGateway
 from ..edge.problems import FieldError, invalid, refused
-from ..reads.pages import Limit
+from ..reads.pages import Limit, PageCursor, digest_of_list, read_place, write_place
 from ..storing import sent, told
 from .files import DOWNLOAD, UPLOAD
 
@@ -48,16 +48,19 @@ class DataPage(Message):
 async def list_data(
     gateway: TheGateway,
     prefix: Annotated[str, Query(max_length=PATH_CHARS_MAX, description="A path, and all below it")] = "",
-    cursor: Annotated[str, Query(max_length=PATH_CHARS_MAX, description="`next` of the page before")] = "",
+    cursor: PageCursor = None,
     limit: Limit = 100,
 ) -> DataPage:
     """What is there, by path."""
     if prefix:
         _check(prefix, "prefix")
+    listed = digest_of_list("data", prefix)
+    [after] = read_place(cursor, listed, str)
     with told():
         found = await gateway.storing.data.sizes(prefix)
-    behind = [DataAt(path=path, size=size) for path, size in found.items() if path > cursor]
-    return DataPage(items=behind[:limit], next=behind[limit - 1].path if len(behind) > limit else None)
+    behind = [DataAt(path=path, size=size) for path, size in found.items() if path > (after or "")]
+    end = behind[limit - 1] if len(behind) > limit else None
+    return DataPage(items=behind[:limit], next=write_place(listed, end.path) if end else None)
 
 
 @router.put("/{path:path}", status_code=200, openapi_extra=UPLOAD)

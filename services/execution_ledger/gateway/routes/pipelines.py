@@ -13,7 +13,7 @@ from execution_ledger.messages.position import Position
 from ..edge.http import StrictRoute, TheGateway
 from ..edge.problems import FieldError, invalid, refused
 from ..gateway import Gateway
-from ..reads.pages import Limit
+from ..reads.pages import Limit, PageCursor, digest_of_list, read_place, write_place
 from ..reads.records import PipelineAt, PipelinePage, pipeline_record
 from ..writes.answering import TheWrite, tell_position
 from ..writes.answers import PipelineAnswer, ReceivedAnswer
@@ -52,15 +52,17 @@ async def register(name: PipelineName, body: Definition, write: TheWrite) -> Pip
 async def list_pipelines(
     request: Request,
     gateway: TheGateway,
-    cursor: Annotated[str, Query(max_length=100, description="`next` of the page before")] = "",
+    cursor: PageCursor = None,
     limit: Limit = 50,
 ) -> PipelinePage:
     """The newest version of each, by name."""
+    listed = digest_of_list("pipelines")
+    [after] = read_place(cursor, listed, str)
     await read_catalog(gateway)
-    known = gateway.tail.catalog.page(cursor, limit + 1)
+    known = gateway.tail.catalog.page(after or "", limit + 1)
     return PipelinePage(
         items=[pipeline_record(each) for each in known[:limit]],
-        next=known[limit - 1].ref.name if len(known) > limit else None,
+        next=write_place(listed, known[limit - 1].ref.name) if len(known) > limit else None,
         position=tell_position(request, catalog_position(gateway)),
     )
 
