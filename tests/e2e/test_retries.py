@@ -103,6 +103,11 @@ def test_what_fails_twice_passes_the_third_time_with_a_growing_wait_between(dev:
     assert record["all_waiting_ms"] == sum(each["waiting_ms"] for each in record["attempts"])
     assert record["total_ms"] == record["all_waiting_ms"] + record["all_execution_ms"]
     assert record["execution_ms"] == record["attempts"][-1]["execution_ms"]
+    assert record["total_ms"] == record["waiting_ms"] + record["execution_ms"]
+    [listed] = api.get("/v1/executions", params={"q": name}).json()["items"]
+    [counted] = api.get("/v1/executions/stats", params={"q": name}).json()["items"]
+    for time in ("waiting_ms", "execution_ms"):
+        assert listed[time] == record[time] == counted[time]["p50"]
     assert record["attempts"][1]["queued_at"] == record["attempts"][0]["ended_at"]
     shown = exledger(dev, "get", name).stdout
     assert "ValueError: no luck in attempt 2" in shown

@@ -144,7 +144,10 @@ def stats(
     data_dir: DataDir = DEFAULT_FOLDER,
     as_json: AsJson = False,
 ) -> None:
-    """Count executions, with the percentiles of how long they waited and ran."""
+    """Count executions, with the percentiles of how long they waited and ran.
+
+    They waited until their newest attempt began; what earlier attempts ran is in it.
+    """
     filters = {
         **narrowed(pipeline, status, twin, mode, label, search, since, until, created_by, batch, failure),
         **of_catalog(template, experiment, trigger),

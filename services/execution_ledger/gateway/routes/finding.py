@@ -12,6 +12,11 @@ from ..reads.pages import Limit, PageCursor, read_cursor, write_cursor
 from ..reads.records import ExecutionPage, Stats, stats_group, summary
 from ..writes.answering import tell_position
 
+_SORT = (
+    "With - the largest first; what has no such value is last. `waiting`, `took` and `total` are `waiting_ms`, "
+    "`execution_ms` and `total_ms` of the record"
+)
+
 router = APIRouter(prefix="/v1/executions", tags=["executions"], route_class=StrictRoute)
 
 
@@ -21,7 +26,7 @@ async def list_executions(
     gateway: TheGateway,
     caller: TheCaller,
     filters: TheFilters,
-    sort: Annotated[Sort, Query(description="With - the largest first; what has no such value is last")] = "-created",
+    sort: Annotated[Sort, Query(description=_SORT)] = "-created",
     cursor: PageCursor = None,
     limit: Limit = 50,
     min_position: MinPosition = None,
@@ -48,7 +53,11 @@ async def count_executions(
     limit: Limit = 100,
     min_position: MinPosition = None,
 ) -> Stats:
-    """How many, and the percentiles of how long they waited and ran, in milliseconds."""
+    """How many, and the percentiles of how long they waited and ran, in milliseconds.
+
+    These are `waiting_ms` and `execution_ms` of the records: up to the start of the newest attempt, and from there on.
+    What earlier attempts ran counts as waiting for the one that counts.
+    """
     position = await gateway.reading.reach(caller.token, min_position)
     rows = await gateway.views.stats(by, filters, limit)
     return Stats(

@@ -20,7 +20,8 @@ class ExecutionSummary(Record):
 
     `link` is `retry` or `rerun` where it was made from another one, which `linked_to` names. `trigger` is what asked
     for it: `caller` (named by `created_by`), or `batch` (`source` says which). `waiting_ms` is from its creation to the
-    start of the newest attempt (or its end, where that never started), `execution_ms` from that start to its end.
+    start of the newest attempt (or its end, where that never started), `execution_ms` from that start to its end; so
+    are those that `Client.stats` counts and a list is sorted by. What earlier attempts ran is in `waiting_ms`.
     """
 
     id: str
