@@ -58,6 +58,13 @@ Until = Annotated[str | None, typer.Option(metavar=WHEN, help="Created before.")
 CreatedBy = Annotated[str | None, typer.Option(metavar="ACTOR", help="Only what this actor asked for.")]
 Batch = Annotated[str | None, typer.Option(metavar="ID", help="Only of this batch.")]
 Failure = Annotated[str | None, typer.Option(metavar="KIND", help="Only failed like this: user, lost, timeout, …")]
+Sort = Annotated[
+    str | None,
+    typer.Option(
+        help="created, started, ended, updated, waiting, took, total, number, priority, pipeline, status, twin, "
+        "template or experiment; with - before it, the largest first. By default: -created."
+    ),
+]
 
 
 def list_(
@@ -85,13 +92,7 @@ def list_(
     held: Annotated[bool | None, typer.Option("--held/--not-held", help="Only held back, or not.")] = None,
     business_id: Annotated[str | None, typer.Option(metavar="ID", help="Only with this business id.")] = None,
     job: Annotated[str | None, typer.Option(metavar="ID", help="Only what this job acted on, or made.")] = None,
-    sort: Annotated[
-        str | None,
-        typer.Option(
-            help="created, started, ended, updated, waiting, took, total, number, priority, pipeline, status, twin, "
-            "template or experiment; with - before it, the largest first. By default: -created."
-        ),
-    ] = None,
+    sort: Sort = None,
     limit: Annotated[int, typer.Option(min=1, help="How many.")] = 20,
     everything: Annotated[bool, typer.Option("--all", help="However many there are.")] = False,
     data_dir: DataDir = DEFAULT_FOLDER,

@@ -33,8 +33,6 @@ UNBOUNDED = 2**63  # kept by time alone
 # are not read, so the first start of the new code reads the whole log.
 FOLD_VERSION = 1
 
-REFUSED_IDS = frozenset({"id_too_old", "id_from_future"})
-
 Fields = dict[str, Any]  # of ShardState that an event changes
 
 
@@ -224,7 +222,7 @@ def _of_answer(state: ShardState, event: Event) -> Fields:
 def _is_no_answer(fact: events.Fact) -> bool:
     """A repeat names an answer and is none; a refused id asks for the same command under another one."""
     if isinstance(fact, events.CommandRejected):
-        return fact.refusal.code in REFUSED_IDS
+        return fact.refusal.is_no_answer
     return isinstance(fact, events.CommandRepeated)
 
 

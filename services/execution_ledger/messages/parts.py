@@ -170,6 +170,11 @@ class Refusal(Message):
     code: Annotated[str, StringConstraints(max_length=64)]
     detail: Reason
 
+    @property
+    def is_no_answer(self) -> bool:
+        """Nobody remembers it: the same command may be asked again, under an id with a better time."""
+        return self.code in ("id_too_old", "id_from_future")
+
 
 class Outcome(Message):
     """The first answer to a command, remembered so that every repeat of it gets the same one."""

@@ -12,7 +12,7 @@ from zlib import crc32
 
 from pydantic_core import from_json
 
-from execution_ledger.ledger.shard import ID_AGE_MAX_MS, REFUSED_IDS, UNBOUNDED
+from execution_ledger.ledger.shard import ID_AGE_MAX_MS, UNBOUNDED
 from execution_ledger.messages.events import (
     FACTS,
     Aborted,
@@ -143,7 +143,7 @@ class Commands:
         if isinstance(fact, CommandRepeated):
             if first is not None and fact.first.sequence != first.sequence:
                 self._say(5, f"a repeat is told of sequence {fact.first.sequence}; its first was {first.sequence}")
-        elif isinstance(fact, CommandRejected) and fact.refusal.code in REFUSED_IDS:
+        elif isinstance(fact, CommandRejected) and fact.refusal.is_no_answer:
             return
         elif first is None:
             memory = self._keyed if _is_keyed(fact) else self._plain

@@ -10,7 +10,6 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from execution_ledger.ledger.shard import REFUSED_IDS
 from execution_ledger.messages.events import Aborted, CommandRejected, CommandRepeated, Fact, JobOpened
 from execution_ledger.messages.ids import command_id_of_job
 
@@ -51,7 +50,7 @@ def _says_nothing_new(fact: Fact) -> bool:
     """An abort in the queue is two events of one command, and one that was refused for the time in its id is asked for
     again."""
     if isinstance(fact, CommandRejected):
-        return fact.refusal.code in REFUSED_IDS
+        return fact.refusal.is_no_answer
     return isinstance(fact, Aborted | CommandRepeated)
 
 

@@ -37,7 +37,6 @@ from execution_ledger.messages.parts import Outcome, Status
 UNDECIDED_KEPT_MAX = 10_000  # commands whose callers got "received" and may ask what became of them
 UNCONFIRMED_KEPT_MAX = 10_000  # commands whose acknowledgement is missing: in the log, or lost
 FIRSTS_KEPT_MAX = 10_000  # first answers to keyed commands
-NO_ANSWERS = frozenset({"id_too_old", "id_from_future"})  # refusals that the ledger does not remember
 
 Kept = TypeVar("Kept")
 
@@ -63,7 +62,7 @@ class Trace:
     @property
     def asks_again(self) -> bool:
         """Refused in a way that is no answer: the same key may ask again under a fresh id."""
-        return self.outcome.refused is not None and self.outcome.refused.code in NO_ANSWERS
+        return self.outcome.refused is not None and self.outcome.refused.is_no_answer
 
     def repeated_by(self, body_digest: str) -> Trace:
         """What the ledger would say to a repeat with this body."""
