@@ -130,6 +130,22 @@ def test_a_batch_takes_them_but_not_somebody_elses_execution() -> None:
     on_stage(scenario)
 
 
+def test_a_refused_child_stays_refused_for_as_long_as_its_batch_is_known() -> None:
+    async def scenario(stage: Stage) -> None:
+        requests = [asked("wait"), asked("refuse", 2)]
+        answer = await stage.callers.open_batch(requests, "ada", "k")
+        await stage.callers.abort(answer.children[0].execution_id, _NO_REASON, "ada")
+        for wait_s in (600, 80_000):
+            await stage.pass_time(wait_s)
+            before = len(await stage.queued())
+            again = await stage.callers.open_batch(requests, "ada", "k")
+            assert again.children[1] == answer.children[1]
+            assert again.children[1].status == "rejected"
+            assert len(await stage.queued()) == before
+
+    on_stage(scenario)
+
+
 def test_if_live_belongs_to_a_business_id() -> None:
     async def scenario(stage: Stage) -> None:
         request = ExecutionRequest(pipeline="double", inputs={"n": 1}, if_live="wait")

@@ -52,6 +52,7 @@ from .recording import Cause, Cursor, Decided, append
 from .shard import ID_AGE_MAX_MS, ID_AHEAD_MAX_MS, ShardState
 
 UNREADABLE, INTERNAL = "unreadable", "internal"
+NOT_ABOVE = "not_above_ordinal"  # of its source: it has come before
 _Endless = AnyReport | DispatcherCommand  # they come again until their execution has ended
 DEFECTS = frozenset({UNREADABLE, INTERNAL})  # beside the refusals' codes: what was not refused for a good reason
 
@@ -112,8 +113,10 @@ def _decide_command(decided: Decided, record: Record, command: AnyCommand) -> De
 
 
 def _rejected(command: AnyCommand, refusal: Refusal) -> Fact:
+    """A refused child is remembered like a key, as its batch is: ordinals tell only of children that came to be."""
+    child = isinstance(command, Submit) and command.origin is not None and refusal.code != NOT_ABOVE
     return events.CommandRejected(
-        command=command.type, body_digest=command.body_digest, keyed=command.keyed, refusal=refusal
+        command=command.type, body_digest=command.body_digest, keyed=command.keyed or child, refusal=refusal
     )
 
 
@@ -196,7 +199,7 @@ def _unacceptable_id(state: ShardState, command: Submit, appended_ms: int) -> Re
         return Refusal(code="id_from_future", detail="The id's time lies ahead of the log's. Set the sender's clock.")
     highest = state.sources.get(command.origin.source) if command.origin else None
     if command.origin and highest is not None and command.origin.ordinal <= highest:
-        return Refusal(code="not_above_ordinal", detail=f"{command.origin.source} is at {highest} already.")
+        return Refusal(code=NOT_ABOVE, detail=f"{command.origin.source} is at {highest} already.")
     return None
 
 

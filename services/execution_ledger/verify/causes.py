@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from execution_ledger.log.protocol import Record
-from execution_ledger.messages.commands import COMMANDS, AnyCommand
+from execution_ledger.messages.commands import COMMANDS, AnyCommand, Submit
 from execution_ledger.messages.events import (
     Aborted,
     CommandRejected,
@@ -88,17 +88,19 @@ def _differing(event: Event, message: AnyCommand | AnyReport) -> Differences:
 
 
 def _of_command(event: Event, command: AnyCommand) -> Differences:
-    same_body = {}
+    its_own: dict[str, tuple[Any, Any]] = {}
     if isinstance(event.data, CommandRepeated):
         first = event.data.first.body_digest
-        same_body = {"same_body": (event.data.same_body, first in (None, command.body_digest))}
+        its_own = {"same_body": (event.data.same_body, first in (None, command.body_digest))}
+    elif isinstance(event.data, CommandRejected) and isinstance(command, Submit) and command.origin:
+        its_own = {"keyed": (event.data.keyed, not _has_come(event))}  # a refused child is remembered like a key
     return {
         "actor": (event.actor, command.actor),
         "reason": (event.reason, command.reason),
         "traceparent": (event.traceparent, command.traceparent),
         "correlationid": (event.correlationid, command.correlation_id),
         "causationid": (event.causationid, command.causation_id),
-        **same_body,
+        **its_own,
     }
 
 
