@@ -8,11 +8,8 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
-import pytest
-
 from execution_ledger.clock import World
 from execution_ledger.errors import OutcomeUnknown
-from execution_ledger.ledger.placement import Placement
 from execution_ledger.ledger.service import LedgerService
 from execution_ledger.log.memory import MemoryLog, MemoryReader
 from execution_ledger.log.protocol import Chunk, Lane, Outgoing, Topic
@@ -276,6 +273,30 @@ def test_a_process_that_nobody_hears_does_not_steal_its_shards_back() -> None:
     in_virtual_time(scenario)
 
 
+def test_an_idle_shard_that_was_taken_in_a_silence_is_not_called_ready_and_is_taken_back() -> None:
+    async def scenario(world: World) -> None:
+        log = Deaf(world)
+        first, second = Running(log, world), Running(log, world)
+        await asyncio.sleep(3)
+        mine = set(first.service.serving)
+        log.unheard.add(first.service.process)
+        await asyncio.sleep(8)
+        assert second.service.serving == set(range(SHARDS))
+        log.unheard.clear()
+        await asyncio.sleep(1.8)
+        assert not first.service.ready.is_set()
+        assert not first.service.serving
+        await asyncio.sleep(5)
+        assert first.service.ready.is_set()
+        assert first.service.serving == mine
+        for shard in mine:
+            assert (await history(log, shard))[-1].data.owner == first.service.process
+        await first.stop()
+        await second.stop()
+
+    in_virtual_time(scenario)
+
+
 def test_a_process_that_stood_still_for_longer_than_heartbeats_are_kept_goes_on() -> None:
     class Stalling(MemoryLog):
         """Its readers of heartbeats get nothing unless they may."""
@@ -342,36 +363,3 @@ def test_stopping_in_the_middle_of_a_replay_takes_a_moment_and_claims_nothing() 
         assert all(tick.refused == [] for tick in ticks if isinstance(tick, LedgerTick)), "let go is not unable"
 
     in_virtual_time(scenario)
-
-
-def test_a_shard_that_a_process_refuses_goes_to_another_one() -> None:
-    placement = Placement("me", absent_after_ms=4_000)
-    placement.observe(LedgerTick(process="other", refused=[0, 1, 2, 3]), 1_000)
-    placement.observe(LedgerTick(process="me"), 1_000)
-    assert placement.mine(4) == {0, 1, 2, 3}
-    placement.observe(LedgerTick(process="me", refused=[2]), 2_000)
-    assert placement.mine(4) == {0, 1, 3}
-
-
-@pytest.mark.parametrize("processes", [1, 2, 3, 5])
-def test_every_shard_is_placed_on_exactly_one_present_process(processes: int) -> None:
-    names = [f"ledger-{number}" for number in range(processes)]
-    placements = [Placement(name, absent_after_ms=4_000) for name in names]
-    for placement in placements:
-        for name in names:
-            placement.observe(LedgerTick(process=name), 10_000)
-    placed = [shard for placement in placements for shard in placement.mine(16)]
-    assert sorted(placed) == list(range(16))
-
-
-def test_a_process_that_has_not_ticked_for_long_gets_no_shards() -> None:
-    placement = Placement("me", absent_after_ms=4_000)
-    assert placement.mine(16) == set()
-    placement.observe(LedgerTick(process="other"), 1_000)
-    placement.observe(LedgerTick(process="me"), 5_000)
-    assert placement.mine(16) != set(range(16))
-    placement.observe(LedgerTick(process="me"), 5_001)
-    assert placement.mine(16) == set(range(16))
-    placement.observe(LedgerTick(process="other"), 5_002)
-    placement.observe(LedgerTick(process="other", leaving=True), 5_003)
-    assert placement.mine(16) == set(range(16))

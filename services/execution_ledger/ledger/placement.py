@@ -20,12 +20,15 @@ class Placement:
     _ticks: dict[str, int] = field(default_factory=dict)  # process -> append time of its newest tick
     _refused: dict[str, set[int]] = field(default_factory=dict)  # process -> shards that it cannot serve
 
-    def observe(self, tick: LedgerTick, appended_ms: int) -> None:
+    def observe(self, tick: LedgerTick, appended_ms: int) -> bool:
+        """Whether `me` is heard again after such a silence that others may have taken its shards."""
+        before_ms = self._ticks.get(self.me, appended_ms) if tick.process == self.me else appended_ms
         if tick.leaving:
             self._ticks.pop(tick.process, None)
         else:
             self._ticks[tick.process] = appended_ms
             self._refused[tick.process] = set(tick.refused)
+        return appended_ms - before_ms > self.absent_after_ms
 
     def present(self) -> list[str]:
         newest = self._ticks.get(self.me)

@@ -111,10 +111,16 @@ class LedgerService:
             self._log_time_ms = record.time_ms
             tick = _ledger_tick(record)
             if tick is not None:
-                self._placement.observe(tick, record.time_ms)
+                if self._placement.observe(tick, record.time_ms):
+                    self._doubt_all()
                 placement_is_due = placement_is_due or tick.process == self.process or tick.leaving
         if placement_is_due:
             self._serve_what_is_placed_here()
+
+    def _doubt_all(self) -> None:
+        """Placement names the same as before the silence, so nothing else would tell what was taken meanwhile."""
+        for server in self._servers.values():
+            server.doubt()
 
     def _serve_what_is_placed_here(self) -> None:
         self._placed += 1

@@ -65,6 +65,7 @@ class ShardServer:
         self._name = name_of(shard.number)
         self._newest = (-1, b"")  # offset and bytes of the newest event that this writer has committed
         self._let_go = asyncio.Event()
+        self._doubted = False
         self._next_checkpoint_s = 0.0
         self._metrics = metrics
         self._lags = Lags(world.clock.now_ms)
@@ -82,6 +83,12 @@ class ShardServer:
     def let_go(self) -> None:
         """Finishes the commit under way, then returns from `serve`."""
         self._let_go.set()
+
+    def doubt(self) -> None:
+        """Another process may have taken the shard: an idle one would hear of it with its next command only, so it
+        writes something at its next look.
+        """
+        self._doubted = True
 
     async def rest(self, seconds: float) -> None:
         """A pause that ends at once when the shard is let go."""
@@ -212,7 +219,7 @@ class ShardServer:
                     decided = await self._decide(writer, state, cursor, batch)
                     state, cursor = decided.state, decided.cursor
                     ignored += decided.ignored
-                if cursor != cursor_of(state) and self._checkpoint_is_due():
+                if self._doubted or (cursor != cursor_of(state) and self._checkpoint_is_due()):
                     state, ignored = await self._checkpoint(writer, state, cursor, ignored), 0
                 self._keep(state)
 
@@ -288,7 +295,8 @@ class ShardServer:
         return self._world.clock.monotonic_s() >= self._next_checkpoint_s
 
     async def _checkpoint(self, writer: Writer, state: ShardState, cursor: Cursor, ignored: int) -> ShardState:
-        """Keeps the place in lanes whose reports left no event; at most once in `checkpoint_ms`."""
+        """Keeps the place in lanes whose reports left no event; but for doubt, at most once in `checkpoint_ms`."""
+        self._doubted = False
         self._next_checkpoint_s = self._world.clock.monotonic_s() + self._settings.checkpoint_ms / 1000
         decided = self._own(state, cursor, [events.ShardCheckpointed(ignored=ignored)])
         await self._append(writer, decided)
