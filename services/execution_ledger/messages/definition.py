@@ -208,7 +208,7 @@ def check_outputs(definition: Definition, given: Any) -> dict[str, str]:
         return {}
     if not isinstance(given, dict):
         return {"": f"a pipeline returns a dict of its outputs, not {_kind(given)}"}
-    wrong = {str(name): "is not an output of this pipeline" for name in given if not _is_output(definition, name)}
+    wrong = {str(name): _no_output(definition, name) for name in given if not _is_output(definition, name)}
     for name, port in definition.outputs.items():
         if name not in given:
             wrong |= {name: "was not returned"} if port.required else {}
@@ -219,6 +219,13 @@ def check_outputs(definition: Definition, given: Any) -> dict[str, str]:
 
 def _is_output(definition: Definition, name: Any) -> bool:
     return isinstance(name, str) and (definition.any_outputs or name in definition.outputs)
+
+
+def _no_output(definition: Definition, name: Any) -> str:
+    if definition.any_outputs:
+        return f"names an output, and is {_kind(name)}: names are strings"
+    known = ", ".join(definition.outputs)
+    return f"is not an output of this pipeline; those are: {known}" if known else "is not an output: it declares none"
 
 
 def definition_text(definition: Definition) -> str:
