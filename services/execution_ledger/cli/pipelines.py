@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -70,8 +71,13 @@ def _show(record: dict[str, Any], as_json: bool) -> None:
 
 def port_text(name: str, port: Mapping[str, Any]) -> str:
     """`days: number 1… = 7`; what has no default has to be given."""
-    default = "" if port.get("required", True) else f" = {plain(port.get('default')) or 'null'}"
+    default = "" if port.get("required", True) else f" = {_default(port.get('default'))}"
     return f"{name}: {port['type']}{_narrowed(port)}{default}"
+
+
+def _default(value: Any) -> str:
+    """Texts bare, as they are typed, but for the empty one."""
+    return plain(value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False))
 
 
 def _narrowed(port: Mapping[str, Any]) -> str:
