@@ -167,7 +167,7 @@ def test_a_bad_end_is_exit_code_1(ledger: FakeLedger, end: dict[str, Any], told:
     result = exledger("run", "double", "-i", "n=21", "--wait")
     assert result.exit_code == 1
     assert told in result.stderr
-    assert f"exledger events {NAME}" in result.stderr
+    assert f"Its record: exledger get {NAME}  Its history: exledger events {NAME}" in result.stderr
 
 
 def test_the_end_of_the_timeout_is_exit_code_4_and_no_failure(ledger: FakeLedger) -> None:
@@ -233,7 +233,7 @@ def test_get_shows_each_attempt_in_a_line(ledger: FakeLedger) -> None:
     done = {"attempt": 2, "status": "completed", "runner": "runner-b", "cause": None, "message": None}
     ledger.on("GET", f"/v1/executions/{NAME}", execution("completed", attempts=[lost, done]))
     lines = exledger("get", NAME).stdout.splitlines()
-    assert lines[-3:] == ["attempts", "1  requeued  runner-a  lost", "2  completed  runner-b"]
+    assert lines[-3:] == ["attempts", "  1  requeued  runner-a  lost", "  2  completed  runner-b"]
 
 
 def test_get_shows_how_long_each_attempt_waited_and_ran(ledger: FakeLedger) -> None:
@@ -242,7 +242,7 @@ def test_get_shows_how_long_each_attempt_waited_and_ran(ledger: FakeLedger) -> N
     waiting = over | {"attempt": 2, "status": "dispatched", "cause": None, **dict.fromkeys(times)}
     ledger.on("GET", f"/v1/executions/{NAME}", execution("queued", attempts=[over | times, waiting]))
     lines = exledger("get", NAME).stdout.splitlines()
-    assert lines[-2:] == ["1  requeued  runner-a  waited 0 ms  ran 2.5 s  lost", "2  dispatched  runner-a"]
+    assert lines[-2:] == ["  1  requeued  runner-a  waited 0 ms  ran 2.5 s  lost", "  2  dispatched  runner-a"]
 
 
 def test_get_shows_why_each_attempt_ended_when_the_next_may_begin_and_what_its_policy_says(ledger: FakeLedger) -> None:
@@ -297,7 +297,8 @@ def test_a_list_that_goes_on_says_so(ledger: FakeLedger) -> None:
 
 def test_abort_sends_the_reason_and_a_key(ledger: FakeLedger) -> None:
     ledger.on("POST", f"/v1/executions/{NAME}/abort", execution("abort_requested"))
-    assert exledger("abort", NAME, "--reason", "too hot").exit_code == 0
+    done = exledger("abort", NAME, "--reason", "too hot")
+    assert (done.exit_code, f"What came of it: exledger get {NAME}" in done.stderr) == (0, True)
     assert ledger.posted() == [{"reason": "too hot"}]
     assert ledger.requests[-1].headers["Idempotency-Key"]
 

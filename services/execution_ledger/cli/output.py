@@ -106,6 +106,12 @@ def show_fields(fields: Mapping[str, Any]) -> None:
         console().print(label, text, sep="", style=None)
 
 
+def several(lines: str) -> str:
+    """Lines for `show_fields`: indented below their name, unless there is but one."""
+    told = [line.rstrip() for line in lines.splitlines()]
+    return "\n".join(f"  {line}" for line in told) if len(told) > 1 else "".join(told)
+
+
 def styled(value: Any) -> Text:
     from rich.text import Text
 

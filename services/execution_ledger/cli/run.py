@@ -192,7 +192,8 @@ def _show(execution: dict[str, Any], key: str) -> None:
         if any(map(_file_text, execution["outputs"].values())):
             show_note(f"To get its files: exledger artifacts {name} --save DIR")
     elif status in ENDED:
-        show_error(f"{name} has {_end(execution)}\nIts history: exledger events {name}")
+        more = f"Its record: exledger get {name}  Its history: exledger events {name}"
+        show_error(f"{name} has {_end(execution)}\n{more}")
     else:
         show_fields({field: execution[field] for field in ("name", "number", "id", "status")})
         show_note(f"To follow it: exledger get {name}")
