@@ -35,6 +35,19 @@ def test_a_dry_run_says_what_it_would_do_and_does_nothing(ledger: FakeLedger) ->
     assert ledger.posted() == [{"action": "abort", "where": where, "dry_run": True}]
 
 
+def test_one_is_no_number_of_executions(ledger: FakeLedger) -> None:
+    ledger.on("POST", "/v1/jobs", PREVIEW | {"count": 1})
+    assert (
+        "This would abort 1 execution. Nothing was done." in exledger("jobs", "run", "abort", NAME, "--dry-run").output
+    )
+
+
+def test_a_label_job_without_labels_says_how_to_give_them(ledger: FakeLedger) -> None:
+    result = exledger("jobs", "run", "label", "a=b", "--status", "failed", "--dry-run")
+    assert (result.exit_code, ledger.requests) == (2, [])
+    assert "--set KEY=VALUE" in result.stderr
+
+
 def test_nobody_to_ask_is_told_to_say_yes(ledger: FakeLedger) -> None:
     ledger.on("POST", "/v1/jobs", PREVIEW)
     result = exledger("jobs", "run", "abort", NAME)

@@ -119,6 +119,8 @@ def run(
         "changes": filled({"newest": newest or None, "from_failed": from_failed or None}),
         "reason": reason,
     }
+    if action is Action.LABEL and not set_label:
+        raise typer.BadParameter("say which labels: --set KEY=VALUE, or --set KEY= to take one away")
     body = {"action": action.value, **{name: value for name, value in said.items() if value}}
     with connect(data_dir) as ledger:
         if dry_run or not yes:
@@ -162,8 +164,12 @@ def get(
 def _confirm(preview: Mapping[str, Any]) -> None:
     """Raises BadRequest where nobody can be asked."""
     if not sys.stdin.isatty():
-        raise BadRequest(f"This would {preview['action']} {preview['count']} executions. Add --yes to do it.")
-    typer.confirm(f"{preview['action'].capitalize()} {preview['count']} executions?", abort=True)
+        raise BadRequest(f"This would {preview['action']} {_executions(preview)}. Add --yes to do it.")
+    typer.confirm(f"{preview['action'].capitalize()} {_executions(preview)}?", abort=True)
+
+
+def _executions(preview: Mapping[str, Any]) -> str:
+    return "1 execution" if preview["count"] == 1 else f"{preview['count']:,} executions"
 
 
 def _follow(ledger: Connection, opened: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
@@ -185,7 +191,7 @@ def _show_preview(preview: dict[str, Any], as_json: bool) -> None:
     show_table(("NAME", "STATUS"), [(each["name"], each["status"]) for each in preview["sample"]])
     more = preview["count"] - len(preview["sample"])
     unshown = f" ({more} are not shown)" if more else ""
-    console().print(f"This would {preview['action']} {preview['count']} executions{unshown}. Nothing was done.")
+    console().print(f"This would {preview['action']} {_executions(preview)}{unshown}. Nothing was done.")
 
 
 def _show(record: dict[str, Any], as_json: bool) -> None:

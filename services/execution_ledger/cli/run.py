@@ -102,7 +102,7 @@ def run(
             "pipeline": pipeline,
             "inputs": given_inputs(ledger, inputs, input_types(ledger, pipeline)),
             "labels": parse_labels(label or ()),
-            "properties": parse_inputs(properties, {}) if properties else None,
+            "properties": parse_inputs(properties, {}, "--property") if properties else None,
             "mode": mode,
             "experiment": experiment,
             "options": options_of(train, plot, write),
