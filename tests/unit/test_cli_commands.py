@@ -53,6 +53,14 @@ class FakeLedger:
 
         self._routes[method, path] = answer
 
+    def interrupt(self, path: str) -> None:
+        """Whoever waits for this presses Ctrl-C."""
+
+        def pressed(request: httpx.Request) -> httpx.Response:
+            raise KeyboardInterrupt
+
+        self._routes["GET", path] = pressed
+
     def handle(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
         return self._routes[request.method, request.url.path](request)
@@ -176,6 +184,14 @@ def test_the_end_of_the_timeout_is_exit_code_4_and_no_failure(ledger: FakeLedger
     result = exledger("run", "double", "-i", "n=21", "--wait", "--wait-for", "0")
     assert result.exit_code == 4
     assert "started" in result.stdout
+
+
+def test_who_leaves_a_run_is_told_that_it_goes_on(ledger: FakeLedger) -> None:
+    ledger.on("POST", "/v1/executions", QUEUED)
+    ledger.interrupt(f"/v1/executions/{ID}")
+    left = exledger("run", "double", "-i", "n=21", "--wait")
+    assert left.exit_code != 0
+    assert f"{NAME} goes on. To see how far it is: exledger get {NAME}  To end it: exledger abort {NAME}" in left.stderr
 
 
 def test_a_run_that_is_only_received_is_told_as_such(ledger: FakeLedger) -> None:

@@ -65,6 +65,12 @@ def test_a_job_is_followed_to_its_end_and_what_was_refused_is_told(ledger: FakeL
     assert f"{ID}: It is already completed." in result.output
 
 
+def test_who_leaves_a_job_is_told_that_it_goes_on(ledger: FakeLedger) -> None:
+    ledger.on("POST", "/v1/jobs", OPENED, status=201)
+    ledger.interrupt(f"/v1/jobs/{JOB}")
+    assert f"The job goes on: exledger jobs get {JOB}" in exledger("jobs", "run", "abort", NAME, "--yes").stderr
+
+
 def test_a_rerun_from_the_failed_steps_says_so(ledger: FakeLedger) -> None:
     ledger.on("POST", "/v1/jobs", OPENED, status=201)
     ledger.on("GET", f"/v1/jobs/{JOB}", RECORD)

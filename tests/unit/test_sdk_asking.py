@@ -57,6 +57,8 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "data at None": lambda client: client.data.get(None),
     "a file that is a number": lambda client: client.upload(7),
     "data that is None": lambda client: client.data.put("a", None),
+    "filters that are empty": lambda client: list(client.executions(status=[])),
+    "a job on everything": lambda client: client.job("abort", pipeline=[]),
     "a wait for a text": lambda client: client.wait(NAME, "5"),
     "a wait for what is no number": lambda client: client.wait(NAME, float("nan")),
 }

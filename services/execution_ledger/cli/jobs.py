@@ -42,6 +42,7 @@ from .output import (
     console,
     date_time,
     filled,
+    left_with,
     show_fields,
     show_json,
     show_json_lines,
@@ -176,7 +177,7 @@ def _follow(ledger: Connection, opened: dict[str, Any], *, quiet: bool) -> dict[
     """The job's record at its end. Ctrl-C leaves it to the ledger, which goes on."""
     if "id" not in opened or opened.get("status") == "received":
         raise BadRequest(f"The ledger has not decided yet: exledger jobs list. (Command {opened['command_id']}.)")
-    with bars(quiet) as tell:
+    with left_with(f"The job goes on: exledger jobs get {opened['id']}"), bars(quiet) as tell:
         while True:
             record = ledger.get(job_path(opened["id"]), wait=ASK_S)
             tell(record["action"], record["count"] - record["waiting"], record["count"])

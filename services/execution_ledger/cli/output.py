@@ -65,6 +65,16 @@ def show_note(text: str) -> None:
     console(stderr=True).print(plain(text), style="dim")
 
 
+@contextmanager
+def left_with(text: str) -> Iterator[None]:
+    """Ctrl-C ends the watching alone, which not everybody knows: `text` says what goes on, and what can be done."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        show_note(text)
+        raise
+
+
 def filled(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Without what is empty."""
     return {name: value for name, value in fields.items() if value not in (None, "", {}, [])}

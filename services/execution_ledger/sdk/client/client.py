@@ -257,7 +257,7 @@ class Client:
 
         client.executions(pipeline="train", status=["failed", "aborted"], label="site=north", search="rate must")
 
-        They are found by pipeline, version, status, twin, template, experiment, mode, trigger, label ("key=value"),
+        They are found by pipeline, version, status, twin, template, experiment, mode, trigger, label ("site=north"),
         created_by, batch, business_id, job, held, linked_to, runner, pool, failure (its kind), abort (its outcome),
         attempts_min, warnings, priority, created_after, created_before, started_…, ended_… (aware times) and search (a
         part of a name, a twin, a label or a failure's message). All that is given must hold; of several pipelines or
