@@ -9,15 +9,35 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .errors import BadRequest, LedgerError, OutcomeUnknown, StillRunning, Unavailable
     from .sdk.attempt.context import Context, NoRetry
     from .sdk.client.client import Client
     from .sdk.client.ending import ExecutionAborted, ExecutionFailed
     from .sdk.file import File
     from .sdk.pipelines.pipeline import Pipeline, pipeline
 
-__all__ = ["Client", "Context", "ExecutionAborted", "ExecutionFailed", "File", "NoRetry", "Pipeline", "pipeline"]
+__all__ = [
+    "BadRequest",
+    "Client",
+    "Context",
+    "ExecutionAborted",
+    "ExecutionFailed",
+    "File",
+    "LedgerError",
+    "NoRetry",
+    "OutcomeUnknown",
+    "Pipeline",
+    "StillRunning",
+    "Unavailable",
+    "pipeline",
+]
 
 _HOMES = {
+    "BadRequest": "errors",
+    "LedgerError": "errors",
+    "OutcomeUnknown": "errors",
+    "StillRunning": "errors",
+    "Unavailable": "errors",
     "Client": "sdk.client.client",
     "Context": "sdk.attempt.context",
     "ExecutionAborted": "sdk.client.ending",

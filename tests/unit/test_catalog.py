@@ -137,6 +137,20 @@ def test_a_template_may_grow_by_what_has_a_default_and_shrink_once_no_twin_uses_
     assert types(ledger.do(enter(RegisterTemplate, "pump", {}))) == ["template.registered"]
 
 
+def test_a_property_is_no_file() -> None:
+    """Nothing would look whether it is there, and code would get the reference: files are inputs, or data."""
+    body = {"properties": {"curve": {"type": "file"}}}
+    code, detail = refusal(Ledger(shard=0).do(enter(RegisterTemplate, "pump", body)))
+    assert code == "invalid_definition"
+    assert "properties.curve.type cannot be file: keep the file in the data store" in detail
+
+
+def test_a_value_that_may_be_left_out_may_be_null() -> None:
+    ledger = with_pump()
+    body = {"template": "pump", "values": {"rated_kw": 7, "site": None}}
+    assert types(ledger.do(enter(RegisterTwin, "pump-7", body))) == ["twin.registered"]
+
+
 def test_what_is_of_the_catalog_lives_on_shard_0_alone() -> None:
     commands = [enter(RegisterExperiment, "e", {"name": "E"}), remove("pump-7")]
     for command in commands:

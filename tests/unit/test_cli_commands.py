@@ -53,6 +53,14 @@ class FakeLedger:
 
         self._routes[method, path] = answer
 
+    def interrupt(self, path: str) -> None:
+        """Whoever waits for this presses Ctrl-C."""
+
+        def pressed(request: httpx.Request) -> httpx.Response:
+            raise KeyboardInterrupt
+
+        self._routes["GET", path] = pressed
+
     def handle(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
         return self._routes[request.method, request.url.path](request)
@@ -167,7 +175,7 @@ def test_a_bad_end_is_exit_code_1(ledger: FakeLedger, end: dict[str, Any], told:
     result = exledger("run", "double", "-i", "n=21", "--wait")
     assert result.exit_code == 1
     assert told in result.stderr
-    assert f"exledger events {NAME}" in result.stderr
+    assert f"Its record: exledger get {NAME}  Its history: exledger events {NAME}" in result.stderr
 
 
 def test_the_end_of_the_timeout_is_exit_code_4_and_no_failure(ledger: FakeLedger) -> None:
@@ -176,6 +184,14 @@ def test_the_end_of_the_timeout_is_exit_code_4_and_no_failure(ledger: FakeLedger
     result = exledger("run", "double", "-i", "n=21", "--wait", "--wait-for", "0")
     assert result.exit_code == 4
     assert "started" in result.stdout
+
+
+def test_who_leaves_a_run_is_told_that_it_goes_on(ledger: FakeLedger) -> None:
+    ledger.on("POST", "/v1/executions", QUEUED)
+    ledger.interrupt(f"/v1/executions/{ID}")
+    left = exledger("run", "double", "-i", "n=21", "--wait")
+    assert left.exit_code != 0
+    assert f"{NAME} goes on. To see how far it is: exledger get {NAME}  To end it: exledger abort {NAME}" in left.stderr
 
 
 def test_a_run_that_is_only_received_is_told_as_such(ledger: FakeLedger) -> None:
@@ -233,7 +249,7 @@ def test_get_shows_each_attempt_in_a_line(ledger: FakeLedger) -> None:
     done = {"attempt": 2, "status": "completed", "runner": "runner-b", "cause": None, "message": None}
     ledger.on("GET", f"/v1/executions/{NAME}", execution("completed", attempts=[lost, done]))
     lines = exledger("get", NAME).stdout.splitlines()
-    assert lines[-3:] == ["attempts", "1  requeued  runner-a  lost", "2  completed  runner-b"]
+    assert lines[-3:] == ["attempts", "  1  requeued  runner-a  lost", "  2  completed  runner-b"]
 
 
 def test_get_shows_how_long_each_attempt_waited_and_ran(ledger: FakeLedger) -> None:
@@ -242,7 +258,7 @@ def test_get_shows_how_long_each_attempt_waited_and_ran(ledger: FakeLedger) -> N
     waiting = over | {"attempt": 2, "status": "dispatched", "cause": None, **dict.fromkeys(times)}
     ledger.on("GET", f"/v1/executions/{NAME}", execution("queued", attempts=[over | times, waiting]))
     lines = exledger("get", NAME).stdout.splitlines()
-    assert lines[-2:] == ["1  requeued  runner-a  waited 0 ms  ran 2.5 s  lost", "2  dispatched  runner-a"]
+    assert lines[-2:] == ["  1  requeued  runner-a  waited 0 ms  ran 2.5 s  lost", "  2  dispatched  runner-a"]
 
 
 def test_get_shows_why_each_attempt_ended_when_the_next_may_begin_and_what_its_policy_says(ledger: FakeLedger) -> None:
@@ -267,9 +283,9 @@ def test_get_shows_a_failure_with_its_traceback_as_lines(ledger: FakeLedger) -> 
 
 
 def test_an_id_cannot_lead_to_another_address(ledger: FakeLedger) -> None:
-    ledger.on("GET", "/v1/executions/../pipelines", {"detail": "No such execution"}, status=404)
-    exledger("get", "../pipelines")
-    assert ledger.requests[0].url.raw_path == b"/v1/executions/..%2Fpipelines"
+    done = exledger("get", "../pipelines")
+    assert (done.exit_code, ledger.requests) == (2, [])
+    assert "'../pipelines' cannot name an execution: use its id, number or name." in done.stderr
 
 
 def test_list_takes_pages_only_as_far_as_they_are_wanted(ledger: FakeLedger) -> None:
@@ -297,7 +313,8 @@ def test_a_list_that_goes_on_says_so(ledger: FakeLedger) -> None:
 
 def test_abort_sends_the_reason_and_a_key(ledger: FakeLedger) -> None:
     ledger.on("POST", f"/v1/executions/{NAME}/abort", execution("abort_requested"))
-    assert exledger("abort", NAME, "--reason", "too hot").exit_code == 0
+    done = exledger("abort", NAME, "--reason", "too hot")
+    assert (done.exit_code, f"What came of it: exledger get {NAME}" in done.stderr) == (0, True)
     assert ledger.posted() == [{"reason": "too hot"}]
     assert ledger.requests[-1].headers["Idempotency-Key"]
 

@@ -143,6 +143,8 @@ def test_one_pipeline_is_shown_whole(ledger: FakeLedger) -> None:
     ("port", "told"),
     [
         ({"type": "number", "min": 1, "max": 9.5, "required": False, "default": 7}, "n: number 1…9.5 = 7"),
+        ({"type": "string", "required": False, "default": ""}, 'n: string = ""'),
+        ({"type": "string", "required": False}, "n: string = null"),
         ({"type": "number", "min": 1}, "n: number 1…"),
         ({"type": "string", "enum": ["a", "b"]}, "n: string a | b"),
         ({"type": "array", "items": "number"}, "n: array of number"),

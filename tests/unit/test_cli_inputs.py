@@ -58,6 +58,8 @@ def test_labels_are_texts() -> None:
 def test_what_is_no_pair_is_refused_with_an_example(pairs: list[str]) -> None:
     with pytest.raises(BadRequest, match="Write -i name=value"):
         parse_inputs(pairs, {})
+    with pytest.raises(BadRequest, match="Write --property name=value"):
+        parse_inputs(pairs, {}, "--property")
 
 
 def test_a_name_given_twice_is_refused() -> None:

@@ -35,6 +35,19 @@ def test_a_dry_run_says_what_it_would_do_and_does_nothing(ledger: FakeLedger) ->
     assert ledger.posted() == [{"action": "abort", "where": where, "dry_run": True}]
 
 
+def test_one_is_no_number_of_executions(ledger: FakeLedger) -> None:
+    ledger.on("POST", "/v1/jobs", PREVIEW | {"count": 1})
+    assert (
+        "This would abort 1 execution. Nothing was done." in exledger("jobs", "run", "abort", NAME, "--dry-run").output
+    )
+
+
+def test_a_label_job_without_labels_says_how_to_give_them(ledger: FakeLedger) -> None:
+    result = exledger("jobs", "run", "label", "a=b", "--status", "failed", "--dry-run")
+    assert (result.exit_code, ledger.requests) == (2, [])
+    assert "--set KEY=VALUE" in result.stderr
+
+
 def test_nobody_to_ask_is_told_to_say_yes(ledger: FakeLedger) -> None:
     ledger.on("POST", "/v1/jobs", PREVIEW)
     result = exledger("jobs", "run", "abort", NAME)
@@ -50,6 +63,12 @@ def test_a_job_is_followed_to_its_end_and_what_was_refused_is_told(ledger: FakeL
     assert result.exit_code == 0
     assert ledger.posted() == [{"action": "abort", "executions": [NAME], "reason": "enough"}]
     assert f"{ID}: It is already completed." in result.output
+
+
+def test_who_leaves_a_job_is_told_that_it_goes_on(ledger: FakeLedger) -> None:
+    ledger.on("POST", "/v1/jobs", OPENED, status=201)
+    ledger.interrupt(f"/v1/jobs/{JOB}")
+    assert f"The job goes on: exledger jobs get {JOB}" in exledger("jobs", "run", "abort", NAME, "--yes").stderr
 
 
 def test_a_rerun_from_the_failed_steps_says_so(ledger: FakeLedger) -> None:

@@ -39,6 +39,13 @@ def test_several_twins_are_run_on_as_one_batch(ledger: FakeLedger) -> None:
     ]
 
 
+def test_who_leaves_a_batch_is_told_that_it_goes_on(ledger: FakeLedger) -> None:
+    ledger.on("POST", "/v1/batches", batch_of("queued", "queued"), status=201)
+    ledger.interrupt(f"/v1/executions/{ID}-0")
+    left = exledger("run", "double", "--twin", "pump-1", "--twin", "pump-2", "--wait")
+    assert "They go on: exledger list --batch b  To end them: exledger jobs run abort --batch b" in left.stderr
+
+
 @pytest.mark.parametrize(
     ("ends", "code"),
     [

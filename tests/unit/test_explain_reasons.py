@@ -201,10 +201,12 @@ def test_an_abort_tells_how_long_the_runner_has_left() -> None:
     execution_id = cluster.submit()
     dispatcher.work()
     runner.start(Token(execution_id, 1))
+    dispatcher.ticks(2)
     cluster.abort(execution_id)
+    asked_ms = cluster.now_ms
     dispatcher.ticks(3)
     found = explained(dispatcher, execution_id)
-    assert found.status == "abort_requested"
+    assert (found.status, found.since) == ("abort_requested", asked_ms)
     assert [(why.code, why.text) for why in found.reasons] == [
         ("aborting", "It was asked to end. r1 has 7 s left to end it.")
     ]

@@ -240,7 +240,7 @@ def test_an_unknown_pipeline_is_refused_with_the_names_that_may_be_meant() -> No
     async def scenario(stage: Stage) -> None:
         problem = await problem_of(stage.submit(pipeline="duoble"))
         assert (problem.kind, problem.status) == ("unknown-pipeline", 404)
-        assert "Did you mean double?" in problem.detail
+        assert "Did you mean double? Which are: exledger pipelines, or GET" in problem.detail
 
     on_stage(scenario)
 

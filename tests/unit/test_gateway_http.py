@@ -149,6 +149,18 @@ async def test_inputs_too_large_are_told_their_size_and_what_to_do(http: httpx.A
     assert "pass what is large as a file" in detail
 
 
+async def test_properties_too_large_are_told_another_place_for_it(http: httpx.AsyncClient) -> None:
+    response = await post(
+        http, json.dumps({"pipeline": "double", "inputs": {"n": 1}, "properties": {"p": "x" * 60_000}})
+    )
+    [error] = check_problem(response, "invalid-request")["errors"]
+    assert error == {
+        "field": "properties",
+        "detail": "60,008 bytes of JSON, at most 60,000 are taken: "
+        "keep what is large in the data store, and its path here",
+    }
+
+
 async def test_inputs_that_are_nested_too_deeply_are_refused(http: httpx.AsyncClient) -> None:
     raw = '{"pipeline": "double", "inputs": {"n": ' + "[" * 70 + "]" * 70 + "}}"
     problem = check_problem(await post(http, raw), "invalid-request")

@@ -54,15 +54,17 @@ def test_what_fits_the_definition_completes(definition: Definition, value: Any) 
     ("definition", "value", "complaint"),
     [
         (DECLARED, {}, "n was not returned"),
-        (DECLARED, {"n": 1, "m": 2}, "m is not an output"),
+        (DECLARED, {"n": 1, "m": 2}, "m is not an output of this pipeline; those are: n"),
         (DECLARED, {"n": "one"}, "n must be a number"),
         (DECLARED, 7, "returns a dict"),
         (DECLARED, None, "returns a dict"),
         (DECLARED, {"n": float("nan")}, "cannot be written as JSON"),
         (OPEN, {"x": object()}, "cannot be written as JSON"),
         (OPEN, {"x": "\ud800"}, "cannot be written as JSON"),
-        (OPEN, {1: 2}, "1 is not an output"),
-        (SILENT, {"n": 1}, "n is not an output"),
+        (OPEN, {"a": 1, "x": [{1}], "y": object()}, "its output x cannot be written as JSON: TypeError"),
+        (OPEN, {"a": 1, "y": "\ud800"}, "its output y cannot be written as JSON"),
+        (OPEN, {1: 2}, "1 names an output, and is a number: names are strings"),
+        (SILENT, {"n": 1}, "n is not an output: it declares none"),
         (OPEN, {"n": 1, "x": nested(300)}, "its output x is nested more than 64 levels deep"),
         (DECLARED, {"n": Int64()}, "n must be a number, not a Python Int64"),
         (OPEN, {"n": Int64()}, "Object of type Int64 is not JSON serializable. Return plain Python values"),
@@ -119,7 +121,7 @@ def test_a_coroutine_that_nobody_awaited_is_named() -> None:
 def test_what_json_cannot_hold_fails_in_words(value: Any) -> None:
     kind, message = failure_of(OPEN, {"x": value})
     assert kind == "user"
-    assert message.startswith("its outputs cannot be written as JSON: ")
+    assert message.startswith("its output x cannot be written as JSON: ")
 
 
 def test_endless_outputs_fail_instead_of_overflowing() -> None:

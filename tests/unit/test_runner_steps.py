@@ -300,7 +300,7 @@ async def test_without_declared_outputs_the_last_steps_give_them() -> None:
         ({"n": "text"}, "step gives has failed: its outputs are not what it declares: n must be a number"),
         ([1], "step gives has failed: its outputs are not what it declares: a pipeline returns a dict"),
         ({"other": "x" * 60_000}, "step gives has failed: its outputs take 60,012 bytes"),
-        ({"other": object()}, "step gives has failed: its outputs cannot be written as JSON"),
+        ({"other": object()}, "step gives has failed: its output other cannot be written as JSON"),
         ({}, "its outputs are not what it declares: n was not returned"),
     ],
 )

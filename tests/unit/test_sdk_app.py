@@ -105,3 +105,41 @@ def test_two_pipelines_may_not_share_a_name() -> None:
 def test_an_app_without_pipelines_is_refused_at_once() -> None:
     with pytest.raises(BadSettings, match="has no pipeline: put @pipeline on a function"):
         collect(ModuleType("an_app"))
+
+
+HIDDEN = """
+import functools
+from execution_ledger import pipeline
+
+def timed(function):
+    @functools.wraps(function)
+    def inner(*args, **kwargs):
+        return function(*args, **kwargs)
+    return inner
+
+@pipeline
+@timed
+def below(context, n: int = 2):
+    return {"n": n}
+"""
+
+
+@pytest.mark.parametrize(
+    ("over", "what"),
+    [
+        ("@timed\n@pipeline\ndef load(context): ...", "@pipeline on load"),
+        ("@timed\n@timed\n@pipeline\ndef load(context): ...", "@pipeline on load"),
+        ("many = pipeline('many')\n@timed\n@many.step\ndef load(context): ...", "step on load"),
+    ],
+)
+def test_a_decorator_over_a_pipeline_would_never_run_and_is_refused(tmp_path: Path, over: str, what: str) -> None:
+    path = tmp_path / "an_app.py"
+    path.write_text(HIDDEN + over)
+    with pytest.raises(BadRequest, match=rf"(?s)A decorator lies over {what} .*an_app.py, line .* put .* above all"):
+        collect(load_app(str(path)))
+
+
+def test_what_is_wrapped_beside_a_pipeline_is_nobodys_business(tmp_path: Path) -> None:
+    path = tmp_path / "an_app.py"
+    path.write_text(HIDDEN + "quick = timed(below)")
+    assert list(collect(load_app(str(path)))) == ["below"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import pytest
 
-from execution_ledger import Context, Pipeline, pipeline
+from execution_ledger import Context, File, Pipeline, pipeline
 from execution_ledger.errors import BadRequest
 from execution_ledger.messages.definition import Definition, Port, check_inputs, check_outputs, definition_text
 
@@ -17,6 +17,12 @@ from execution_ledger.messages.definition import Definition, Port, check_inputs,
 class Model(TypedDict):
     score: float
     labels: list[str]
+
+
+class Scored(TypedDict):
+    score: float | None
+    days: int
+    unit: NotRequired[str]
 
 
 def test_bare_on_a_plain_function() -> None:
@@ -127,6 +133,49 @@ def test_annotations_narrow_what_an_input_may_be() -> None:
         "share": Port(type="number", required=False, max=1),
         "nested": Port(type="array", required=False, default=[]),
     }
+
+
+def test_what_may_be_none_may_be_left_out_and_given_as_null() -> None:
+    """So the inputs of a record, which hold the defaults, can be asked for again: a rerun does."""
+
+    @pipeline
+    def optional(context: Context, given: int | None, days: int | None = None, rows: File | None = None) -> None: ...
+
+    inputs, nothing = optional.definition.inputs, {"given": None, "days": None, "rows": None}
+    assert {port.required for port in inputs.values()} == {False}
+    assert check_inputs(optional.definition, {}) == check_inputs(optional.definition, nothing) == (nothing, {})
+
+
+def test_null_is_no_value_where_something_else_is_the_default_or_has_to_be_given() -> None:
+    @pipeline
+    def other(context: Context, days: int, hours: int = 7) -> None: ...
+
+    wrong = check_inputs(other.definition, {"days": None, "hours": None})[1]
+    assert wrong == {"days": "must be a number, not null", "hours": "must be a number, not null"}
+
+
+def test_an_output_that_may_be_none_or_is_not_required_may_be_none() -> None:
+    @pipeline
+    def scored(context: Context) -> Scored:
+        return {"score": None, "days": 7}
+
+    assert check_outputs(scored.definition, {"score": None, "days": 7}) == {}
+    assert check_outputs(scored.definition, {"days": 7}) == {}
+    assert check_outputs(scored.definition, {"score": 1, "days": None, "unit": "kW"}) == {
+        "days": "must be a number, not null"
+    }
+
+
+def test_what_a_class_of_outputs_says_to_be_not_required_is_read_where_annotations_are_texts() -> None:
+    """Python 3.11 takes all of such a class for required where its module has `from __future__ import annotations`."""
+    assert Scored.__required_keys__ == {"score", "days", "unit"}
+
+    @pipeline
+    def scored(context: Context) -> Scored:
+        return {"score": 1, "days": 7}
+
+    required = {name: port.required for name, port in scored.definition.outputs.items()}
+    assert required == {"score": False, "days": True, "unit": False}
 
 
 def test_a_port_may_be_spelled_out() -> None:

@@ -134,4 +134,5 @@ def test_what_cannot_be_drawn_or_tabulated_is_refused_with_what_can() -> None:
 def test_what_is_saved_has_the_ending_of_its_media_type() -> None:
     assert file_name("trend", "text/html") == "trend.html"
     assert file_name("trend.html", "text/html; charset=utf-8") == "trend.html"
+    assert file_name("attempt-1", "application/x-ndjson") == "attempt-1.ndjson"
     assert file_name("raw", "application/octet-stream") == "raw"

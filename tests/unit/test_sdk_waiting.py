@@ -131,6 +131,13 @@ def test_filters_are_asked_for_as_the_gateway_names_them() -> None:
     assert dict(told.requests[0].url.params) == asked
 
 
+def test_several_values_may_come_in_any_collection_and_labels_as_they_are_set() -> None:
+    told = Told(page())
+    assert list(told.client.executions(pipeline={"load"}, status=("failed",), label={"site": "north", "a": "b"})) == []  # type: ignore[arg-type]
+    asked = [("pipeline", "load"), ("status", "failed"), ("label", "site=north"), ("label", "a=b")]
+    assert told.requests[0].url.params.multi_items()[:4] == asked
+
+
 def test_counts_have_types() -> None:
     times = {"p50": 1.5, "p95": 2.0, "p99": 2.0}
     groups = [{"value": None, "count": 3, "waiting_ms": times, "execution_ms": None}]

@@ -90,7 +90,7 @@ def rerun(
             "from_failed": from_failed,
             "labels": parse_labels(label or ()),
             "twin": twin,
-            "properties": parse_inputs(properties, {}) if properties else None,
+            "properties": parse_inputs(properties, {}, "--property") if properties else None,
             "mode": mode,
             "experiment": experiment,
             "options": options_of(train, plot, write),

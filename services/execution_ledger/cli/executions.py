@@ -15,9 +15,11 @@ from .output import (
     date_time,
     duration_ms,
     filled,
+    several,
     show_fields,
     show_json,
     show_json_lines,
+    show_note,
     show_table,
     size_text,
 )
@@ -36,18 +38,21 @@ def get(which: Which, data_dir: DataDir = DEFAULT_FOLDER, as_json: AsJson = Fals
     if as_json:
         show_json(record)
     else:
-        readable = (
-            _readable_policy(record)
-            | _readable_attempts(record["attempts"])
+        lists = (
+            _readable_attempts(record["attempts"])
             | readable_steps(record.get("steps", []))
             | readable_origins([*record["attempts"], *record.get("steps", [])])
             | _readable_warnings(record["warnings"])
+            | _readable_linked(record.get("linked", []))
+            | _readable_artifacts(record.get("artifacts", []))
+        )
+        readable = (
+            _readable_policy(record)
+            | {name: several(lines) for name, lines in lists.items()}
             | _readable_checkpoint(record.get("checkpoint"))
             | _readable_failure(record["failure"])
             | _readable_hold(record.get("hold"))
             | _readable_abort(record.get("abort"))
-            | _readable_linked(record.get("linked", []))
-            | _readable_artifacts(record.get("artifacts", []))
         )
         show_fields(filled(record | readable))
 
@@ -66,6 +71,8 @@ def abort(
         show_json(answer)
     else:
         show_fields({"id": answer["id"], "status": answer["status"]})
+        if answer["status"] == "abort_requested":
+            show_note(f"What runs is told to end, and ended if it does not. What came of it: exledger get {which}")
 
 
 def events(which: Which, data_dir: DataDir = DEFAULT_FOLDER, as_json: AsJson = False) -> None:

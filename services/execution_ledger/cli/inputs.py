@@ -11,9 +11,9 @@ from typing import Any
 from ..errors import BadRequest
 
 
-def parse_inputs(pairs: Iterable[str], types: Mapping[str, str]) -> dict[str, Any]:
+def parse_inputs(pairs: Iterable[str], types: Mapping[str, str], option: str = "-i") -> dict[str, Any]:
     """`types` are the declared ones by input name; an unknown name is left for the ledger to refuse."""
-    return {name: parse_value(text, types.get(name)) for name, text in split_pairs(pairs, "-i name=value")}
+    return {name: parse_value(text, types.get(name)) for name, text in split_pairs(pairs, f"{option} name=value")}
 
 
 def parse_labels(pairs: Iterable[str]) -> dict[str, str]:

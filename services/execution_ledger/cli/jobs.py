@@ -42,6 +42,7 @@ from .output import (
     console,
     date_time,
     filled,
+    left_with,
     show_fields,
     show_json,
     show_json_lines,
@@ -119,6 +120,8 @@ def run(
         "changes": filled({"newest": newest or None, "from_failed": from_failed or None}),
         "reason": reason,
     }
+    if action is Action.LABEL and not set_label:
+        raise typer.BadParameter("say which labels: --set KEY=VALUE, or --set KEY= to take one away")
     body = {"action": action.value, **{name: value for name, value in said.items() if value}}
     with connect(data_dir) as ledger:
         if dry_run or not yes:
@@ -162,15 +165,19 @@ def get(
 def _confirm(preview: Mapping[str, Any]) -> None:
     """Raises BadRequest where nobody can be asked."""
     if not sys.stdin.isatty():
-        raise BadRequest(f"This would {preview['action']} {preview['count']} executions. Add --yes to do it.")
-    typer.confirm(f"{preview['action'].capitalize()} {preview['count']} executions?", abort=True)
+        raise BadRequest(f"This would {preview['action']} {_executions(preview)}. Add --yes to do it.")
+    typer.confirm(f"{preview['action'].capitalize()} {_executions(preview)}?", abort=True)
+
+
+def _executions(preview: Mapping[str, Any]) -> str:
+    return "1 execution" if preview["count"] == 1 else f"{preview['count']:,} executions"
 
 
 def _follow(ledger: Connection, opened: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
     """The job's record at its end. Ctrl-C leaves it to the ledger, which goes on."""
     if "id" not in opened or opened.get("status") == "received":
         raise BadRequest(f"The ledger has not decided yet: exledger jobs list. (Command {opened['command_id']}.)")
-    with bars(quiet) as tell:
+    with left_with(f"The job goes on: exledger jobs get {opened['id']}"), bars(quiet) as tell:
         while True:
             record = ledger.get(job_path(opened["id"]), wait=ASK_S)
             tell(record["action"], record["count"] - record["waiting"], record["count"])
@@ -185,7 +192,7 @@ def _show_preview(preview: dict[str, Any], as_json: bool) -> None:
     show_table(("NAME", "STATUS"), [(each["name"], each["status"]) for each in preview["sample"]])
     more = preview["count"] - len(preview["sample"])
     unshown = f" ({more} are not shown)" if more else ""
-    console().print(f"This would {preview['action']} {preview['count']} executions{unshown}. Nothing was done.")
+    console().print(f"This would {preview['action']} {_executions(preview)}{unshown}. Nothing was done.")
 
 
 def _show(record: dict[str, Any], as_json: bool) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import typer
 
 from ..sdk.client.waiting import ENDED, undecided, until_end, write_until_decided
-from .output import BROKEN, STILL_RUNNING, bars, duration_ms, show_json, show_note, show_table
+from .output import BROKEN, STILL_RUNNING, bars, duration_ms, left_with, show_json, show_note, show_table
 
 if TYPE_CHECKING:
     from ..sdk.client.http import Connection
@@ -33,7 +33,10 @@ def ask_each(
     batch = write_until_decided(ledger, "POST", "/v1/batches", body, key, deadline)
     children = [{**child, "twin": twin} for child, twin in zip(batch.get("executions", ()), twins, strict=False)]
     if wait_s is not None:
-        children = _followed(ledger, children, deadline, quiet=as_json)
+        batch_id = batch.get("id")
+        left = f"They go on: exledger list --batch {batch_id}  To end them: exledger jobs run abort --batch {batch_id}"
+        with left_with(left):
+            children = _followed(ledger, children, deadline, quiet=as_json)
     if as_json:
         show_json({**batch, "executions": children} if children else batch)
     else:

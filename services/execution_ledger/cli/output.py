@@ -65,6 +65,16 @@ def show_note(text: str) -> None:
     console(stderr=True).print(plain(text), style="dim")
 
 
+@contextmanager
+def left_with(text: str) -> Iterator[None]:
+    """Ctrl-C ends the watching alone, which not everybody knows: `text` says what goes on, and what can be done."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        show_note(text)
+        raise
+
+
 def filled(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Without what is empty."""
     return {name: value for name, value in fields.items() if value not in (None, "", {}, [])}
@@ -104,6 +114,12 @@ def show_fields(fields: Mapping[str, Any]) -> None:
         text = styled(value)
         label = f"{name:<{width}}  " if "\n" not in text.plain else f"{name}\n"
         console().print(label, text, sep="", style=None)
+
+
+def several(lines: str) -> str:
+    """Lines for `show_fields`: indented below their name, unless there is but one."""
+    told = [line.rstrip() for line in lines.splitlines()]
+    return "\n".join(f"  {line}" for line in told) if len(told) > 1 else "".join(told)
 
 
 def styled(value: Any) -> Text:

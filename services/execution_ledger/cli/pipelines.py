@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -10,7 +11,18 @@ import typer
 from ..sdk.client.address import DEFAULT_FOLDER, pipeline_path
 from .connection import DataDir, connect
 from .executions import PAGE_MAX
-from .output import AsJson, date_time, filled, plain, show_fields, show_json, show_json_lines, show_note, show_table
+from .output import (
+    AsJson,
+    date_time,
+    filled,
+    plain,
+    several,
+    show_fields,
+    show_json,
+    show_json_lines,
+    show_note,
+    show_table,
+)
 from .steps import declared_steps
 
 Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="One of them, with all that it declares.")]
@@ -60,7 +72,7 @@ def _show(record: dict[str, Any], as_json: bool) -> None:
         "template": definition.get("template"),
         "limit": definition.get("limit"),
         "policy": filled(definition.get("policy") or {}),
-        "steps": _several(declared_steps(steps)),
+        "steps": several(declared_steps(steps)),
         "registered": date_time(record["registered_at"]),
         "by": record["registered_by"],
         "digest": record["digest"],
@@ -70,8 +82,13 @@ def _show(record: dict[str, Any], as_json: bool) -> None:
 
 def port_text(name: str, port: Mapping[str, Any]) -> str:
     """`days: number 1… = 7`; what has no default has to be given."""
-    default = "" if port.get("required", True) else f" = {plain(port.get('default')) or 'null'}"
+    default = "" if port.get("required", True) else f" = {_default(port.get('default'))}"
     return f"{name}: {port['type']}{_narrowed(port)}{default}"
+
+
+def _default(value: Any) -> str:
+    """Texts bare, as they are typed, but for the empty one."""
+    return plain(value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False))
 
 
 def _narrowed(port: Mapping[str, Any]) -> str:
@@ -85,12 +102,6 @@ def _narrowed(port: Mapping[str, Any]) -> str:
 
 
 def _lines(ports: Mapping[str, Mapping[str, Any]]) -> str:
-    return _several(
+    return several(
         "\n".join(f"{port_text(name, port)}  {port.get('description') or ''}" for name, port in ports.items())
     )
-
-
-def _several(lines: str) -> str:
-    """Below each other, unless there is but one."""
-    told = [line.rstrip() for line in lines.splitlines()]
-    return told[0] if len(told) == 1 else "\n".join(f"  {line}" for line in told)

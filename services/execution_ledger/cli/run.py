@@ -15,7 +15,7 @@ from ..sdk.pipelines.durations import duration_ms
 from .connection import DataDir, connect
 from .inputs import parse_inputs, parse_labels
 from .multi_run import ask_each
-from .output import STILL_RUNNING, AsJson, console, show_error, show_fields, show_json, show_note, size_text
+from .output import STILL_RUNNING, AsJson, console, left_with, show_error, show_fields, show_json, show_note, size_text
 
 if TYPE_CHECKING:
     from ..sdk.client.http import Connection
@@ -102,7 +102,7 @@ def run(
             "pipeline": pipeline,
             "inputs": given_inputs(ledger, inputs, input_types(ledger, pipeline)),
             "labels": parse_labels(label or ()),
-            "properties": parse_inputs(properties, {}) if properties else None,
+            "properties": parse_inputs(properties, {}, "--property") if properties else None,
             "mode": mode,
             "experiment": experiment,
             "options": options_of(train, plot, write),
@@ -172,8 +172,9 @@ def input_types(ledger: Connection, pipeline: str, version: int | None = None) -
 
 def _follow(ledger: Connection, execution: dict[str, Any], deadline: float) -> dict[str, Any]:
     """The record when it has ended, or as it is at the deadline."""
-    with console(stderr=True).status(f"{execution['name']} is {execution['status']}") as line:
-        record = execution
+    name, record = execution["name"], execution
+    left = f"{name} goes on. To see how far it is: exledger get {name}  To end it: exledger abort {name}"
+    with left_with(left), console(stderr=True).status(f"{name} is {execution['status']}") as line:
         for record in until_end(ledger, execution["id"], deadline):
             line.update(f"{record['name']} is {record['status']}")
     return record
@@ -192,7 +193,8 @@ def _show(execution: dict[str, Any], key: str) -> None:
         if any(map(_file_text, execution["outputs"].values())):
             show_note(f"To get its files: exledger artifacts {name} --save DIR")
     elif status in ENDED:
-        show_error(f"{name} has {_end(execution)}\nIts history: exledger events {name}")
+        more = f"Its record: exledger get {name}  Its history: exledger events {name}"
+        show_error(f"{name} has {_end(execution)}\n{more}")
     else:
         show_fields({field: execution[field] for field in ("name", "number", "id", "status")})
         show_note(f"To follow it: exledger get {name}")

@@ -64,7 +64,7 @@ class Execution:
     pipeline: str
     digest: str
     priority: int
-    since_ms: int  # recordedtime at which its phase began
+    since_ms: int  # recordedtime at which its phase began, or its end was asked for
     phase: Phase = Phase.QUEUED
     attempt: int = 0  # the last one dispatched
     runner: str = ""
@@ -210,6 +210,7 @@ class Board:
                 self._turn(execution, Phase.STARTED, event)
             case AbortRequested() as fact:
                 execution.aborting, execution.grace_until = True, fact.grace_until
+                execution.since_ms = event.recordedtime
                 execution.abort_reason = event.reason
             case Held():
                 execution.hold = Hold(event.actor or "", event.recordedtime, (event.reason or "")[:CAUSE_CHARS_MAX])

@@ -128,6 +128,9 @@ def _wrong(catalog: Catalog, command: RegisterEntry) -> str | None:
     return "; ".join(f"{field} {wrong}" for field, wrong in found.items())
 
 
+NO_FILE = "cannot be file: keep the file in the data store and its path here, or make it an input of the pipelines"
+
+
 # --- what fits ----------------------------------------------------------------------------------------------------
 
 
@@ -136,6 +139,9 @@ def complaints(key: str, entry: Entry, entries: Entries) -> dict[str, str]:
     match entry:
         case Template():
             wrong = {f"properties.{where}": why for where, why in wrong_ports(entry.properties).items()}
+            wrong |= {
+                f"properties.{name}.type": NO_FILE for name, port in entry.properties.items() if port.type == "file"
+            }
             return wrong or _broken_twins(key, entry, entries)
         case Twin():
             return _misplaced(entry, entries) | _lost_parent(key, entry, entries)
@@ -161,7 +167,8 @@ def _misplaced(twin: Twin, entries: Entries) -> dict[str, str]:
         return {"values": "belong to a template: name it, or leave them out"} if twin.values else {}
     template = entries.template(twin.template)
     if template is None:
-        return {"template": f"{twin.template!r} is not registered. First: PUT /v1/templates/{twin.template}"}
+        first = f"exledger templates add {twin.template}, or PUT /v1/templates/{twin.template}"
+        return {"template": f"{twin.template!r} is not registered. First: {first}"}
     return {f"values.{name}": wrong for name, wrong in wrong_values(template, twin.values).items()}
 
 
@@ -172,7 +179,9 @@ def _lost_parent(key: str, twin: Twin, entries: Entries) -> dict[str, str]:
         above.add(parent)
         found = entries.twin(parent)
         if found is None and parent != key:
-            return {"parent": f"{parent!r} is not registered. First: PUT /v1/twins/{parent}"}
+            return {
+                "parent": f"{parent!r} is not registered. First: exledger twins add {parent}, or PUT /v1/twins/{parent}"
+            }
         parent = found.parent if found and parent != key else None
     return {"parent": f"{twin.parent!r} is {key!r} itself, or a part of it"} if key in above else {}
 

@@ -28,7 +28,9 @@ class Declared(Message):
 
 
 class Port(Declared):
-    """One input, output or property. Without a default it is required; `null` is a value only for `json`."""
+    """One input, output or property. Without a default it is required. `null` is a value for `json` alone; of what may
+    be left out, and has no default, it says that it is left out.
+    """
 
     type: PortType
     required: bool = True
@@ -87,6 +89,15 @@ def mismatch(port: Port, value: Any) -> str | None:
     if port.max is not None and _is_number(value) and value > port.max:
         return f"must be at most {port.max:g}"
     return _bad_item(port.items, value) if port.items and isinstance(value, list) else None
+
+
+def wrong_value(port: Port, value: Any) -> str | None:
+    """The same of a value that is given: what may be left out, and then is null, may be given as null, too.
+
+    So what was recorded with its defaults can be asked for again.
+    """
+    is_left_out = value is None and not port.required and port.default is None
+    return None if is_left_out else mismatch(port, value)
 
 
 def _fits(word: PortType, value: Any) -> bool:
@@ -184,7 +195,7 @@ def check_ports(ports: Ports, given: Mapping[str, Any], what: str) -> tuple[dict
             wrong[name] = f"is required ({port.type})"
         elif name not in given:
             values[name] = port.default
-        elif complaint := mismatch(port, given[name]):
+        elif complaint := wrong_value(port, given[name]):
             wrong[name] = complaint
         else:
             values[name] = given[name]
@@ -197,11 +208,11 @@ def check_outputs(definition: Definition, given: Any) -> dict[str, str]:
         return {}
     if not isinstance(given, dict):
         return {"": f"a pipeline returns a dict of its outputs, not {_kind(given)}"}
-    wrong = {str(name): "is not an output of this pipeline" for name in given if not _is_output(definition, name)}
+    wrong = {str(name): _no_output(definition, name) for name in given if not _is_output(definition, name)}
     for name, port in definition.outputs.items():
         if name not in given:
             wrong |= {name: "was not returned"} if port.required else {}
-        elif complaint := mismatch(port, given[name]):
+        elif complaint := wrong_value(port, given[name]):
             wrong[name] = complaint
     return wrong
 
@@ -213,6 +224,13 @@ def _is_output(definition: Definition, name: Any) -> bool:
 def default_files(definition: Definition) -> dict[str, FileRef]:
     """The files that inputs are where nothing is said of them, by name."""
     return references_in({name: port.default for name, port in definition.inputs.items() if port.type == "file"})
+
+
+def _no_output(definition: Definition, name: Any) -> str:
+    if definition.any_outputs:
+        return f"names an output, and is {_kind(name)}: names are strings"
+    known = ", ".join(definition.outputs)
+    return f"is not an output of this pipeline; those are: {known}" if known else "is not an output: it declares none"
 
 
 def definition_text(definition: Definition) -> str:

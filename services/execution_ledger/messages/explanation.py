@@ -85,7 +85,7 @@ class Offer(Message):
 
 
 class Explanation(Message):
-    """`since` is when the present phase began; `reasons` has at least one, the most telling first."""
+    """`since` is when its status became what it is; `reasons` has at least one, the most telling first."""
 
     id: ExecutionId
     name: str

@@ -93,6 +93,7 @@ _ENDINGS = {
     "text/csv": ".csv",
     "text/plain": ".txt",
     "application/json": ".json",
+    "application/x-ndjson": ".ndjson",
     "application/pdf": ".pdf",
     "image/png": ".png",
     "image/jpeg": ".jpg",

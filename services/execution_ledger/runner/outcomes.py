@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import traceback
 from dataclasses import dataclass
 from types import TracebackType
@@ -51,10 +52,9 @@ def of_value(definition: Definition, value: Any) -> Completed | Failed:
         if deep := [name for name, output in (value or {}).items() if too_deep(output)]:
             return refused("user", f"its output {deep[0]} is nested more than {DEPTH_MAX} levels deep")
         outputs = json_payload({} if value is None else value)
-    except TypeError as error:
-        return refused("user", f"its outputs cannot be written as JSON: {_text(error)}. {PLAIN_VALUES}")
     except Exception as error:  # noqa: BLE001 - a value may run the user's code when it is read; whatever that raises is an outcome
-        return refused("user", f"its outputs cannot be written as JSON: {_text(error)}")
+        advice = f". {PLAIN_VALUES}" if isinstance(error, TypeError) else ""
+        return refused("user", f"{_unwritable(value)} cannot be written as JSON: {_text(error)}{advice}")
     if (size := bytes_of(outputs, value)) > PAYLOAD_BYTES_MAX:
         return refused(
             "outputs_too_large",
@@ -62,6 +62,21 @@ def of_value(definition: Definition, value: Any) -> Completed | Failed:
             " Return what is large as a File, which does not count.",
         )
     return Completed(outputs)
+
+
+def _unwritable(outputs: Any) -> str:
+    """Which of them it is, where one alone tells."""
+    with contextlib.suppress(Exception):
+        return next(f"its output {name}" for name, value in outputs.items() if not _is_writable(value))
+    return "what it returned"
+
+
+def _is_writable(value: Any) -> bool:
+    try:
+        json_payload(value)
+    except Exception:  # noqa: BLE001 - as in of_value
+        return False
+    return True
 
 
 def of_step(definition: Definition, value: Any) -> Completed | Failed:

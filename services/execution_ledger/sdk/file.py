@@ -6,12 +6,13 @@ run.wait().outputs["report"].save(".")
 
 from __future__ import annotations
 
+import contextlib
 import io
 import mimetypes
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -105,6 +106,32 @@ def opened(source: Path | str | BinaryIO | File) -> BinaryIO:
     try:
         if isinstance(source, File):
             return source.open()
-        return Path(source).open("rb") if isinstance(source, Path | str) else source
+        if isinstance(source, Path | str):
+            return Path(source).open("rb")
     except OSError as error:
         raise BadRequest(f"The file cannot be read: {error}. Paths start at {Path.cwd()}.") from error
+    if not hasattr(source, "read"):
+        raise BadRequest(f"{source!r:.100} is no file: give its path, the open file, or a File.")
+    return source
+
+
+@contextlib.contextmanager
+def reading(source: Path | str | BinaryIO | File) -> Iterator[BinaryIO]:
+    """`opened` for as long as it is sent, and closed; what the caller has opened stays so, and where it was.
+
+    Raises BadRequest, too, where it could not be sent anew after a broken connection.
+    """
+    content = opened(source)
+    if content is not source:
+        with content:
+            yield content
+        return
+    try:
+        start = content.seek(content.tell())
+    except (AttributeError, OSError, ValueError) as error:
+        raise BadRequest(
+            f"{getattr(source, 'name', 'The file')!r:.100} cannot be read from its beginning again ({error}): "
+            "give a file that is open, or what was read of it as io.BytesIO(…)."
+        ) from error
+    yield content
+    content.seek(start)

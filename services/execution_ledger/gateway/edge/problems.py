@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from execution_ledger.errors import BadRequest, BadSettings, LedgerError, OutcomeUnknown, Unavailable
+from execution_ledger.messages.wording import worded
 
 TYPE_PREFIX = "urn:execution-ledger:problem:"
 
@@ -98,7 +99,7 @@ class Problem:
 
 def field_errors(found: Iterable[Mapping[str, Any]]) -> list[FieldError]:
     """What pydantic found, under the names that the caller knows."""
-    return [FieldError(_path(each["loc"]), each["msg"]) for each in found]
+    return [FieldError(_path(each["loc"]), worded(each)) for each in found]
 
 
 def _path(loc: tuple[int | str, ...]) -> str:

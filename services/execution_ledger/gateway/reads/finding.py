@@ -17,7 +17,14 @@ from pydantic_core import PydanticCustomError
 from execution_ledger.messages.ids import PipelineName
 from execution_ledger.messages.parts import TERMINAL, AbortOutcome, BusinessId, Count, Mode, Status, Text
 
-Label = Annotated[str, StringConstraints(pattern=r"^[^=\x00]{1,63}=[^\x00]{0,255}$")]
+
+def _pair(said: Any) -> Any:
+    if isinstance(said, str) and "=" not in said[1:]:
+        raise PydanticCustomError("pair", "must be KEY=VALUE, like site=north")
+    return said
+
+
+Label = Annotated[str, BeforeValidator(_pair), StringConstraints(pattern=r"^[^=\x00]{1,63}=[^\x00]{0,255}$")]
 
 
 def _moment(said: Any) -> Any:

@@ -117,8 +117,8 @@ async def get_model(
     await gateway.reading.reach(caller.token, min_position)
     row = await gateway.views.model(key, number, attempt)
     if row is None:
-        which = f" of version {version}" if version else ""
-        raise refused("unknown-artifact", f"There is no model {key!r}{which}: GET /v1/models lists what there is.")
+        what = f"There is no model {key!r}{f' of version {version}' if version else ''}."
+        raise refused("unknown-artifact", f"{what} Which are: exledger models, or GET /v1/models")
     return await sent_file(gateway.storing, row["sha256"], row["size"], key, row["media_type"])
 
 

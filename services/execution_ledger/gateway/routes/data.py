@@ -80,7 +80,7 @@ async def get_data(path: Where, gateway: TheGateway) -> Response:
     with told():
         size = await gateway.storing.data.size(path)
     if size is None:
-        raise refused("unknown-data", f"There is no data at {path}: GET /v1/data lists what there is.")
+        raise refused("unknown-data", f"There is no data at {path}. What there is: exledger data ls, or GET /v1/data")
     return await sent(gateway.storing.data.pieces(path), size, path.rpartition("/")[2], MEDIA_TYPE)
 
 

@@ -142,7 +142,7 @@ async def _job(gateway: Gateway, job_id: str) -> Row:
         await gateway.reading.include(gateway.tail.position)
         row = await gateway.views.job(job_id)
     if row is None:
-        raise refused("unknown-job", f"No job {job_id} is known. `GET /v1/jobs` lists them.")
+        raise refused("unknown-job", f"No job {job_id} is known. Which are: exledger jobs list, or GET /v1/jobs")
     return row
 
 

@@ -60,8 +60,14 @@ class Catalog:
     def unknown(self, name: str) -> Refused:
         """The refusal for a name that is not here, with the names that may have been meant."""
         near = difflib.get_close_matches(name, self._versions, n=3)
-        known = f"Did you mean {' or '.join(near)}?" if near else "`GET /v1/pipelines` lists what is registered."
-        return refused("unknown-pipeline", f"No pipeline {name!r} is registered. {known}", near=near)
+        meant = f"Did you mean {' or '.join(near)}? " if near else ""
+        return refused("unknown-pipeline", f"No pipeline {name!r} is registered. {meant}{_WHICH}", near=near)
+
+
+_WHICH = (
+    "Which are: exledger pipelines, or GET /v1/pipelines. Code is read when a runner starts: after a change start it "
+    "anew, or the `exledger dev` that it belongs to."
+)
 
 
 def _registered(event: Event, fact: PipelineRegistered) -> Registered:

@@ -130,8 +130,14 @@ def payload_of(
         errors.append(FieldError(name, f"cannot be written as JSON ({error})"))
         return None
     if (size := bytes_of(payload, value)) > bytes_max:
-        errors.append(FieldError(name, _TOO_LARGE.format(size=size, limit=bytes_max)))
+        advice = _FOR_LARGE.get(name, "shorten it")
+        errors.append(FieldError(name, f"{size:,} bytes of JSON, at most {bytes_max:,} are taken: {advice}"))
     return payload
 
 
-_TOO_LARGE = "{size:,} bytes of JSON, at most {limit:,} are taken: pass what is large as a file, which does not count"
+_IN_THE_DATA_STORE = "keep what is large in the data store, and its path here"
+_FOR_LARGE = {
+    "inputs": "pass what is large as a file, which does not count",
+    "properties": _IN_THE_DATA_STORE,
+    "values": _IN_THE_DATA_STORE,
+}

@@ -238,4 +238,5 @@ class CommandSender:
 
 
 def unknown_execution(reference: str) -> Refused:
-    return refused("unknown-execution", f"No execution {reference!r} is known. `GET /v1/executions` lists them.")
+    known = "Which are: exledger list, or GET /v1/executions"
+    return refused("unknown-execution", f"No execution {reference[:100]!r} is known. {known}")

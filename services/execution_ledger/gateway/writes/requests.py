@@ -179,7 +179,9 @@ class JobRequest(Explained):
         stray = [name for name, action in belongs.items() if getattr(self, name) is not None and self.action != action]
         errors = [FieldError(name, f"belongs to {belongs[name]}, not to {self.action}") for name in stray]
         if bool(self.executions) == bool(self.where):
-            errors.append(FieldError("where", "give either `executions`, or `where` with at least one filter"))
+            errors.append(
+                FieldError("where", "name `executions`, or give `where` at least one filter, like a status; not both")
+            )
         errors += [
             FieldError(f"where.{name}", "narrows nothing: give it a value, or leave it out")
             for name, value in self.where.items()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from execution_ledger.messages.catalog import Noun, Template, Twin, resolved
-from execution_ledger.messages.definition import Definition, mismatch
+from execution_ledger.messages.definition import Definition, wrong_value
 
 from ..edge.problems import FieldError
 from ..stream.entries import KnownEntries
@@ -73,5 +73,5 @@ def _of_twin(request: ExecutionRequest, definition: Definition, twin: Twin | Non
 def _of_properties(template: Template, given: dict[str, Any]) -> Iterator[FieldError]:
     """The caller may overrule a twin's value, but only with one that fits."""
     for name, port in template.properties.items():
-        if name in given and (wrong := mismatch(port, given[name])):
+        if name in given and (wrong := wrong_value(port, given[name])):
             yield FieldError(f"properties.{name}", wrong)

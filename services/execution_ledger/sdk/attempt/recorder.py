@@ -47,7 +47,7 @@ class Recorder:
     def artifact(self, kind: str, name: str, rendered: Rendered) -> None:
         """Raises StoreAway, and TooLarge."""
         checked(_ARTIFACT_NAME, name, "up to 128 characters without slashes, not beginning with a dot")
-        if not self._within(self._artifacts, ARTIFACTS_MAX, "artifact"):
+        if not self._within(self._artifacts, ARTIFACTS_MAX, "artifacts", "Put many files into one."):
             return
 
         def kept(sha256: str, size: int) -> None:
@@ -66,13 +66,13 @@ class Recorder:
     def metric(self, name: str, value: Any) -> None:
         checked(_METRIC_NAME, name, "up to 128 characters, without line breaks")
         for part in parts_of(name, value):
-            if self._within(self._metrics, METRICS_MAX, "record of a metric"):
+            if self._within(self._metrics, METRICS_MAX, "metrics", "Record lists."):
                 self._said(Said(ReportMetric, part))
 
-    def _within(self, counted: itertools.count[int], most: int, what: str) -> bool:
+    def _within(self, counted: itertools.count[int], most: int, what: str, advice: str) -> bool:
         count = next(counted)
         if count == most + 1:
-            self._warn(f"This attempt has {most:,} times recorded a {what}; the next ones are not. Record lists.")
+            self._warn(f"This attempt has recorded {most:,} {what}; the next ones are not recorded. {advice}")
         return count <= most
 
 

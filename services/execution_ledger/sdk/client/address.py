@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 from collections.abc import Mapping
@@ -9,9 +10,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import quote
 
-from ...errors import BadSettings, Unavailable
+from ...errors import BadRequest, BadSettings, Unavailable
 from ...running import TOKEN, Running, running_in
 
+URL_LIKE = "http://127.0.0.1:8080"
 DEFAULT_FOLDER = Path(".execution-ledger")
 
 
@@ -45,25 +47,34 @@ def find_ledger(folder: Path, environ: Mapping[str, str]) -> Address:
 
 
 def execution_path(which: str | int) -> str:
-    """`which` is an id, a number or a name."""
-    return f"/v1/executions/{quote(str(which), safe='')}"
+    """`which` is an id, a number or a name. Like those below it raises BadRequest for what cannot be one."""
+    return f"/v1/executions/{part(which, 'an execution: use its id, number or name')}"
 
 
 def batch_path(batch_id: str) -> str:
-    return f"/v1/batches/{quote(batch_id, safe='')}"
+    return f"/v1/batches/{part(batch_id, 'a batch: use its id')}"
 
 
 def job_path(job_id: str) -> str:
-    return f"/v1/jobs/{quote(job_id, safe='')}"
+    return f"/v1/jobs/{part(job_id, 'a job: use its id')}"
 
 
 def pipeline_path(name: str) -> str:
-    return f"/v1/pipelines/{quote(name, safe='')}"
+    return f"/v1/pipelines/{part(name, 'a pipeline')}"
 
 
 def entry_path(noun: str, key: str) -> str:
     """Of a template, a twin or an experiment."""
-    return f"/v1/{noun}s/{quote(key, safe='')}"
+    return f"/v1/{noun}s/{part(key, f'a {noun}')}"
+
+
+def part(named: object, what: str) -> str:
+    """One step of a path; a slash within it would lead elsewhere. Raises BadRequest."""
+    text = str(named) if isinstance(named, str | int) and not isinstance(named, bool) else ""
+    with contextlib.suppress(UnicodeEncodeError):
+        if text and "/" not in text:
+            return quote(text, safe="")
+    raise BadRequest(f"{named!a} cannot name {what}.")
 
 
 def _nearest() -> Path:
@@ -86,6 +97,8 @@ def _dev(folder: Path) -> str:
 
 def address_of(url: str | None, token: str | None, folder: Path | str | None) -> Address:
     """Of what a program names; what it leaves out is found. Raises Unavailable, BadSettings."""
+    if url is not None and not (isinstance(url, str) and url):
+        raise BadSettings(f"Client was given the URL {url!a:.100}: write it like {URL_LIKE}, or leave it out.")
     environ = {} if folder is not None else dict(os.environ)
     if url is not None:
         environ = {**os.environ, "EXLEDGER_URL": url}

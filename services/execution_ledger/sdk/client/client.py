@@ -12,15 +12,12 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Required, Self, TypedDict, Unpack
+from typing import Any, BinaryIO, NoReturn, Self, Unpack
 
 import httpx
-from pydantic import ValidationError
 
-from ...errors import BadRequest, OutcomeUnknown
-from ...messages.parts import IfLive, Mode
+from ...errors import OutcomeUnknown
 from ..file import File
-from ..pipelines.policy import PolicyOptions, choice_of, complaints
 from ..records.explanations import Explanation, Queue, Runners
 from ..records.records import (
     Event,
@@ -34,6 +31,7 @@ from ..records.records import (
     Stats,
 )
 from .address import address_of, batch_path, execution_path, job_path, pipeline_path
+from .asking import Asked, Changes, Request, bodies_of, body_of, listed
 from .catalog import Experiments, Templates, Twins
 from .data import ClientData
 from .ending import ended
@@ -41,57 +39,15 @@ from .finding import By, Found, query_of
 from .following import follow
 from .http import Connection, fresh_key, open_http
 from .job import Action, Job, job_body
-from .kept import Artifact, Metric, Model, artifacts, model_file, sent_inputs, upload, with_files
+from .kept import Artifact, Metric, Model, artifacts, model_file, upload, with_files
 from .lines import lines_of_log
 from .multi_run import MultiRun
 from .run import Run
-from .waiting import WAIT_S, undecided, until_end, write_until_decided
+from .waiting import WAIT_S, deadline_of, undecided, until_end, write_until_decided
 
 DECIDE_S = 30.0  # how long a write is asked again that is safe in the log, but undecided
 PAGE_SIZE = 100
 STATS_MAX = 500
-
-
-class Asked(TypedDict, total=False):
-    """How to run a pipeline; whatever is left out has the ledger's default.
-
-    An input that is a file may be a Path, an open file or a File: it is sent first.
-    `twin` is registered, and its values are properties of the run. `options` are rights of the run (train, plot, write;
-    by default those of the mode); `experiment` is what it belongs to, in mode experiment; `policy` is what `@pipeline`
-    takes, too: timeout, retries, backoff and so on; `priority` is from -100 to 100, the higher the earlier.
-
-    `business_id` is unique among the pipeline's live executions. Where one is live, `if_live` says what becomes of
-    this one: "refuse" (by default), "first" (that one is the answer), or "wait" (it runs after the end of that one).
-    """
-
-    inputs: Mapping[str, Any]
-    twin: str | None
-    mode: Mode
-    experiment: str | None
-    options: Mapping[str, Any]
-    policy: PolicyOptions
-    properties: Mapping[str, Any]
-    labels: Mapping[str, str]
-    priority: int
-    business_id: str | None
-    if_live: IfLive
-
-
-class Changes(Asked, total=False):
-    """What a rerun changes: `inputs` and `labels` go over the old ones by name, and all else stays as it was.
-
-    With `newest` it runs the pipeline's newest version, else the one that ran before. With `from_failed` the steps that
-    have completed do not run again, and what they gave is reused: then nothing may change that they ran with.
-    """
-
-    newest: bool
-    from_failed: bool
-
-
-class Request(Asked, total=False):
-    """One execution of a batch."""
-
-    pipeline: Required[str]
 
 
 class Client:
@@ -103,7 +59,9 @@ class Client:
 
     Every call asks again where the ledger is busy or does not answer, for some seconds, and then raises Unavailable.
     Writes carry a key, the caller's or one of their own, so that asking again never does anything twice. What the
-    ledger refuses raises `sdk.client.http.Refused`, a BadRequest. An execution is named by id, number or name.
+    ledger refuses raises BadRequest. An execution is named by id, number or name.
+
+    A process that is forked may go on with it; one that is spawned needs its own, for a Client is never pickled.
     """
 
     def __init__(
@@ -129,6 +87,12 @@ class Client:
     ) -> None:
         self.close()
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "A Client cannot be pickled: it holds a connection and a token. Make one where it is needed, and hand over "
+            "the names or ids of executions."
+        )
+
     def close(self) -> None:
         """Closing twice is safe."""
         self.connection.close()
@@ -136,27 +100,41 @@ class Client:
     # --- what is run ----------------------------------------------------------------------------------------------
 
     def run(self, pipeline: str, *, key: str | None = None, **asked: Unpack[Asked]) -> Run:
-        """Runs a pipeline: `twin`, `inputs`, `mode`, `options`, `policy` and so on, see Asked.
+        """Runs a pipeline; returns once the ledger has decided, within milliseconds. `Run.wait` waits for its end.
 
-        Returns once the ledger has decided, within milliseconds. The same `key` again, from anywhere, is the same run;
-        the ledger keeps it for a day. Raises BadRequest; OutcomeUnknown while the ledger takes it in and decides
-        nothing.
+        client.run("train", twin="pump-7", inputs={"days": 7, "rows": Path("rows.csv")}, key="2026-11-22")
+
+        inputs       by name; one that is a file is a Path, an open file or a File
+        twin         a registered one, whose values are properties of the run
+        properties   go before the twin's values
+        mode         "production" (by default) or "experiment"; `experiment`: the key of what it belongs to then
+        options      {"train": …, "plot": …, "write": …}, else as the mode has it
+        policy       {"timeout": "10m", "retries": 3, …}, else as the pipeline says; see `pipeline`
+        labels       texts by name
+        priority     -100 to 100, the higher the earlier
+        business_id  unique among the pipeline's live executions; where one is live, `if_live` says what becomes of this
+                     one: "refuse" (by default), "first" (that one is the answer), "wait" (it runs after its end)
+
+        The same `key` again, from anywhere, is the same run; the ledger keeps it for a day. Raises BadRequest;
+        OutcomeUnknown while the ledger takes it in and decides nothing.
         """
-        return Run(self, self.write("POST", "/v1/executions", self._body({"pipeline": pipeline, **asked}), key))
+        body = body_of(self.connection, {"pipeline": pipeline, **asked})
+        return Run(self, self.write("POST", "/v1/executions", body, key))
 
     def multi_run(
         self, pipeline: str, twins: Sequence[str], *, key: str | None = None, **asked: Unpack[Asked]
     ) -> MultiRun:
-        """Runs a pipeline on each twin, as one batch. All else is as `run` says."""
-        if isinstance(twins, str):
-            raise BadRequest(f"`twins` is a list of names. Write [{twins!r}].")
-        if "inputs" in asked:
-            asked["inputs"] = sent_inputs(self.connection, asked["inputs"], {})
-        return self.batch([{"pipeline": pipeline, **asked, "twin": twin} for twin in twins], key=key)
+        """Runs a pipeline on each twin, as one batch, checked together before any of it exists; else as `run` says."""
+        request: Request = {"pipeline": pipeline, **asked}
+        return self.batch([{**request, "twin": twin} for twin in listed("twins", twins)], key=key)
 
     def batch(self, requests: Iterable[Request], *, key: str | None = None) -> MultiRun:
-        """Many executions at once, checked together before any of them exists; else as `run` says."""
-        return MultiRun(self, self.write("POST", "/v1/batches", {"executions": self._bodies(requests)}, key))
+        """Many executions at once, checked together before any of them exists; else as `run` says.
+
+        client.batch([{"pipeline": "load", "twin": "pump-7"}, {"pipeline": "train", "inputs": {"rate": 0.1}}])
+        """
+        bodies = bodies_of(self.connection, requests)
+        return MultiRun(self, self.write("POST", "/v1/batches", {"executions": bodies}, key))
 
     def retry(self, which: str | int, *, key: str | None = None) -> Run:
         """Runs what has failed or was aborted once more, with all that it was asked for, the version too.
@@ -166,15 +144,25 @@ class Client:
         return Run(self, self.write("POST", f"{execution_path(which)}/retry", {}, key))
 
     def rerun(self, which: str | int, *, key: str | None = None, **changes: Unpack[Changes]) -> Run:
-        """Runs what has ended, however it did, once more with changes, see Changes. Else as `retry` says."""
-        return Run(self, self.write("POST", f"{execution_path(which)}/rerun", self._body(changes), key))
+        """Runs what has ended, however it did, once more with changes. Else as `retry` says.
+
+        client.rerun("train-801", inputs={"rate": 0.1})
+
+        `inputs` and `labels` go over the old ones by name; whatever else `run` takes (but no business id) takes the
+        place of the old one. `newest`: run the pipeline's newest version, else the one that ran before. `from_failed`:
+        the steps that have completed do not run again, and what they gave is reused; then nothing may change that they
+        ran with.
+        """
+        return Run(self, self.write("POST", f"{execution_path(which)}/rerun", body_of(self.connection, changes), key))
 
     def retry_batch(self, batch: str, statuses: Sequence[str] = ("failed",), *, key: str | None = None) -> MultiRun:
         """A new batch of those that ended with one of `statuses` ("failed", "aborted"), in their order.
 
         Raises BadRequest where there are none, or while some have not ended. A `key` is as `run` says.
         """
-        return MultiRun(self, self.write("POST", f"{batch_path(batch)}/retry", {"statuses": list(statuses)}, key))
+        return MultiRun(
+            self, self.write("POST", f"{batch_path(batch)}/retry", {"statuses": listed("statuses", statuses)}, key)
+        )
 
     def abort(self, which: str | int, reason: str | None = None, *, key: str | None = None) -> str:
         """Asks an execution to end; returns its status: `aborted` if it was waiting, else `abort_requested`.
@@ -212,12 +200,15 @@ class Client:
         key: str | None = None,
         **where: Unpack[Found],
     ) -> Job:
-        """Asks the same of many executions: of those named, or of all that are found, see Found.
+        """Asks the same of many executions: of those named, or of all that are found as `executions` finds them.
 
-        At most 10,000. `labels` belongs to "label", `changes` to "rerun", see Changes. With the `targets_digest` of a
-        `preview` it acts on the very executions that this had found, or is refused. A `key` is as `run` says.
+        client.job("abort", pipeline="train", status="queued", reason="wrong data").wait()
+
+        `action` is abort, retry, rerun, label, hold or release. At most 10,000. `labels` belongs to "label", `changes`
+        to "rerun": a dict of what `rerun` takes. With the `targets_digest` of a `preview` it acts on the very
+        executions that this had found, or is refused. A `key` is as `run` says.
         """
-        body = job_body(action, executions, reason, labels, changes and self._body(changes), where)
+        body = job_body(action, executions, reason, labels, changes and body_of(self.connection, changes), where)
         if targets_digest is not None:
             body["targets_digest"] = targets_digest
         return Job(self, self.write("POST", "/v1/jobs", body, key))
@@ -232,7 +223,7 @@ class Client:
         **where: Unpack[Found],
     ) -> JobPreview:
         """What `job` would act on; changes nothing. Raises BadRequest where that is nothing."""
-        body = job_body(action, executions, None, labels, changes and self._body(changes), where)
+        body = job_body(action, executions, None, labels, changes and body_of(self.connection, changes), where)
         return JobPreview.read(self.connection.post("/v1/jobs", {**body, "dry_run": True}))
 
     def jobs(self) -> Iterator[JobSummary]:
@@ -249,19 +240,28 @@ class Client:
         """The whole record, as it is now."""
         return with_files(Execution.read(self.connection.get(execution_path(which))), self.connection)
 
-    def wait(self, which: str | int, timeout: float = WAIT_S, *, check: bool = True) -> Execution:
+    def wait(self, which: str | int, timeout: float | None = WAIT_S, *, check: bool = True) -> Execution:
         """The record of an execution once it has ended. The ledger holds the question: nothing polls.
 
         Raises ExecutionFailed and ExecutionAborted, with the record, unless `check` is False; StillRunning (also a
-        TimeoutError) after `timeout` seconds. A ledger that is away meanwhile is waited for, up to a minute.
+        TimeoutError) after `timeout` seconds: an hour by default, None is never. A ledger that is away meanwhile is
+        waited for, up to a minute.
         """
-        [record] = deque(until_end(self.connection, str(which), time.monotonic() + timeout), maxlen=1)
+        [record] = deque(until_end(self.connection, str(which), deadline_of(timeout)), maxlen=1)
         return ended(with_files(Execution.read(record), self.connection), check=check)
 
     def executions(
         self, *, sort: str = "-created", page_size: int = PAGE_SIZE, **found: Unpack[Found]
     ) -> Iterator[ExecutionSummary]:
-        """Executions, newest first, asked for a page at a time and only as far as they are taken; see Found.
+        """Executions, newest first, asked for a page at a time and only as far as they are taken.
+
+        client.executions(pipeline="train", status=["failed", "aborted"], label="site=north", search="rate must")
+
+        They are found by pipeline, version, status, twin, template, experiment, mode, trigger, label ("site=north"),
+        created_by, batch, business_id, job, held, linked_to, runner, pool, failure (its kind), abort (its outcome),
+        attempts_min, warnings, priority, created_after, created_before, started_…, ended_… (aware times) and search (a
+        part of a name, a twin, a label or a failure's message). All that is given must hold; of several pipelines or
+        statuses any, of several labels all.
 
         `sort` is created, started, ended, updated, waiting, took, total, number, priority, pipeline, status, twin,
         template or experiment, with - before it the largest first; what has no such value is last. `page_size` is at
@@ -272,7 +272,7 @@ class Client:
 
     def stats(self, by: By = "status", **found: Unpack[Found]) -> Stats:
         """How many executions, and how long they waited and ran, by status, pipeline, twin, template, experiment, mode,
-        trigger or day (of creation, UTC); see Found. Only the 500 largest groups, or newest days.
+        trigger or day (of creation, UTC), of all that `executions` finds. Only the 500 largest groups, or newest days.
 
         Raises BadRequest where that is too much to look through.
         """
@@ -363,18 +363,6 @@ class Client:
         """Who does the work, and what they hold."""
         return Runners.read(self.connection.get("/v1/runners"))
 
-    def _bodies(self, requests: Iterable[Request]) -> list[dict[str, Any]]:
-        known: dict[int, File] = {}
-        kept = list(requests)  # what is known by its identity must not be gone
-        return [self._body(request, known) for request in kept]
-
-    def _body(self, request: Request | Changes, known: dict[int, File] | None = None) -> dict[str, Any]:
-        """As the gateway takes it: what is a file is sent first."""
-        body = {**request, **_policy(request)}
-        if "inputs" in request:
-            body["inputs"] = sent_inputs(self.connection, request["inputs"], {} if known is None else known)
-        return body
-
     def write(self, method: str, path: str, body: dict[str, Any] | None, key: str | None = None) -> dict[str, Any]:
         """The ledger's decision on a write. Raises OutcomeUnknown where there is none in time."""
         key = fresh_key() if key is None else key
@@ -385,15 +373,6 @@ class Client:
                 f"has not decided it in {DECIDE_S:.0f} s. The same call with key={key!r} tells what came of it."
             )
         return answer
-
-
-def _policy(request: Request | Changes) -> dict[str, Any]:
-    """As the gateway takes it. Raises BadRequest for a policy that cannot be."""
-    try:
-        choice = choice_of(request.get("policy", {}))
-    except ValidationError as error:
-        raise BadRequest(f"The policy cannot be read: {complaints(error)}") from error
-    return {"policy": choice.model_dump(exclude_none=True)} if choice else {}
 
 
 def _because(reason: str | None) -> dict[str, str]:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from ...errors import BadRequest
 from ...messages.data import wrong_path
-from ..file import File, media_type_of, opened
+from ..file import File, media_type_of, reading
 
 if TYPE_CHECKING:
     from .http import Connection
@@ -28,7 +28,7 @@ class ClientData:
         """Whole or not at all, in place of what was there. A `str` is the path of a file."""
         if isinstance(content, bytes):
             content = io.BytesIO(content)
-        with opened(content) as source:
+        with reading(content) as source:
             self._connection.send("PUT", _address(path), source, media_type_of(path))
 
     def get(self, path: str) -> File:
@@ -48,6 +48,8 @@ class ClientData:
 
 def _address(path: str) -> str:
     """Checked here, too: an HTTP client takes `..` for a step of its own."""
+    if not isinstance(path, str):
+        raise BadRequest(f"{path!r:.100} is no path of data: it is a text, like models/pump.json.")
     if wrong := wrong_path(path):
         raise BadRequest(f"The path {path[:100]!a} {wrong}.")
     return f"/v1/data/{quote(path)}"

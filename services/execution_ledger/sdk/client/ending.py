@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 from ...errors import EndedBadly, StillRunning
 from ..records.records import Execution
 from .waiting import ENDED
 
 
-class ExecutionFailed(EndedBadly):
+class _Ended(EndedBadly):
+    """Of its record alone, as pickle needs to know to make it anew in another process."""
+
+    execution: Execution
+
+    def __reduce__(self) -> tuple[type[Self], tuple[Execution]]:
+        return type(self), (self.execution,)
+
+
+class ExecutionFailed(_Ended):
     """`execution` is its record; its `failure` holds kind, message and traceback."""
 
     def __init__(self, execution: Execution) -> None:
@@ -20,7 +31,7 @@ class ExecutionFailed(EndedBadly):
         self.execution = execution
 
 
-class ExecutionAborted(EndedBadly):
+class ExecutionAborted(_Ended):
     """`execution` is its record; its `abort` says who asked for it, and why."""
 
     def __init__(self, execution: Execution) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, TypedDict
 
+from ...errors import BadRequest
 from ...messages.parts import Mode
 
 By = Literal["status", "pipeline", "twin", "template", "experiment", "mode", "trigger", "day"]
@@ -15,7 +16,8 @@ _MANY = frozenset({"pipeline", "status", "label"})
 
 
 class Found(TypedDict, total=False):
-    """Everything that is given must hold; of several pipelines or statuses any, of several labels ("key=value") all.
+    """Everything that is given must hold; of several pipelines or statuses any, of several labels ("site=north", or
+    {"site": "north"}) all.
 
     `search` is a part of the name, the twin, a label or the failure's message, in any case. `failure` is its kind,
     `abort` how an abort ended, `attempts_min` at least so many attempts, `runner` that of the newest one, `trigger`
@@ -34,7 +36,7 @@ class Found(TypedDict, total=False):
     experiment: str | None
     mode: Mode | None
     trigger: str | None
-    label: str | Sequence[str] | None
+    label: str | Sequence[str] | Mapping[str, str] | None
     created_by: str | None
     batch: str | None
     business_id: str | None
@@ -58,8 +60,8 @@ class Found(TypedDict, total=False):
 
 
 def query_of(found: Found) -> dict[str, Any]:
-    """As the gateway names and writes them."""
-    return {("q" if name == "search" else name): _written(value) for name, value in found.items()}
+    """As the gateway names and writes them. Raises BadRequest for what would find everything."""
+    return {("q" if name == "search" else name): _written(name, value) for name, value in found.items()}
 
 
 def where_of(found: Found) -> dict[str, Any]:
@@ -68,5 +70,14 @@ def where_of(found: Found) -> dict[str, Any]:
     return {name: [value] if name in _MANY and isinstance(value, str) else value for name, value in given.items()}
 
 
-def _written(value: Any) -> Any:
-    return value.isoformat() if isinstance(value, datetime) else value
+def _written(name: str, value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if name == "label" and isinstance(value, Mapping):
+        value = [f"{key}={label}" for key, label in value.items()]
+    if not isinstance(value, Iterable) or isinstance(value, str):
+        return value
+    several = list(value)
+    if not several:
+        raise BadRequest(f"`{name}` narrows nothing, for it is empty. Give it a value, or leave it out.")
+    return several

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Self
 import httpx
 
 from ...errors import BadRequest, BadSettings, LedgerError, Unavailable
-from .address import Address
+from .address import URL_LIKE, Address
 
 TRIES_MAX = 6  # 3.1 s in all: the address may be wrong, and someone waits to be told so
 TRIES_KNOWN_MAX = 9  # 16.3 s, once it is known to be there: enough for a gateway that is started again
@@ -45,6 +45,9 @@ class Refused(BadRequest):
         super().__init__(text)
         self.problem = problem
 
+    def __reduce__(self) -> tuple[type[Self], tuple[Json, str]]:
+        return type(self), (self.problem, str(self))
+
 
 def open_http(address: Address, transport: httpx.BaseTransport | None = None) -> httpx.Client:
     """A proxy of the environment is not for a ledger on this machine. Raises BadSettings."""
@@ -52,7 +55,7 @@ def open_http(address: Address, transport: httpx.BaseTransport | None = None) ->
         raise BadSettings(f"{address.token_from} holds no token: a token is plain ASCII text without line breaks.")
     headers = {"Authorization": f"Bearer {address.token}"} if address.token else {}
     if not address.url.lower().startswith(("http://", "https://")):
-        raise BadSettings(f"EXLEDGER_URL is not a URL: {address.url!a}. Write it like http://127.0.0.1:8080.")
+        raise BadSettings(f"{address.url!a} is no URL of a ledger. Write it like {URL_LIKE}.")
     try:
         return httpx.Client(
             base_url=address.url,
@@ -62,7 +65,7 @@ def open_http(address: Address, transport: httpx.BaseTransport | None = None) ->
             transport=transport,
         )
     except (httpx.InvalidURL, UnicodeError) as error:
-        raise BadSettings(f"EXLEDGER_URL is not a URL: {error}. Write it like http://127.0.0.1:8080.") from error
+        raise BadSettings(f"{address.url!a} is no URL of a ledger ({error}). Write it like {URL_LIKE}.") from error
 
 
 class Connection:
@@ -117,7 +120,7 @@ class Connection:
         Raises BadRequest, Unavailable.
         """
         key = fresh_key() if key is None else key
-        if not is_header_text(key):
+        if not isinstance(key, str) or not is_header_text(key):
             raise BadRequest(f"The idempotency key {key!a} cannot be sent. Use plain ASCII text without line breaks.")
         return self._answer(self._request(method, path, json=body, headers={"Idempotency-Key": key}))
 

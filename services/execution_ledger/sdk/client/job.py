@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from ...errors import StillRunning
 from ..records.records import JobRecord
 from .address import job_path
+from .asking import listed
 from .finding import Found, where_of
-from .waiting import QUESTION_S, WAIT_S, through_outage
+from .waiting import QUESTION_S, WAIT_S, deadline_of, through_outage
 
 if TYPE_CHECKING:
     from .client import Client
@@ -38,13 +39,13 @@ class Job:
         """How far it is now, by shard, and what was refused."""
         return self._client.job_record(self.id)
 
-    def wait(self, timeout: float = WAIT_S, told: Callable[[JobRecord], object] | None = None) -> JobRecord:
+    def wait(self, timeout: float | None = WAIT_S, told: Callable[[JobRecord], object] | None = None) -> JobRecord:
         """Its record once nothing is left to do; what was refused says so there, and raises nothing.
 
         `told` hears of the progress about once a second. Raises StillRunning (also a TimeoutError) after `timeout`
         seconds. Where a ledger is away the job goes on when it is back.
         """
-        connection, deadline = self._client.connection, time.monotonic() + timeout
+        connection, deadline = self._client.connection, deadline_of(timeout)
         while True:
             left = deadline - time.monotonic()
             wait = max(0.0, min(left, TELL_S if told else QUESTION_S))
@@ -69,7 +70,7 @@ def job_body(
     """As the gateway takes it: what is not said is left out."""
     said = {
         "reason": reason,
-        "executions": [str(each) for each in executions],
+        "executions": [str(each) for each in listed("executions", executions)],
         "where": where_of(where),
         "labels": labels and dict(labels),
         "changes": changes,

@@ -8,13 +8,12 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
-from urllib.parse import quote
 
 from ...errors import Unavailable
 from ...messages.files import FileRef, file_name, references_in
-from ..file import Fetch, File, opened
+from ..file import Fetch, File, reading
 from ..records.records import Execution, Record
-from .address import execution_path
+from .address import execution_path, part
 
 if TYPE_CHECKING:
     from .http import Connection
@@ -111,7 +110,7 @@ def told_apart(files: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def model_file(connection: Connection, key: str, version: str | None) -> File:
-    path = f"/v1/models/{quote(key, safe='')}"
+    path = f"/v1/models/{part(key, 'a model: use its key')}"
     return File.fetched(key, lambda into: connection.fetch(path, into, version=version))
 
 
@@ -144,7 +143,7 @@ def _digest(into: BinaryIO) -> str:
 def upload(connection: Connection, source: Path | str | BinaryIO | File) -> File:
     """Raises BadRequest where it cannot be read, or is too large."""
     file = source if isinstance(source, File) else File(_called(source))
-    with opened(source) as content:
+    with reading(source) as content:
         answer = connection.send("POST", "/v1/files", content, file.media_type, name=file.name)
     ref = FileRef.model_validate(answer)
     return File.kept(ref, fetching(connection, ref))

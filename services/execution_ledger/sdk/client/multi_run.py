@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import StillRunning
 from ..records.records import Child, ExecutionSummary
 from .run import Run
-from .waiting import WAIT_S, through_outage, until_end
+from .waiting import WAIT_S, deadline_of, through_outage, until_end
 
 if TYPE_CHECKING:
     from .client import Client
@@ -45,13 +45,15 @@ class MultiRun:
         """How many there are of each status."""
         return Counter(each.status for each in self._list())
 
-    def wait(self, timeout: float = WAIT_S, told: Callable[[Progress], object] | None = None) -> list[ExecutionSummary]:
+    def wait(
+        self, timeout: float | None = WAIT_S, told: Callable[[Progress], object] | None = None
+    ) -> list[ExecutionSummary]:
         """The outcomes once all have ended, however they did: one that fails says nothing of the others.
 
         `told` hears of the progress at most once a second. Raises StillRunning (also a TimeoutError) after `timeout`
         seconds.
         """
-        connection, deadline = self._client.connection, time.monotonic() + timeout
+        connection, deadline = self._client.connection, deadline_of(timeout)
         tell_at = time.monotonic()
         while (last := through_outage(connection, self._newest_live, deadline)) is not None:
             for record in until_end(connection, last.id, deadline):

@@ -11,7 +11,8 @@ from .kept import Artifact, Metric
 from .waiting import ENDED, WAIT_S
 
 if TYPE_CHECKING:
-    from .client import Changes, Client
+    from .asking import Changes
+    from .client import Client
 
 
 class Run:
@@ -34,7 +35,7 @@ class Run:
         """The whole record, as it is now."""
         return self._client.execution(self.id)
 
-    def wait(self, timeout: float = WAIT_S, *, check: bool = True) -> Execution:
+    def wait(self, timeout: float | None = WAIT_S, *, check: bool = True) -> Execution:
         """The record once it has ended, as `Client.wait` says: failed and aborted raise unless `check` is False."""
         return self._client.wait(self.id, timeout, check=check)
 

@@ -5,12 +5,13 @@ The gateway holds each question until something happens, so nothing here polls. 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ...errors import Unavailable
+from ...errors import BadRequest, Unavailable
 from .address import execution_path
 
 if TYPE_CHECKING:
@@ -44,6 +45,15 @@ def undecided(answer: dict[str, Any]) -> bool:
     """Of a batch: whether any of its executions is."""
     children = answer.get("executions", ())
     return answer.get("status") == RECEIVED or any(child["status"] == RECEIVED for child in children)
+
+
+def deadline_of(timeout: float | None) -> float:
+    """So many seconds from now; None is never. Raises BadRequest for what is no number."""
+    if timeout is None:
+        return math.inf
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or math.isnan(timeout):
+        raise BadRequest(f"{timeout!r:.100} is no time to wait: give seconds, or None to wait without end.")
+    return time.monotonic() + timeout
 
 
 def until_end(connection: Connection, which: str, deadline: float) -> Iterator[dict[str, Any]]:

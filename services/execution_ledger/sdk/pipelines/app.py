@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import sys
 import traceback
 from collections.abc import Mapping
@@ -16,12 +17,15 @@ from execution_ledger.errors import BadRequest, BadSettings
 from .origin import origin_of
 from .pipeline import Declaration, Pipeline
 from .source import file_of, line_of
+from .steps import Step
 
 PLACES_MAX = 3  # lines told of an import that fails
 
 
 def collect(module: ModuleType) -> dict[str, Pipeline]:
-    """The pipelines of a module by name. Raises BadRequest for two of one name, BadSettings where there are none."""
+    """The pipelines of a module by name. Raises BadRequest for two of one name, and where a decorator hides one;
+    BadSettings where there are none.
+    """
     found: dict[str, Pipeline] = {}
     known: dict[int, Pipeline | None] = {}  # one may have several names in its module
     for attribute, declared in vars(module).items():
@@ -36,9 +40,25 @@ def collect(module: ModuleType) -> dict[str, Pipeline]:
                 f"one ({attribute}) in {line_of(value.function)}. "
                 "Give one of them another name: @pipeline(name=…)."
             )
+    _check_not_hidden(module)
     if not found:
         raise BadSettings(f"The app {module.__name__} has no pipeline: put @pipeline on a function in {_file(module)}.")
     return found
+
+
+def _check_not_hidden(module: ModuleType) -> None:
+    """What lies over a pipeline, or over a step, would never run: what was declared is the function below it."""
+    offered = {id(value) for value in vars(module).values()}
+    for attribute, value in vars(module).items():
+        if not inspect.isfunction(value):
+            continue
+        inner: object = inspect.unwrap(value, stop=lambda each: isinstance(each, Pipeline | Step))
+        if isinstance(inner, Pipeline | Step) and id(inner) not in offered:
+            what = "@pipeline" if isinstance(inner, Pipeline) else "step"
+            raise BadRequest(
+                f"A decorator lies over {what} on {attribute} ({line_of(inner.function)}), and would never run: "
+                f"put {what} first, above all others."
+            )
 
 
 def _pipeline_of(declared: object) -> Pipeline | None:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from execution_ledger.errors import BadRequest
 from execution_ledger.messages.parts import Backoff, Delivery, PolicyChoice
+from execution_ledger.messages.wording import worded
 
 from .durations import Duration, duration_ms
 
@@ -71,7 +72,7 @@ def choice_of(options: PolicyOptions) -> PolicyChoice | None:
 
 def complaints(error: ValidationError) -> str:
     """What pydantic found, in a line."""
-    return "; ".join(f"{'.'.join(map(str, one['loc']))} {one['input']!r}: {one['msg']}" for one in error.errors())
+    return "; ".join(f"{'.'.join(map(str, one['loc']))} {one['input']!r} {worded(one)}" for one in error.errors())
 
 
 def _retries(value: object) -> dict[str, object]:

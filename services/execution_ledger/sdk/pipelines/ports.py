@@ -59,7 +59,7 @@ def output_ports(function: Callable[..., Any], declared: Declared | None) -> dic
         return {}
     if not hasattr(returned, "__required_keys__"):
         return None
-    hints = typing.get_type_hints(returned)
+    hints = typing.get_type_hints(returned, include_extras=True)
     return {name: _output(name, hint, name in returned.__required_keys__) for name, hint in hints.items()}
 
 
@@ -129,7 +129,16 @@ def _hinted(annotation: Any, name: str) -> dict[str, Any]:
             f"nothing fits the annotation of {name!r}; use int, float, str, bool, list, dict or Any,"
             " or declare inputs={…}"
         )
-    return {"type": word, **_narrowed(annotation)}
+    said = {"type": word, **_narrowed(annotation)}
+    return said | {"required": False} if word != "json" and _may_be_none(annotation) else said
+
+
+def _may_be_none(annotation: Any) -> bool:
+    """Such a value may be left out, and then is None; for `json` null is a value like any other."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is typing.Annotated:
+        return _may_be_none(arguments[0])
+    return origin in (typing.Union, types.UnionType) and types.NoneType in arguments
 
 
 def _narrowed(annotation: Any) -> dict[str, Any]:
@@ -157,10 +166,14 @@ def _input(parameter: inspect.Parameter, fields: dict[str, Any]) -> Port:
 
 
 def _output(name: str, hint: Any, required: bool) -> Port:
+    """The hint's own word counts: what is required of a class whose annotations are texts, Python does not know."""
+    if (origin := get_origin(hint)) in (typing.Required, typing.NotRequired):
+        return _output(name, get_args(hint)[0], origin is typing.Required)
     word = word_of(hint)
     if word is None:
         raise BadRequest(f"nothing fits the annotation of its output {name!r}; declare outputs={{…}}")
-    return _port(name, {"type": word, **_narrowed(hint), "required": required})
+    may_be_none = word != "json" and _may_be_none(hint)
+    return _port(name, {"type": word, "required": required and not may_be_none, **_narrowed(hint)})
 
 
 def _port(name: str, fields: dict[str, Any]) -> Port:
