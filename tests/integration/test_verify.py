@@ -9,7 +9,7 @@ import random
 import subprocess
 import sys
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,6 @@ from execution_ledger.verify import verification
 from execution_ledger.verify.reading import read_log
 from execution_ledger.verify.verification import Place
 from execution_ledger.verify.views import ViewFindings, check_views
-from unit.test_deciding import Ledger
 from unit.verify_stage import LAST, ONE, THREE, TWO, Keeper, catalog, lives, named
 
 SHARDS = 4
@@ -62,11 +61,12 @@ class Ledgered:
         return f"{self.admin.rpartition('/')[0]}/{database}"
 
 
-async def write(log: Log, shard: int, ledger: Ledger, commands: Sequence[bytes]) -> None:
+async def write(log: Log, shard: int, ledger: Keeper) -> None:
     async with log.take_over(shard) as writer:
         await writer.append([Outgoing(b"key", raw) for raw in ledger.raw[:5]])
         await writer.append([Outgoing(b"key", raw) for raw in ledger.raw[5:]])
-    await log.send(Lane(Topic.COMMANDS, shard), [Outgoing(b"key", raw) for raw in commands])
+    for topic, lane in ((Topic.COMMANDS, ledger.commands), (Topic.REPORTS, ledger.reports)):
+        await log.send(Lane(topic, shard), [Outgoing(b"key", raw) for raw in lane])
 
 
 async def project(log: Log, dsn: str, ends: dict[int, int]) -> None:
@@ -97,7 +97,7 @@ async def ledgered(kafka: str, postgres: str) -> AsyncIterator[Ledgered]:
     shards: dict[int, Keeper] = {0: catalog(limit=5), 1: lives()}
     async with KafkaLog(settings, "tests") as log:
         for shard, ledger in shards.items():
-            await write(log, shard, ledger, ledger.commands)
+            await write(log, shard, ledger)
         await project(log, made.dsn(made.database), {shard: len(ledger.raw) for shard, ledger in shards.items()})
     yield made
     await admin.execute(f"drop database {made.database} with (force)")

@@ -14,7 +14,7 @@ from execution_ledger.messages.base import Message
 from execution_ledger.settings import LedgerSettings
 from execution_ledger.verify.answers import Answer, check_answers, read_answers
 from execution_ledger.verify.findings import Breach
-from execution_ledger.verify.reading import LaneFindings, check_lane
+from execution_ledger.verify.reading import LaneFindings, beyond_its_lanes, check_lane
 from execution_ledger.verify.shard import ShardCheck, ShardFindings
 from unit.spec import NOW_MS, submit
 from unit.test_deciding import Ledger, abort, new_id
@@ -149,3 +149,14 @@ def test_traces_stand_under_the_offsets_of_their_commands() -> None:
     traces = folded(lives()).traces
     assert isinstance(traces, array)
     assert len(traces) == 12
+
+
+@pytest.mark.parametrize(
+    ("commands", "reports", "named"), [(2, 1, []), (3, 1, [5]), (2, 2, [4]), (3, 2, [5, 4])], ids=str
+)
+async def test_what_was_read_behind_the_end_of_its_lane_is_named(commands: int, reports: int, named: list[int]) -> None:
+    """A shard's next owner begins there, so it would never see what is sent meanwhile."""
+    log = MemoryLog(4, now_ms=lambda: NOW_MS)
+    await log.send(Lane(Topic.COMMANDS, 1), [Outgoing(b"k", b"1"), Outgoing(b"k", b"2")])
+    await log.send(Lane(Topic.REPORTS, 1), [Outgoing(b"k", b"1")])
+    assert [breach.promise for breach in await beyond_its_lanes(log, 1, commands, reports)] == named

@@ -88,6 +88,7 @@ async def check_whole(
         end = await log.end(Lane(Topic.COMMANDS, found.shard))
         lane = await check_lane(log, found.shard, end, found.traces, wanted, _nobody)
         findings.breaches.join(lane.breaches)
+        findings.breaches.extend(await beyond_its_lanes(log, found.shard, len(found.traces), found.repoffset + 1))
         undecided |= lane.undecided
         if at_rest:
             unread = end - len(found.traces), await log.end(Lane(Topic.REPORTS, found.shard)) - 1 - found.repoffset
@@ -95,6 +96,18 @@ async def check_whole(
     evidence = [piece for found in shards for piece in found.evidence]
     findings.breaches.extend(check_answers(answers, evidence, undecided))
     return findings
+
+
+async def beyond_its_lanes(log: Log, shard: int, commands: int, reports: int) -> list[Breach]:
+    """Both are how many the events say to have been read. Asked after the events were: whatever they read is there."""
+    found = []
+    for promise, topic, read in ((5, Topic.COMMANDS, commands), (4, Topic.REPORTS, reports)):
+        if read > (end := await log.end(Lane(topic, shard))):
+            what = (
+                f"Its events say that {read} {topic} were read, and the lane ends at {end}: who takes the shard over "
+            )
+            found.append(Breach(promise, shard, None, None, f"{what}would pass over what comes next."))
+    return found
 
 
 def _nobody(_: int) -> None:

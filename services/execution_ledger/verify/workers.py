@@ -25,8 +25,8 @@ from execution_ledger.objects import open_objects
 from execution_ledger.settings import KafkaSettings, LedgerSettings, ObjectsSettings
 
 from .folds import subjects
-from .reading import LaneFindings, Tell, check_events, check_lane
-from .shard import ShardCheck, ShardFindings
+from .reading import LaneFindings, Tell, beyond_its_lanes, check_events, check_lane
+from .shard import WHOLE, ShardCheck, ShardFindings
 from .snapshots import SnapshotCheck, SnapshotFindings
 from .views import ViewFindings, check_views
 
@@ -55,11 +55,15 @@ class Job:
 class EventsJob(Job):
     ledger: LedgerSettings = field(default_factory=LedgerSettings)
     limited: frozenset[str] = frozenset()
+    settled: int = WHOLE
 
 
 @dataclass(frozen=True)
 class LaneJob(Job):
+    """`reports` is how many the events say to have been read."""
+
     traces: array[int] = field(default_factory=lambda: array("I"))
+    reports: int = 0
 
 
 @dataclass(frozen=True)
@@ -147,7 +151,7 @@ def check_views_of(job: ViewsJob) -> ViewFindings:
 
 
 async def _check_events(job: EventsJob) -> ShardFindings:
-    check = ShardCheck(job.shard, job.ledger, job.limited, job.wanted)
+    check = ShardCheck(job.shard, job.ledger, job.limited, job.wanted, job.settled)
     async with KafkaLog(job.kafka, CLIENT) as log:
         await check_events(log, check, job.shard, job.end, _teller(job))
     return check.finish()
@@ -155,7 +159,9 @@ async def _check_events(job: EventsJob) -> ShardFindings:
 
 async def _check_lane(job: LaneJob) -> LaneFindings:
     async with KafkaLog(job.kafka, CLIENT) as log:
-        return await check_lane(log, job.shard, job.end, job.traces, job.wanted, _teller(job))
+        found = await check_lane(log, job.shard, job.end, job.traces, job.wanted, _teller(job))
+        found.breaches.extend(await beyond_its_lanes(log, job.shard, len(job.traces), job.reports))
+        return found
 
 
 async def _check_views(job: ViewsJob) -> ViewFindings:
