@@ -159,6 +159,13 @@ DAMAGES: list[tuple[str, tuple[int, int, int | None, str | None]]] = [
     ("UPDATE ledger.journal SET event = event || ' ' WHERE shard = 1 AND sequence = 5", (7, 1, 5, ONE)),
     ("UPDATE ledger.journal SET kafka_offset = 99 WHERE shard = 1 AND sequence = 12", (7, 1, 12, None)),
     ("DELETE FROM ledger.journal WHERE shard = 1 AND sequence = 12", (7, 1, 12, None)),
+    ("INSERT INTO ledger.journal SELECT shard, 0, kafka_offset, subject, version, type, recorded_at, event "
+     "FROM ledger.journal WHERE shard = 1 AND sequence = 12", (7, 1, 0, None)),
+    ("INSERT INTO ledger.journal SELECT 9, sequence, kafka_offset, subject, version, type, recorded_at, event "
+     "FROM ledger.journal WHERE shard = 1 AND sequence = 12", (7, 9, 12, None)),
+    ("INSERT INTO ledger.positions SELECT 9, next_offset, kafka_offset, sequence, digest, log_id, ownerepoch, "
+     "recorded_at, updated_at FROM ledger.positions WHERE shard = 1",
+     (7, 9, 19, None)),
     ("DELETE FROM ledger.journal WHERE shard = 1 AND sequence = 19", (8, 1, 19, None)),
     ("DELETE FROM ledger.positions WHERE shard = 1", (8, 1, None, None)),
     ("UPDATE ledger.positions SET sequence = 18 WHERE shard = 1", (8, 1, 18, None)),
