@@ -1,12 +1,13 @@
 """One shard's commands: each leaves one trace under its own offset, and is decided once. Promises 4 and 5.
 
-The lane of commands knows no transactions, so its offsets are dense: traces must be, too, whether the commands
-themselves are still kept or not.
+Nobody writes to the lane of commands in transactions, so its offsets are dense: traces must be, too. Should a stranger
+do so, his markers are gaps without commands, which the lane itself can tell while it is kept.
 """
 
 from __future__ import annotations
 
 from array import array
+from collections.abc import Callable
 from typing import Any, NamedTuple
 from zlib import crc32
 
@@ -91,8 +92,8 @@ class Memory:
 class Commands:
     """`say` names a breach of the event that is being fed; `forgiven`: an event before this one is missing."""
 
-    def __init__(self, settings: LedgerSettings, say: Say) -> None:
-        self._say = say
+    def __init__(self, settings: LedgerSettings, say: Say, say_of_gap: Callable[[int, int], None]) -> None:
+        self._say, self._say_of_gap = say, say_of_gap
         self._plain = Memory(ID_AGE_MAX_MS, UNBOUNDED)
         self._keyed = Memory(settings.keyed_ms, settings.keyed_max)
         self._newest: Document | None = None  # trace that had a command's id
@@ -150,8 +151,7 @@ class Commands:
         if expected < known:
             return self._say(4, f"its cmdoffset goes back to {offset}, from the {self.offset} of the one before it")
         if not self.forgiven:
-            lost = f"command {known}" if expected == known + 1 else f"commands {known} to {expected - 1}"
-            self._say(5, f"{lost} of the lane left no trace before it")
+            self._say_of_gap(known, expected)
         if expected - known <= JUMP_MAX:
             self.traces.extend([UNKNOWN_TRACE] * (expected - known))
         return None

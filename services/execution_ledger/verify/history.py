@@ -18,8 +18,11 @@ Stored = tuple[bytes, int]  # an event's own bytes, and their offset
 
 
 def check_log(events: Mapping[int, Iterable[Stored]], settings: LedgerSettings | None = None) -> Findings:
-    """All shards, by number, each from its first event on."""
-    return join(check_shards(events, settings or LedgerSettings()))
+    """All shards, by number, each from its first event on; nobody wrote to their lanes in transactions."""
+    shards = check_shards(events, settings or LedgerSettings())
+    findings = join(shards)
+    findings.breaches.extend(gap.breach for found in shards for gap in found.gaps)
+    return findings
 
 
 def check_shards(

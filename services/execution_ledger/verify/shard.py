@@ -40,7 +40,7 @@ from .commands import Commands
 from .documents import Document, read_document, time_ms
 from .executions import Executions, is_reported
 from .files import Named, payloads_of
-from .findings import Breach, Breaches
+from .findings import Breach, Breaches, Gap
 from .jobs import Jobs
 from .limits import Limit, Move
 from .payloads import wrong_payload
@@ -71,6 +71,7 @@ class ShardFindings:
     executions: int = 0
     breaches: Breaches = field(default_factory=Breaches)
     traces: array[int] = field(default_factory=lambda: array("I"))
+    gaps: list[Gap] = field(default_factory=list)  # of the lane of commands, which only that lane can judge
     moves: list[Move] = field(default_factory=list)
     limits: list[Limit] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)
@@ -102,7 +103,7 @@ class ShardCheck:
         self._settled = settled
         self._wanted = wanted
         self._executions = Executions(shard, limited, self._say)
-        self._commands = Commands(settings, self._say)
+        self._commands = Commands(settings, self._say, self._say_of_gap)
         self._entries: dict[str, int] = {}  # versions of what the catalog holds, by subject
         self._next: tuple[int, ...] = (1,)  # sequences that may come now; more than one after a breach
         self._epochs: Sequence[int] = (0,)
@@ -145,15 +146,24 @@ class ShardCheck:
 
     def _say(self, promise: int, what: str, sequence: int | None = None) -> None:
         """Only the first breach of an event: the others are its wake. `sequence` where it is not the event's own."""
+        if breach := self._breach(promise, what, sequence):
+            self.found.breaches.add(breach)
+
+    def _say_of_gap(self, first: int, end: int) -> None:
+        lost = f"command {first}" if end == first + 1 else f"commands {first} to {end - 1}"
+        if breach := self._breach(5, f"{lost} of the lane left no trace before it"):
+            self.found.gaps.append(Gap(first, end, breach))
+
+    def _breach(self, promise: int, what: str, sequence: int | None = None) -> Breach | None:
         if self._said or self._at is None:
-            return
+            return None
         self._said = True
         document = self._at
         is_its_own = sequence is None and document["type"].startswith(IN_ITS_HISTORY)
         execution = document["subject"] if is_its_own else None
         sentence = f"{document['data'].TYPE.removesuffix('.v1')}: {what}."
         at = document["sequence"] if sequence is None else sequence
-        self.found.breaches.add(Breach(promise, self._shard, at, execution, sentence))
+        return Breach(promise, self._shard, at, execution, sentence)
 
     # --- promise 1 ----------------------------------------------------------------------------------------------
 

@@ -183,7 +183,15 @@ class Verification:
         began = self._now()
         kafka, ends = self._place.kafka, self._ends.commands
         jobs = [
-            LaneJob(kafka, found.shard, ends[found.shard], self._wanted, found.traces, found.repoffset + 1)
+            LaneJob(
+                kafka,
+                found.shard,
+                ends[found.shard],
+                self._wanted,
+                found.traces,
+                found.repoffset + 1,
+                tuple(found.gaps),
+            )
             for found in shards
         ]
         work = self._workers.run(check_lane_of, jobs)

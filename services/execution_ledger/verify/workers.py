@@ -24,6 +24,7 @@ from execution_ledger.messages.ids import SHARDS_MAX
 from execution_ledger.objects import open_objects
 from execution_ledger.settings import KafkaSettings, LedgerSettings, ObjectsSettings
 
+from .findings import Gap
 from .folds import subjects
 from .reading import LaneFindings, Tell, beyond_its_lanes, check_events, check_lane
 from .shard import WHOLE, ShardCheck, ShardFindings
@@ -64,6 +65,7 @@ class LaneJob(Job):
 
     traces: array[int] = field(default_factory=lambda: array("I"))
     reports: int = 0
+    gaps: tuple[Gap, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,7 @@ async def _check_events(job: EventsJob) -> ShardFindings:
 
 async def _check_lane(job: LaneJob) -> LaneFindings:
     async with KafkaLog(job.kafka, CLIENT) as log:
-        found = await check_lane(log, job.shard, job.end, job.traces, job.wanted, _teller(job))
+        found = await check_lane(log, job.shard, job.end, job.traces, job.gaps, job.wanted, _teller(job))
         found.breaches.extend(await beyond_its_lanes(log, job.shard, len(job.traces), job.reports))
         return found
 
