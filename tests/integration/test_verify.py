@@ -9,7 +9,7 @@ import random
 import subprocess
 import sys
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,6 @@ from execution_ledger.verify import verification
 from execution_ledger.verify.reading import read_log
 from execution_ledger.verify.verification import Place
 from execution_ledger.verify.views import ViewFindings, check_views
-from unit.test_deciding import Ledger
 from unit.verify_stage import LAST, ONE, THREE, TWO, Keeper, catalog, lives, named
 
 SHARDS = 4
@@ -62,11 +61,12 @@ class Ledgered:
         return f"{self.admin.rpartition('/')[0]}/{database}"
 
 
-async def write(log: Log, shard: int, ledger: Ledger, commands: Sequence[bytes]) -> None:
+async def write(log: Log, shard: int, ledger: Keeper) -> None:
     async with log.take_over(shard) as writer:
         await writer.append([Outgoing(b"key", raw) for raw in ledger.raw[:5]])
         await writer.append([Outgoing(b"key", raw) for raw in ledger.raw[5:]])
-    await log.send(Lane(Topic.COMMANDS, shard), [Outgoing(b"key", raw) for raw in commands])
+    for topic, lane in ((Topic.COMMANDS, ledger.commands), (Topic.REPORTS, ledger.reports)):
+        await log.send(Lane(topic, shard), [Outgoing(b"key", raw) for raw in lane])
 
 
 async def project(log: Log, dsn: str, ends: dict[int, int]) -> None:
@@ -97,7 +97,7 @@ async def ledgered(kafka: str, postgres: str) -> AsyncIterator[Ledgered]:
     shards: dict[int, Keeper] = {0: catalog(limit=5), 1: lives()}
     async with KafkaLog(settings, "tests") as log:
         for shard, ledger in shards.items():
-            await write(log, shard, ledger, ledger.commands)
+            await write(log, shard, ledger)
         await project(log, made.dsn(made.database), {shard: len(ledger.raw) for shard, ledger in shards.items()})
     yield made
     await admin.execute(f"drop database {made.database} with (force)")
@@ -159,6 +159,13 @@ DAMAGES: list[tuple[str, tuple[int, int, int | None, str | None]]] = [
     ("UPDATE ledger.journal SET event = event || ' ' WHERE shard = 1 AND sequence = 5", (7, 1, 5, ONE)),
     ("UPDATE ledger.journal SET kafka_offset = 99 WHERE shard = 1 AND sequence = 12", (7, 1, 12, None)),
     ("DELETE FROM ledger.journal WHERE shard = 1 AND sequence = 12", (7, 1, 12, None)),
+    ("INSERT INTO ledger.journal SELECT shard, 0, kafka_offset, subject, version, type, recorded_at, event "
+     "FROM ledger.journal WHERE shard = 1 AND sequence = 12", (7, 1, 0, None)),
+    ("INSERT INTO ledger.journal SELECT 9, sequence, kafka_offset, subject, version, type, recorded_at, event "
+     "FROM ledger.journal WHERE shard = 1 AND sequence = 12", (7, 9, 12, None)),
+    ("INSERT INTO ledger.positions SELECT 9, next_offset, kafka_offset, sequence, digest, log_id, ownerepoch, "
+     "recorded_at, updated_at FROM ledger.positions WHERE shard = 1",
+     (7, 9, 19, None)),
     ("DELETE FROM ledger.journal WHERE shard = 1 AND sequence = 19", (8, 1, 19, None)),
     ("DELETE FROM ledger.positions WHERE shard = 1", (8, 1, None, None)),
     ("UPDATE ledger.positions SET sequence = 18 WHERE shard = 1", (8, 1, 18, None)),

@@ -69,6 +69,11 @@ class LedgerBesideItsReplay(RuleBasedStateMachine):
         self.commands += 1
         return {"command_id": f"c-{self.commands}", "actor": "ada", "execution_id": execution_id}
 
+    def dispatching(self, execution_id: str) -> dict[str, object]:
+        """As whoever was the last to claim that."""
+        claims = [event.data for event in self.ledger.events if isinstance(event.data, events.DispatcherClaimed)]
+        return self.asking(execution_id) | {"actor": claims[-1].dispatcher}
+
     # --- commands -----------------------------------------------------------------------------------------------
 
     @rule(one=EXECUTIONS, policy=POLICIES, key=st.sampled_from([None, "k-1", "k-2", "k-3", "k-4"]), digest=SMALL)
@@ -86,7 +91,7 @@ class LedgerBesideItsReplay(RuleBasedStateMachine):
 
     @rule(one=EXECUTIONS, attempt=SMALL, claim=st.sampled_from([CLAIM, CLAIM - 1]))
     def dispatch(self, one: str, attempt: int, claim: int) -> None:
-        self.do(Dispatch(**self.asking(one), claim=claim, attempt=attempt, runner=RUNNER))
+        self.do(Dispatch(**self.dispatching(one), claim=claim, attempt=attempt, runner=RUNNER))
 
     @rule(one=EXECUTIONS, command=st.sampled_from([RequestAbort, ForceAbort]))
     def abort(self, one: str, command: type[RequestAbort] | type[ForceAbort]) -> None:
@@ -149,7 +154,7 @@ class LedgerBesideItsReplay(RuleBasedStateMachine):
         claim = self.ledger.state.claim
         self.do(
             submit(one, str(self.asking(one)["command_id"]), steps=dag, reused=_reusable(dag, reused)),
-            Dispatch(**self.asking(one), claim=claim, attempt=attempt, runner=RUNNER),
+            Dispatch(**self.dispatching(one), claim=claim, attempt=attempt, runner=RUNNER),
             ReportStarted(**said),
         )
 

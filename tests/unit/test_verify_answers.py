@@ -14,7 +14,7 @@ from execution_ledger.messages.base import Message
 from execution_ledger.settings import LedgerSettings
 from execution_ledger.verify.answers import Answer, check_answers, read_answers
 from execution_ledger.verify.findings import Breach
-from execution_ledger.verify.reading import LaneFindings, check_lane
+from execution_ledger.verify.reading import LaneFindings, beyond_its_lanes, check_lane
 from execution_ledger.verify.shard import ShardCheck, ShardFindings
 from unit.spec import NOW_MS, submit
 from unit.test_deciding import Ledger, abort, new_id
@@ -106,7 +106,8 @@ async def lane_of(ledger: Ledger, *values: Message | bytes, forget: int = 0) -> 
     await log.send(lane, [Outgoing(b"k", value) for value in raw])
     log.forget(lane, forget)
     found = folded(ledger)
-    return await check_lane(log, 1, await log.end(lane), found.traces, frozenset({"later"}), lambda _: None)
+    end = await log.end(lane)
+    return await check_lane(log, 1, end, found.traces, found.gaps, frozenset({"later"}), lambda _: None)
 
 
 def folded(ledger: Ledger) -> ShardFindings:
@@ -145,7 +146,42 @@ async def test_a_command_that_is_not_its_traces_is_named(place: int) -> None:
     assert f"Command {place} " in breach.what
 
 
+async def test_a_gap_in_the_lane_is_no_lost_command_and_a_command_without_a_trace_is_one() -> None:
+    """A stranger's transaction leaves a marker, which has an offset and is no record."""
+    ledger = Ledger()
+    next(ledger._offsets[Topic.COMMANDS])
+    ledger.do(submit(ONE))
+    log = MemoryLog(4, now_ms=lambda: NOW_MS)
+    lane, found = Lane(Topic.COMMANDS, 1), folded(ledger)
+    values = [b'{"command_id":"claim"}', b"passed over", submit(ONE).model_dump_json().encode()]
+    await log.send(lane, [Outgoing(b"k", value) for value in values])
+    assert found.breaches.kept == []
+
+    async def breaches() -> list[Breach]:
+        lane_found = await check_lane(log, 1, 3, found.traces, found.gaps, frozenset(), lambda _: None)
+        return lane_found.breaches.kept
+
+    (breach,) = await breaches()
+    assert breach[:4] == (5, 1, 4, ONE)
+    del log.partition(lane).records[1]
+    assert await breaches() == []
+    log.forget(lane, 2)
+    (breach,) = await breaches()
+    assert "no longer kept" in breach.what
+
+
 def test_traces_stand_under_the_offsets_of_their_commands() -> None:
     traces = folded(lives()).traces
     assert isinstance(traces, array)
     assert len(traces) == 12
+
+
+@pytest.mark.parametrize(
+    ("commands", "reports", "named"), [(2, 1, []), (3, 1, [5]), (2, 2, [4]), (3, 2, [5, 4])], ids=str
+)
+async def test_what_was_read_behind_the_end_of_its_lane_is_named(commands: int, reports: int, named: list[int]) -> None:
+    """A shard's next owner begins there, so it would never see what is sent meanwhile."""
+    log = MemoryLog(4, now_ms=lambda: NOW_MS)
+    await log.send(Lane(Topic.COMMANDS, 1), [Outgoing(b"k", b"1"), Outgoing(b"k", b"2")])
+    await log.send(Lane(Topic.REPORTS, 1), [Outgoing(b"k", b"1")])
+    assert [breach.promise for breach in await beyond_its_lanes(log, 1, commands, reports)] == named

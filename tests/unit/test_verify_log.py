@@ -152,10 +152,10 @@ PLACES: list[tuple[str, Damage, tuple[int, int, str | None]]] = [
     ("code that ran twice", runs_twice, (6, 16, THREE)),
     ("a claim that goes back", lambda h: h.append(
         "dispatcher", "dispatcher.claimed.v1", {"dispatcher": "d-1", "claim": 2}, commandid="c",
-        cmdoffset=str(LAST_COMMAND + 1)), (6, 20, None)),
+        actor="d-1", cmdoffset=str(LAST_COMMAND + 1)), (6, 20, None)),
     ("a claim that shard 0 never gave", lambda h: h.append(
         "dispatcher", "dispatcher.claimed.v1", {"dispatcher": "d-1", "claim": 4}, commandid="c",
-        cmdoffset=str(LAST_COMMAND + 1)), (6, 20, None)),
+        actor="d-1", cmdoffset=str(LAST_COMMAND + 1)), (6, 20, None)),
     ("a retry of what lives", lambda h: made_from(h, "retry", THREE), (3, 20, OTHER)),
     ("a rerun of nothing", lambda h: made_from(h, "rerun", new_id(8)), (3, 20, OTHER)),
     ("a retry of no batch", lambda h: opened(h, new_id(5), {"how": "retry", "to": new_id(6)}), (3, 20, None)),

@@ -23,6 +23,7 @@ ONE, TWO, THREE = new_id(1), new_id(2), new_id(3)
 OUTPUTS = json_payload({"n": 2})
 LAST = 19  # the newest sequence of shard 1
 LAST_COMMAND = 11
+OWN = ("commandid", "version", "previous")  # which no other event has
 
 
 def said(execution_id: str, attempt: int = 1) -> dict[str, Any]:
@@ -30,16 +31,17 @@ def said(execution_id: str, attempt: int = 1) -> dict[str, Any]:
 
 
 class Keeper(Ledger):
-    """Keeps its lane of commands, too."""
+    """Keeps its lanes, too."""
 
     def __init__(self, shard: int = 1) -> None:
         self.commands: list[bytes] = []
+        self.reports: list[bytes] = []
         super().__init__(shard)
 
     def _record(self, message: Message | bytes | None) -> Record:
         record = super()._record(message)
-        if record.lane.topic is Topic.COMMANDS:
-            self.commands.append(record.value or b"")
+        lane = self.commands if record.lane.topic is Topic.COMMANDS else self.reports
+        lane.append(record.value or b"")
         return record
 
 
@@ -88,8 +90,9 @@ class History:
     def append(self, subject: str, kind: str, data: Document, **envelope: Any) -> None:
         """One more event that fits in every way but in what it says."""
         version = sum(it["subject"] == subject and "version" in it for it in self.documents) + 1
-        fitting = {name: value for name, value in self.documents[-1].items() if name != "commandid"}
+        fitting = {name: value for name, value in self.documents[-1].items() if name not in OWN}
         fitting |= {"subject": subject, "type": f"executionledger.{kind}", "data": data}
+        fitting |= {} if "commandid" in envelope else {"actor": RUNNER}
         fitting |= {"dataschema": f"urn:execution-ledger:{kind}"} | envelope
         if kind.startswith("execution."):
             fitting |= {"version": version, "previous": ""}

@@ -38,6 +38,11 @@ class Business:
         first = self._live[self._keys[execution_id]][0] if execution_id in self._keys else execution_id
         return None if first == execution_id else f"{first} has the same business id, came first, and has not ended"
 
+    def is_first(self, execution_id: str, business_id: str) -> bool:
+        """Of those that have it and live."""
+        key = self._keys.get(execution_id, "")
+        return key.partition("/")[2] == business_id and self._live[key][0] == execution_id
+
     def ended(self, execution_id: str) -> None:
         if (key := self._keys.pop(execution_id, None)) is None:
             return

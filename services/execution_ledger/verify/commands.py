@@ -1,12 +1,13 @@
 """One shard's commands: each leaves one trace under its own offset, and is decided once. Promises 4 and 5.
 
-The lane of commands knows no transactions, so its offsets are dense: traces must be, too, whether the commands
-themselves are still kept or not.
+Nobody writes to the lane of commands in transactions, so its offsets are dense: traces must be, too. Should a stranger
+do so, his markers are gaps without commands, which the lane itself can tell while it is kept.
 """
 
 from __future__ import annotations
 
 from array import array
+from collections.abc import Callable
 from typing import Any, NamedTuple
 from zlib import crc32
 
@@ -22,8 +23,11 @@ from execution_ledger.messages.events import (
     CommandRepeated,
     CommandUnreadable,
     Fact,
+    Queued,
+    SubmitJoined,
     digest_of,
 )
+from execution_ledger.messages.parts import Outcome
 from execution_ledger.settings import LedgerSettings
 
 from .documents import Document
@@ -41,6 +45,16 @@ class Decision(NamedTuple):
     sequence: int
     recorded_ms: int
     place: int  # how many decisions had been remembered before it
+    subject: str
+    number: int | None
+    name: str | None
+
+
+class Owed(NamedTuple):
+    """What holds if it was one event's offset alone that was wrong: the next one stands behind these."""
+
+    traces: int
+    mark: int | None  # of the event itself
 
 
 class Memory:
@@ -60,22 +74,30 @@ class Memory:
             return None
         return found
 
-    def add(self, command_id: str, offset: int, sequence: int, now_ms: int) -> None:
+    def add(self, command_id: str, document: Document, now_ms: int) -> None:
         if now_ms - self._since_ms >= self._span_ms or len(self._recent) >= self._count_max:
             self._older, self._recent, self._since_ms = self._recent, {}, now_ms
-        self._recent[command_id] = Decision(offset, sequence, now_ms, self.count)
+        fact = document["data"]
+        self._recent[command_id] = Decision(
+            document["cmdoffset"],
+            document["sequence"],
+            now_ms,
+            self.count,
+            fact.execution_id if isinstance(fact, SubmitJoined) else document["subject"],
+            *((fact.number, fact.name) if isinstance(fact, Queued | SubmitJoined) else (None, None)),
+        )
         self.count += 1
 
 
 class Commands:
     """`say` names a breach of the event that is being fed; `forgiven`: an event before this one is missing."""
 
-    def __init__(self, settings: LedgerSettings, say: Say) -> None:
-        self._say = say
+    def __init__(self, settings: LedgerSettings, say: Say, say_of_gap: Callable[[int, int], None]) -> None:
+        self._say, self._say_of_gap = say, say_of_gap
         self._plain = Memory(ID_AGE_MAX_MS, UNBOUNDED)
         self._keyed = Memory(settings.keyed_ms, settings.keyed_max)
         self._newest: Document | None = None  # trace that had a command's id
-        self._before_jump: int | None = None
+        self._owed: Owed | None = None
         self.traces = array("I")  # by offset: a mark of the command's id, or of its digest where it has none
         self.forgiven = False
 
@@ -88,15 +110,18 @@ class Commands:
         command_id = document.get("commandid")
         identity = command_id or _digest_of_unreadable(document["data"])
         offset = document["cmdoffset"]
-        self._undo_a_jump(offset + (identity is None))
-        if identity is None:
+        self._settle_what_is_owed(offset + (identity is None))
+        mark = None if identity is None else mark_of(identity)
+        if mark is None:
             if offset != self.offset:
-                self._jump(offset, offset + 1)
+                self._jump(offset, offset + 1, None)
         elif offset != len(self.traces) and not self._goes_on(document):
-            self._misplaced_trace(offset)
-        if identity is not None and offset == len(self.traces):
-            self.traces.append(mark_of(identity))
+            self._misplaced_trace(offset, mark)
+        if mark is not None and offset == len(self.traces):
+            self.traces.append(mark)
         if command_id is not None:
+            if "actor" not in document:
+                self._say(5, "it does not say who asked for it")
             self._newest = document
             self._decide(document, command_id, now_ms)
 
@@ -112,44 +137,56 @@ class Commands:
             and before.get("commandid") == document.get("commandid")
         )
 
-    def _misplaced_trace(self, offset: int) -> None:
+    def _misplaced_trace(self, offset: int, mark: int) -> None:
         if offset == self.offset:
             self._say(5, f"command {offset} of the lane has a second trace")
+            self._owed = Owed(len(self.traces), mark)
         else:
-            self._jump(offset, offset)
+            self._jump(offset, offset, mark)
 
-    def _jump(self, offset: int, expected: int) -> None:
+    def _jump(self, offset: int, expected: int, mark: int | None) -> None:
         """The event stands where `expected` traces must have been before it."""
         known = len(self.traces)
+        self._owed = None if self.forgiven else Owed(known, mark)
         if expected < known:
-            return self._say(4, f"its cmdoffset goes back to {offset}, from {self.offset}")
+            return self._say(4, f"its cmdoffset goes back to {offset}, from the {self.offset} of the one before it")
         if not self.forgiven:
-            lost = f"command {known}" if expected == known + 1 else f"commands {known} to {expected - 1}"
-            self._say(5, f"{lost} of the lane left no trace before it")
-            self._before_jump = known
+            self._say_of_gap(known, expected)
         if expected - known <= JUMP_MAX:
             self.traces.extend([UNKNOWN_TRACE] * (expected - known))
         return None
 
-    def _undo_a_jump(self, expected: int) -> None:
-        """If the next event stands where it should have stood, it was that one event's offset that was wrong."""
-        known, self._before_jump = self._before_jump, None
-        if known is not None and expected == known:
-            del self.traces[known:]
+    def _settle_what_is_owed(self, expected: int) -> None:
+        """The next event stands where `expected` traces must be before it: at once behind the one that stood wrong?"""
+        owed, self._owed = self._owed, None
+        if owed and expected == owed.traces + (owed.mark is not None):
+            del self.traces[owed.traces :]
+            if owed.mark is not None:
+                self.traces.append(owed.mark)
 
     def _decide(self, document: Document, command_id: str, now_ms: int) -> None:
         fact = document["data"]
         first = self._plain.find(command_id, now_ms) or self._keyed.find(command_id, now_ms)
         if isinstance(fact, CommandRepeated):
-            if first is not None and fact.first.sequence != first.sequence:
-                self._say(5, f"a repeat is told of sequence {fact.first.sequence}; its first was {first.sequence}")
+            if first is not None and (wrong := _wrong_repeat(fact.first, first)):
+                self._say(5, wrong)
         elif isinstance(fact, CommandRejected) and fact.refusal.is_no_answer:
             return
         elif first is None:
             memory = self._keyed if _is_keyed(fact) else self._plain
-            memory.add(command_id, document["cmdoffset"], document["sequence"], now_ms)
+            memory.add(command_id, document, now_ms)
         elif first.offset != document["cmdoffset"]:
             self._say(4, f"command {command_id!r} was decided before, at sequence {first.sequence}")
+
+
+def _wrong_repeat(told: Outcome, first: Decision) -> str | None:
+    if told.sequence != first.sequence:
+        return f"a repeat is told of sequence {told.sequence}; its first was {first.sequence}"
+    if told.subject != first.subject:
+        return f"a repeat is told of {told.subject}; its first was about {first.subject}"
+    if (told.number, told.name) != (first.number, first.name):
+        return f"a repeat is told of {told.name} ({told.number}); its first was {first.name} ({first.number})"
+    return None
 
 
 def _is_keyed(fact: Any) -> bool:

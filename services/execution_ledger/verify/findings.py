@@ -39,6 +39,15 @@ class Breach(NamedTuple):
     what: str
 
 
+class Gap(NamedTuple):
+    """Offsets of a lane, from `first` up to before `end`, that have no trace: a breach where commands lay there, and
+    none where only the markers and aborted records of a stranger's transaction did."""
+
+    first: int
+    end: int
+    breach: Breach
+
+
 @dataclass
 class Breaches:
     kept: list[Breach] = field(default_factory=list)

@@ -7,18 +7,22 @@ from collections.abc import Iterable, Iterator, Mapping, Set
 from execution_ledger.messages.ids import CATALOG_SHARD
 from execution_ledger.settings import LedgerSettings
 
+from .batches import check_batches
 from .business import check_places
 from .findings import Breach, Findings
 from .jobs import check_jobs
 from .limits import check_limits
-from .shard import Known, ShardCheck, ShardFindings
+from .shard import WHOLE, Known, ShardCheck, ShardFindings
 
 Stored = tuple[bytes, int]  # an event's own bytes, and their offset
 
 
 def check_log(events: Mapping[int, Iterable[Stored]], settings: LedgerSettings | None = None) -> Findings:
-    """All shards, by number, each from its first event on."""
-    return join(check_shards(events, settings or LedgerSettings()))
+    """All shards, by number, each from its first event on; nobody wrote to their lanes in transactions."""
+    shards = check_shards(events, settings or LedgerSettings())
+    findings = join(shards)
+    findings.breaches.extend(gap.breach for found in shards for gap in found.gaps)
+    return findings
 
 
 def check_shards(
@@ -37,8 +41,9 @@ def check_shard(
     settings: LedgerSettings,
     known: Known | None = None,
     wanted: Set[str] = frozenset(),
+    settled: int = WHOLE,
 ) -> ShardFindings:
-    check = ShardCheck(shard, settings, known, wanted)
+    check = ShardCheck(shard, settings, known, wanted, settled)
     for raw, offset in events:
         check.feed(raw, offset)
     return check.finish()
@@ -58,8 +63,10 @@ def join(shards: list[ShardFindings], *, one_clock: bool = True) -> Findings:
         findings.events += found.events
         findings.executions += found.executions
         findings.breaches.join(found.breaches)
+    settled = {found.shard: found.settled for found in shards}
     for breach in _over_all(shards, one_clock):
-        findings.breaches.add(breach)
+        if breach.sequence is None or breach.sequence <= settled[breach.shard]:
+            findings.breaches.add(breach)
     return findings
 
 
@@ -70,10 +77,16 @@ def _over_all(shards: list[ShardFindings], one_clock: bool) -> Iterator[Breach]:
     if one_clock:
         yield from check_limits((move for found in shards for move in found.moves), catalog.limits)
     yield from check_places((found.shard, found.business) for found in shards)
-    yield from check_jobs((found.shard, found.jobs) for found in shards)
+    all_there = not any(found.incomplete for found in shards)
+    yield from check_jobs(((found.shard, found.jobs) for found in shards), all_there=all_there)
+    yield from check_batches(((found.shard, found.batches) for found in shards), all_there=all_there)
     numbered = {claim.claim: claim.dispatcher for claim in catalog.claims}
     for claim in (claim for found in shards[1:] for claim in found.claims):
-        if catalog.events and numbered.get(claim.claim) != claim.dispatcher:
+        if (
+            catalog.events
+            and not (catalog.incomplete and claim.claim not in numbered)
+            and numbered.get(claim.claim) != claim.dispatcher
+        ):
             what = f"dispatcher.claimed: shard 0 never gave claim {claim.claim} to {claim.dispatcher}."
             yield Breach(6, claim.shard, claim.sequence, None, what)
 

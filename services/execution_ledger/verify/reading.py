@@ -18,7 +18,7 @@ from execution_ledger.settings import LedgerSettings
 from .answers import Answer, check_answers
 from .commands import is_trace_of
 from .endings import check_ended
-from .findings import Breach, Breaches, Findings
+from .findings import Breach, Breaches, Findings, Gap
 from .history import Stored, check_shards, join
 from .shard import ShardCheck
 
@@ -86,8 +86,9 @@ async def check_whole(
     undecided = set[str]()
     for found in shards:
         end = await log.end(Lane(Topic.COMMANDS, found.shard))
-        lane = await check_lane(log, found.shard, end, found.traces, wanted, _nobody)
+        lane = await check_lane(log, found.shard, end, found.traces, found.gaps, wanted, _nobody)
         findings.breaches.join(lane.breaches)
+        findings.breaches.extend(await beyond_its_lanes(log, found.shard, len(found.traces), found.repoffset + 1))
         undecided |= lane.undecided
         if at_rest:
             unread = end - len(found.traces), await log.end(Lane(Topic.REPORTS, found.shard)) - 1 - found.repoffset
@@ -97,16 +98,39 @@ async def check_whole(
     return findings
 
 
+async def beyond_its_lanes(log: Log, shard: int, commands: int, reports: int) -> list[Breach]:
+    """Both are how many the events say to have been read. Asked after the events were: whatever they read is there."""
+    found = []
+    for promise, topic, read in ((5, Topic.COMMANDS, commands), (4, Topic.REPORTS, reports)):
+        if read > (end := await log.end(Lane(topic, shard))):
+            what = (
+                f"Its events say that {read} {topic} were read, and the lane ends at {end}: who takes the shard over "
+            )
+            found.append(Breach(promise, shard, None, None, f"{what}would pass over what comes next."))
+    return found
+
+
 def _nobody(_: int) -> None:
     """Nobody watches."""
 
 
-async def check_lane(log: Log, shard: int, end: int, traces: array[int], wanted: Set[str], tell: Tell) -> LaneFindings:
+async def check_lane(
+    log: Log, shard: int, end: int, traces: array[int], gaps: Sequence[Gap], wanted: Set[str], tell: Tell
+) -> LaneFindings:
     """Every command that is still kept, beside the trace that stands under its offset. Promise 5."""
     found, lane = LaneFindings(), Lane(Topic.COMMANDS, shard)
-    async for piece in records(log, lane, await log.begin(lane), end):
+    begin = await log.begin(lane)
+    unjudged = [gap for gap in gaps if gap.first < begin]
+    for gap in unjudged:
+        what = f"{gap.breach.what[:-1]}, and is no longer kept to tell whether anything lay there."
+        found.breaches.add(gap.breach._replace(what=what))
+    empty = [gap for gap in gaps if gap.first >= begin]
+    async for piece in records(log, lane, begin, end):
         for record in piece:
             _check_command(found, shard, record, traces, wanted)
+            for gap in [gap for gap in empty if gap.first <= record.offset < gap.end]:
+                found.breaches.add(gap.breach)
+                empty.remove(gap)
         found.read += len(piece)
         tell(len(piece))
     return found

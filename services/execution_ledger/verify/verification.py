@@ -104,6 +104,9 @@ class Report:
 
 @dataclass(frozen=True)
 class Ends:
+    """`settled`: where the events ended a moment earlier, so that their causes on other shards lie before `events`."""
+
+    settled: dict[int, int]
     events: dict[int, int]
     commands: dict[int, int]
 
@@ -121,8 +124,9 @@ async def _ends(log: KafkaLog, shards: int) -> Ends:
     """The catalog's events last, so that no other shard's claim or limit is newer than what is read of it. Commands
     before events: a command that was decided is then never missing among them."""
     order = [*range(1, shards), CATALOG_SHARD]
+    settled = {shard: await log.end(Lane(Topic.EVENTS, shard)) for shard in order}
     commands = {shard: await log.end(Lane(Topic.COMMANDS, shard)) for shard in order}
-    return Ends({shard: await log.end(Lane(Topic.EVENTS, shard)) for shard in order}, commands)
+    return Ends(settled, {shard: await log.end(Lane(Topic.EVENTS, shard)) for shard in order}, commands)
 
 
 class Verification:
@@ -171,13 +175,23 @@ class Verification:
         return catalog + await self._workers.run(check_events_of, others)
 
     def _events_job(self, shard: int, known: Known) -> EventsJob:
-        place = self._place
-        return EventsJob(place.kafka, shard, self._ends.events[shard], self._wanted, place.ledger, known)
+        place, ends = self._place, self._ends
+        settled = ends.settled[shard]
+        return EventsJob(place.kafka, shard, ends.events[shard], self._wanted, place.ledger, known, settled)
 
     async def _check_lanes(self, shards: list[ShardFindings]) -> list[LaneFindings]:
         began = self._now()
+        kafka, ends = self._place.kafka, self._ends.commands
         jobs = [
-            LaneJob(self._place.kafka, found.shard, self._ends.commands[found.shard], self._wanted, found.traces)
+            LaneJob(
+                kafka,
+                found.shard,
+                ends[found.shard],
+                self._wanted,
+                found.traces,
+                found.repoffset + 1,
+                tuple(found.gaps),
+            )
             for found in shards
         ]
         work = self._workers.run(check_lane_of, jobs)

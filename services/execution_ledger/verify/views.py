@@ -113,6 +113,7 @@ class ViewCheck:
             if position is not None and position.sequence == target:
                 said = said or await self._misplaced(position, end)
             rows.append(await self._compare_tables())
+        await self._name_strays()
         # Where position and journal disagree, the rows may stand with either: they are compared with the nearer one.
         self.found.breaches.join(min(rows, key=lambda breaches: breaches.total))
         if said:
@@ -169,6 +170,11 @@ class ViewCheck:
         reached = [row for row in wanted if row["sequence"] <= last]
         for breach in compare_journal(reached, [dict(row) for row in stored]):
             self.found.breaches.add(breach)
+
+    async def _name_strays(self) -> None:
+        for name, shard, sequence in await self._connection.fetch(_SQL["strays"], self._shard, self._shards):
+            what = f"The row {shard}, {sequence} of ledger.{name} is there, and the log makes no such row."
+            self.found.breaches.add(Breach(7, shard, sequence, None, what))
 
     async def _compare_tables(self) -> Breaches:
         breaches = Breaches()

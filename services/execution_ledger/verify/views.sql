@@ -18,6 +18,14 @@ FROM ledger.journal WHERE shard = $1 ORDER BY sequence DESC LIMIT 1
 SELECT shard, sequence, kafka_offset, subject, version, type, recorded_at, event
 FROM ledger.journal WHERE shard = $1 AND sequence BETWEEN $2 AND $3 ORDER BY sequence
 
+-- name: strays
+-- What no event can have made: a journal before the first sequence, journals and positions of shards that do not exist.
+SELECT 'journal' AS name, shard, sequence FROM ledger.journal
+WHERE (shard = $1 AND sequence < 1) OR ($1 = 0 AND (shard < 0 OR shard >= $2))
+UNION ALL
+SELECT 'positions', shard, sequence FROM ledger.positions WHERE $1 = 0 AND (shard < 0 OR shard >= $2)
+ORDER BY 1, 2, 3
+
 -- The rows of a table, by what says where they live. {table} and {id} are names out of `rows.TABLES`.
 
 -- name: of_executions

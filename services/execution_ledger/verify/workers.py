@@ -24,9 +24,10 @@ from execution_ledger.messages.ids import SHARDS_MAX
 from execution_ledger.objects import open_objects
 from execution_ledger.settings import KafkaSettings, LedgerSettings, ObjectsSettings
 
+from .findings import Gap
 from .folds import subjects
-from .reading import LaneFindings, Tell, check_events, check_lane
-from .shard import Known, ShardCheck, ShardFindings
+from .reading import LaneFindings, Tell, beyond_its_lanes, check_events, check_lane
+from .shard import WHOLE, Known, ShardCheck, ShardFindings
 from .snapshots import SnapshotCheck, SnapshotFindings
 from .views import ViewFindings, check_views
 
@@ -55,11 +56,16 @@ class Job:
 class EventsJob(Job):
     ledger: LedgerSettings = field(default_factory=LedgerSettings)
     known: Known = field(default_factory=Known)
+    settled: int = WHOLE
 
 
 @dataclass(frozen=True)
 class LaneJob(Job):
+    """`reports` is how many the events say to have been read."""
+
     traces: array[int] = field(default_factory=lambda: array("I"))
+    reports: int = 0
+    gaps: tuple[Gap, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -147,7 +153,7 @@ def check_views_of(job: ViewsJob) -> ViewFindings:
 
 
 async def _check_events(job: EventsJob) -> ShardFindings:
-    check = ShardCheck(job.shard, job.ledger, job.known, job.wanted)
+    check = ShardCheck(job.shard, job.ledger, job.known, job.wanted, job.settled)
     async with KafkaLog(job.kafka, CLIENT) as log:
         await check_events(log, check, job.shard, job.end, _teller(job))
     return check.finish()
@@ -155,7 +161,9 @@ async def _check_events(job: EventsJob) -> ShardFindings:
 
 async def _check_lane(job: LaneJob) -> LaneFindings:
     async with KafkaLog(job.kafka, CLIENT) as log:
-        return await check_lane(log, job.shard, job.end, job.traces, job.wanted, _teller(job))
+        found = await check_lane(log, job.shard, job.end, job.traces, job.gaps, job.wanted, _teller(job))
+        found.breaches.extend(await beyond_its_lanes(log, job.shard, len(job.traces), job.reports))
+        return found
 
 
 async def _check_views(job: ViewsJob) -> ViewFindings:
