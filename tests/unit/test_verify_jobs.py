@@ -12,9 +12,12 @@ from execution_ledger.messages.events import (
     CommandRejected,
     CommandRepeated,
     Fact,
+    JobOpened,
 )
 from execution_ledger.messages.parts import Outcome, Refusal
+from execution_ledger.messages.payload import json_payload
 from execution_ledger.verify.jobs import Jobs
+from unit.spec import ID
 
 
 def refused(code: str) -> CommandRejected:
@@ -40,3 +43,9 @@ def test_what_was_decided_is_asked_for_once() -> None:
     repeated = CommandRepeated(command="submit.v1", same_body=True, first=Outcome(sequence=1, subject="s"))
     assert asked_twice(AbortRequested(), Aborted(outcome="never_started"), repeated) == 0
     assert asked_twice(AbortRequested(), AbortRequested()) == 1
+
+
+def test_a_job_is_opened_once() -> None:
+    jobs, job = Jobs(), JobOpened(job_id=ID, action="hold", count=1, targets=json_payload([ID]))
+    assert jobs.open(job) is None
+    assert jobs.open(job) == f"job {ID} was opened before"

@@ -31,6 +31,8 @@ class Jobs:
     def open(self, fact: JobOpened) -> str | None:
         """What is wrong with it, in words."""
         targets = json.loads(fact.targets.inline or "[]")
+        if f"{CAUSED}{fact.job_id}" in self.opened:
+            return f"job {fact.job_id} was opened before"
         self.opened[f"{CAUSED}{fact.job_id}"] = frozenset(command_id_of_job(fact.job_id, one) for one in targets)
         if hashlib.sha256((fact.targets.inline or "").encode()).hexdigest() != fact.targets.sha256:
             return "its targets are not those that their digest was made of"

@@ -247,6 +247,8 @@ class ShardCheck:
     def _opened(self, fact: BatchOpened) -> None:
         if fact.link and fact.link.to not in self._batches and not self._executions.forgiven:
             self._say(3, f"it is a {fact.link.how} of batch {fact.link.to}, which was not opened here before it")
+        if fact.batch_id in self._batches:
+            self._say(4, f"batch {fact.batch_id} was opened before")
         self._batches.add(fact.batch_id)
 
     def _job_opened(self, fact: JobOpened) -> None:
