@@ -17,8 +17,10 @@ from .changes import (
     LIVE_HOT,
     LIVE_IDENTITY,
     AttemptRow,
+    BatchRow,
     Changes,
     Identity,
+    JobRow,
     LabelRow,
     Progress,
     StoredPosition,
@@ -79,7 +81,8 @@ class MemoryStore:
 
     def _refuse_doubles(self, changes: Changes) -> None:
         """As Postgres does, by their keys: both are opened once."""
-        for row in (*changes.batches, *changes.jobs):
+        opened: list[BatchRow | JobRow] = [*changes.batches, *changes.jobs]
+        for row in opened:
             if row.id in self.batches or row.id in self.jobs:
                 raise BrokenHistory(f"{row.id}, opened in sequence {row.sequence}, is in the views already.")
 
