@@ -33,7 +33,7 @@ def asked_twice(*facts: Fact) -> int:
     return len(jobs.twice)
 
 
-@pytest.mark.parametrize("code", ["already_ended", "id_too_old", "id_from_future"])
+@pytest.mark.parametrize("code", ["already_ended", "id_too_old", "id_from_future", "not_above_ordinal"])
 def test_who_was_refused_for_the_time_in_its_id_is_asked_for_again(code: str) -> None:
     assert asked_twice(refused(code), refused(code)) == (code == "already_ended")
     assert asked_twice(refused(code), AbortRequested(), Aborted(outcome="never_started")) == (code == "already_ended")

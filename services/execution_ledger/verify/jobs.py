@@ -51,9 +51,9 @@ class Jobs:
 
 def _says_nothing_new(fact: Fact) -> bool:
     """An abort in the queue is two events of one command, and one that was refused for the time in its id is asked for
-    again."""
+    again. What is not above its source's ordinal had come before, and may have been forgotten."""
     if isinstance(fact, CommandRejected):
-        return fact.refusal.code in REFUSED_IDS
+        return fact.refusal.code in REFUSED_IDS | {"not_above_ordinal"}
     return isinstance(fact, Aborted | CommandRepeated)
 
 
