@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from contract.events_builder import ACTOR, History
 from contract.store_case import StoreCase, at_ms, project
+from execution_ledger.errors import BrokenHistory
 from execution_ledger.messages.events import (
     BatchOpened,
     PipelineRegistered,
@@ -35,6 +38,15 @@ class CatalogContract(StoreCase):
         assert (batch["id"], batch["count"], batch["opened_at"], batch["actor"]) == (batch_id, 3, at_ms(3), ACTOR)
         assert (batch["shard"], batch["sequence"], batch["body_digest"]) == (1, 3, "b1")
         assert (batch["link"], batch["linked_to"]) == ("retry", linked.to)
+
+    async def test_a_batch_that_is_opened_again_is_refused(self, store: ViewStore) -> None:
+        history = History()
+        opened = BatchOpened(batch_id=history.new_id(), count=3, opened=0, versions={})
+        history.add(f"batch/{opened.batch_id}", opened)
+        await project(store, history)
+        history.add(f"batch/{opened.batch_id}", opened)
+        with pytest.raises(BrokenHistory):
+            await project(store, history)
 
     async def test_each_version_of_an_entry_has_a_row_and_its_removal_too(self, store: ViewStore) -> None:
         history = History()

@@ -22,6 +22,7 @@ from execution_ledger.messages.commands import (
     Dispatch,
     ExpireAttempt,
     OpenBatch,
+    OpenJob,
     RegisterPipeline,
     RequestAbort,
     Submit,
@@ -177,6 +178,20 @@ def test_an_id_that_may_have_been_forgotten_is_refused() -> None:
     (old,) = ledger.do(submit(new_id(1)))
     (early,) = ledger.do(submit(new_id(2, time_ms=ledger.now_ms + 120_001), "submit-2"))
     assert (old.data.refusal.code, early.data.refusal.code) == ("id_too_old", "id_from_future")
+
+
+def test_what_opens_a_batch_or_a_job_and_comes_again_when_it_was_forgotten_opens_nothing() -> None:
+    ledger = Ledger()
+    batch = OpenBatch(command_id="b", actor="ada", batch_id=new_id(1), count=1, opened=NOW_MS, versions={})
+    job = OpenJob(
+        command_id="j", actor="ada", job_id=new_id(2), action="hold", count=1, targets=json_payload([new_id(3)])
+    )
+    assert types(ledger.do(batch, job)) == ["batch.opened", "job.opened"]
+    for _ in range(2):  # by then two generations have gone
+        ledger.now_ms += 131_000
+        ledger.do(submit(new_id(4, time_ms=ledger.now_ms), f"other-{ledger.now_ms}"))
+    again = ledger.do(batch, job, batch.model_copy(update={"batch_id": new_id(5, time_ms=ledger.now_ms + 10_001)}))
+    assert [event.data.refusal.code for event in again] == ["id_too_old", "id_too_old", "id_from_future"]
 
 
 def test_a_refused_id_is_not_the_answer_to_its_key() -> None:

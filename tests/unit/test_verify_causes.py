@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from execution_ledger.domain import execution as domain
+from execution_ledger.ledger import deciding
 from execution_ledger.log.protocol import Record, Topic
 from execution_ledger.messages.base import Message
+from execution_ledger.messages.commands import DispatcherCommand, ExpireAttempt, ExpireQueued
 from execution_ledger.messages.events import Event
 from execution_ledger.messages.ids import business_key, shard_of_business
-from execution_ledger.messages.parts import Origin
+from execution_ledger.messages.parts import Origin, Policy, Refusal
 from execution_ledger.messages.reports import (
+    AnyReport,
     ReportAborted,
     ReportCompleted,
     ReportFailed,
     ReportMetric,
+    ReportReleased,
     ReportStarted,
 )
 from execution_ledger.verify.causes import check_causes
-from unit.spec import failure, submit
+from unit.spec import CLAIM, failure, submit
 from unit.test_deciding import Ledger, abort, dispatch, types
 from unit.verify_stage import ONE, OUTPUTS, THREE, TWO, said
 
@@ -112,3 +118,80 @@ def test_an_execution_that_was_joined_is_another_one() -> None:
     asked = [submit(ONE, business_id=business), submit(TWO, "submit-2", business_id=business, if_live="first")]
     assert types(ledger.do(*asked)) == ["execution.queued", "submit.joined"]
     assert ledger.breaches(ledger.events) == []
+
+
+# --- what was not done --------------------------------------------------------------------------------------------
+
+
+def refusing(code: str) -> Callable[..., Refusal]:
+    return lambda *_: Refusal(code=code, detail="no")
+
+
+@pytest.mark.parametrize("code", ["already_ended", "abort_already_requested", "illegal_state"])
+def test_a_refusal_without_a_reason_is_named(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = Lanes()
+    ledger.do(submit(ONE), dispatch(ONE))
+    monkeypatch.setattr(deciding, "decide", refusing(code))
+    ledger.do(abort(ONE))
+    [(promise, what)] = ledger.breaches(ledger.events)
+    assert (promise, what) == (3, f"command.rejected: request_abort.v1 was refused ({code}), and was possible.")
+
+
+EXPIRY = {"actor": "d-1", "claim": CLAIM, "execution_id": ONE}
+POSSIBLE: list[DispatcherCommand] = [
+    dispatch(ONE, "again").model_copy(update={"attempt": 2}),
+    ExpireQueued(command_id="late", **EXPIRY),
+]
+IMPOSSIBLE: list[DispatcherCommand] = [
+    dispatch(ONE, "again"),
+    ExpireAttempt(command_id="lost", attempt=1, cause="lost", **EXPIRY),
+    dispatch(ONE, "old").model_copy(update={"attempt": 2, "claim": CLAIM - 1}),
+]
+
+
+@pytest.mark.parametrize("asked", [*POSSIBLE, *IMPOSSIBLE])
+def test_what_a_dispatcher_may_ask_for_is_not_refused(
+    asked: DispatcherCommand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits for its second attempt, and its time in the queue is over."""
+    ledger = Lanes()
+    ledger.do(submit(ONE, policy=Policy(queue_ttl_ms=1_000)), dispatch(ONE))
+    ledger.do(ReportReleased(**said(ONE), ordinal=1))
+    ledger.now_ms += 1_000
+    code = "stale_claim" if asked.claim != CLAIM else "illegal_state"
+    monkeypatch.setattr(deciding, "decide", refusing(code))
+    ledger.do(asked)
+    assert len(ledger.breaches(ledger.events)) == (asked in POSSIBLE)
+
+
+def test_what_a_dispatcher_asks_for_after_another_one_has_claimed_is_not_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = Lanes()
+    ledger.do(submit(ONE), dispatch(ONE))
+    monkeypatch.setattr(domain, "_stale_claim", lambda claim, given: None)
+    ledger.do(ExpireAttempt(command_id="lost", attempt=1, cause="lost", **EXPIRY | {"claim": CLAIM - 1}))
+    [(promise, what)] = ledger.breaches(ledger.events)
+    assert (promise, what) == (6, "What d-1 asked for was done under claim 2, while 3 was the shard's newest.")
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        ReportMetric(**said(ONE), ordinal=2, name="loss", value=0.5),
+        ReportCompleted(**said(ONE), ordinal=2, outputs=OUTPUTS),
+        ReportReleased(**said(ONE), ordinal=2),
+        ReportStarted(**said(ONE), ordinal=2),
+        ReportCompleted(**said(ONE), ordinal=1, outputs=OUTPUTS),
+        ReportCompleted(**said(ONE, 2), ordinal=2, outputs=OUTPUTS),
+    ],
+)
+def test_a_report_that_should_have_changed_something_is_named(
+    report: AnyReport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last three come again, or too early."""
+    ledger = Lanes()
+    ledger.do(submit(ONE), dispatch(ONE), ReportStarted(**said(ONE), ordinal=1))
+    monkeypatch.setattr(deciding, "decide_report", lambda *_: [])
+    ledger.do(report, submit(TWO, "submit-2"))
+    is_new = (report.attempt, report.ordinal) == (1, 2) and not isinstance(report, ReportStarted)
+    changed_nothing = f"Report 2 of attempt 1 ({report.type}) changed nothing."
+    assert ledger.breaches(ledger.events) == [(3, changed_nothing)] * is_new

@@ -12,9 +12,12 @@ from execution_ledger.messages.events import (
     CommandRejected,
     CommandRepeated,
     Fact,
+    JobOpened,
 )
 from execution_ledger.messages.parts import Outcome, Refusal
+from execution_ledger.messages.payload import json_payload
 from execution_ledger.verify.jobs import Jobs
+from unit.spec import ID
 
 
 def refused(code: str) -> CommandRejected:
@@ -30,7 +33,7 @@ def asked_twice(*facts: Fact) -> int:
     return len(jobs.twice)
 
 
-@pytest.mark.parametrize("code", ["already_ended", "id_too_old", "id_from_future"])
+@pytest.mark.parametrize("code", ["already_ended", "id_too_old", "id_from_future", "not_above_ordinal"])
 def test_who_was_refused_for_the_time_in_its_id_is_asked_for_again(code: str) -> None:
     assert asked_twice(refused(code), refused(code)) == (code == "already_ended")
     assert asked_twice(refused(code), AbortRequested(), Aborted(outcome="never_started")) == (code == "already_ended")
@@ -40,3 +43,9 @@ def test_what_was_decided_is_asked_for_once() -> None:
     repeated = CommandRepeated(command="submit.v1", same_body=True, first=Outcome(sequence=1, subject="s"))
     assert asked_twice(AbortRequested(), Aborted(outcome="never_started"), repeated) == 0
     assert asked_twice(AbortRequested(), AbortRequested()) == 1
+
+
+def test_a_job_is_opened_once() -> None:
+    jobs, job = Jobs(), JobOpened(job_id=ID, action="hold", count=1, targets=json_payload([ID]))
+    assert jobs.open(job) is None
+    assert jobs.open(job) == f"job {ID} was opened before"

@@ -59,6 +59,13 @@ def opened(history: History, batch_id: str, link: object = None) -> None:
         history.documents[-1].pop(of_an_execution, None)
 
 
+def opened_again(history: History) -> None:
+    """By a command that had been forgotten."""
+    for _ in range(2):
+        opened(history, new_id(5))
+    history[21]["commandid"] = "c"
+
+
 def entered_later(history: History) -> None:
     """The first version is the second one."""
     data = {"key": "pump-7", "version": 2}
@@ -159,6 +166,7 @@ PLACES: list[tuple[str, Damage, tuple[int, int, str | None]]] = [
     ("a retry of what lives", lambda h: made_from(h, "retry", THREE), (3, 20, OTHER)),
     ("a rerun of nothing", lambda h: made_from(h, "rerun", new_id(8)), (3, 20, OTHER)),
     ("a retry of no batch", lambda h: opened(h, new_id(5), {"how": "retry", "to": new_id(6)}), (3, 20, None)),
+    ("a batch that is opened again", opened_again, (4, 21, None)),
     ("a twin's version left out", entered_later, (3, 20, None)),
     ("outputs that were changed", lambda h: h[7]["data"]["outputs"].update(inline='{"n":3}'), (11, 7, ONE)),
 ]  # fmt: skip

@@ -89,7 +89,7 @@ def a_start_hides_the_abort() -> Iterator[None]:
 
 @pytest.mark.usefixtures("a_start_hides_the_abort")
 async def test_what_is_wrong_only_on_the_way_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stored, "FOLD_EVENTS", 4)  # all but the end
+    monkeypatch.setattr(stored, "FOLD_EVENTS", (4,))  # all but the end
     history, store = History(), MemoryStore()
     requested = AbortRequested(attempt=1, grace_until=9)
     history.add(history.queue(), DISPATCHED, requested, STARTED, Aborted(attempt=1, outcome="acknowledged"))

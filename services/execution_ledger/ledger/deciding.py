@@ -131,9 +131,9 @@ def _decision(state: ShardState, command: AnyCommand, appended_ms: int) -> Decis
         case ClaimDispatch():
             return _claim(state, command)
         case OpenBatch():
-            return open_batch(command)
+            return _outside_its_time(command.batch_id, ID_AGE_MAX_MS, appended_ms) or open_batch(command)
         case OpenJob():
-            return open_job(command)
+            return _outside_its_time(command.job_id, ID_AGE_MAX_MS, appended_ms) or open_job(command)
         case ChangeLabels():
             return change_labels(command)
         case Decline():
@@ -190,16 +190,22 @@ def _misplaced(state: ShardState, command: AnyCommand) -> Refusal | None:
 
 
 def _unacceptable_id(state: ShardState, command: Submit, appended_ms: int) -> Refusal | None:
-    """Ids are remembered for a while only, so one that may have been forgotten is refused, not decided twice."""
-    age_ms = appended_ms - time_ms_of(command.execution_id)
     age_max_ms = BATCH_AGE_MAX_MS if command.origin else ID_AGE_MAX_MS
+    if refusal := _outside_its_time(command.execution_id, age_max_ms, appended_ms):
+        return refusal
+    highest = state.sources.get(command.origin.source) if command.origin else None
+    if command.origin and highest is not None and command.origin.ordinal <= highest:
+        return Refusal(code=NOT_ABOVE, detail=f"{command.origin.source} is at {highest} already.")
+    return None
+
+
+def _outside_its_time(id_: str, age_max_ms: int, appended_ms: int) -> Refusal | None:
+    """Ids are remembered for a while only, so one that may have been forgotten is refused, not decided twice."""
+    age_ms = appended_ms - time_ms_of(id_)
     if age_ms > age_max_ms:
         return Refusal(code="id_too_old", detail="The id was made too long ago. Ask again: a new one will be made.")
     if age_ms < -ID_AHEAD_MAX_MS:
         return Refusal(code="id_from_future", detail="The id's time lies ahead of the log's. Set the sender's clock.")
-    highest = state.sources.get(command.origin.source) if command.origin else None
-    if command.origin and highest is not None and command.origin.ordinal <= highest:
-        return Refusal(code=NOT_ABOVE, detail=f"{command.origin.source} is at {highest} already.")
     return None
 
 

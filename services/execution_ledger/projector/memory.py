@@ -17,8 +17,10 @@ from .changes import (
     LIVE_HOT,
     LIVE_IDENTITY,
     AttemptRow,
+    BatchRow,
     Changes,
     Identity,
+    JobRow,
     LabelRow,
     Progress,
     StoredPosition,
@@ -66,6 +68,7 @@ class MemoryStore:
         shard = changes.shard
         if self.positions.get(shard) != expected:
             raise OutcomeUnknown(f"The views of shard {shard} are not where this projector left them.")
+        self._refuse_doubles(changes)
         patched = [self._patched(progress) for progress in changes.patches()]
         self.positions[shard] = changes.position
         self._insert(changes)
@@ -75,6 +78,13 @@ class MemoryStore:
             self._put_label(label)
         for listener in self.on_moved:
             listener(shard, changes.position.sequence)
+
+    def _refuse_doubles(self, changes: Changes) -> None:
+        """As Postgres does, by their keys: both are opened once."""
+        opened: list[BatchRow | JobRow] = [*changes.batches, *changes.jobs]
+        for row in opened:
+            if row.id in self.batches or row.id in self.jobs:
+                raise BrokenHistory(f"{row.id}, opened in sequence {row.sequence}, is in the views already.")
 
     def _patched(self, progress: Progress) -> Row:
         row = self.executions.get(progress.id, {})

@@ -6,15 +6,16 @@ Promises 5, of commands, and 3, of reports.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from execution_ledger.log.protocol import Record
-from execution_ledger.messages.commands import COMMANDS, AnyCommand, Submit
+from execution_ledger.messages.commands import COMMANDS, AnyCommand, DispatcherCommand, Submit
 from execution_ledger.messages.events import (
     Aborted,
+    CommandFailed,
     CommandRejected,
     CommandRepeated,
     Event,
@@ -27,6 +28,8 @@ from execution_ledger.messages.events import (
 from execution_ledger.messages.reports import REPORTS, AnyReport, ReportAborted
 
 from .findings import Breach
+from .reasons import has_reason, must_be_taken
+from .standing import Standings
 
 M = TypeVar("M", AnyCommand, AnyReport)
 
@@ -35,9 +38,17 @@ def check_causes(events: Iterable[Event], commands: Iterable[Record], reports: I
     """One shard: its events in their order, and what its lanes hold."""
     asked, reported = _by_offset(COMMANDS, commands), _by_offset(REPORTS, reports)
     begun = set[tuple[str, int | None]]()  # attempts whose start was recorded
-    there = set[str]()
+    there, standings, read_to = set[str](), Standings(), -1
     for event in events:
         command, report = asked.get(event.cmdoffset), reported.get(event.repoffset)
+        passed_over = [reported[offset] for offset in range(read_to + 1, event.repoffset + 1) if offset in reported]
+        yield from _not_taken(event, passed_over, standings)
+        if command and event.commandid == command.command_id and isinstance(event.data, CommandRejected):
+            yield from _not_done(event, event.data, command, standings, there)
+        elif isinstance(command, DispatcherCommand) and event.commandid == command.command_id:
+            yield from _by_whom(event, command, standings.claim)
+        standings.follow(event)
+        read_to = event.repoffset
         if isinstance(event.data, Queued):
             there.add(event.subject)
         elif _has_come(event) and event.subject not in there:
@@ -72,6 +83,38 @@ def _is_reported(event: Event, report: AnyReport) -> bool:
     fact = event.data
     by_itself = isinstance(fact, Quarantined) or (isinstance(fact, Failed) and fact.failure.kind == "internal")
     return event.version is not None and event.subject == report.execution_id and not by_itself
+
+
+def _not_taken(event: Event, reports: Sequence[AnyReport], standings: Standings) -> Iterator[Breach]:
+    """Those that were read since the event before, of which the last one may be the cause of this."""
+    for report in reports:
+        left_trace = report is reports[-1] and event.commandid is None and _is_of_reports(event, report)
+        if not left_trace and must_be_taken(report, standings.get(report.execution_id)):
+            what = f"Report {report.ordinal} of attempt {report.attempt} ({report.type}) changed nothing."
+            yield Breach(3, event.shard, event.sequence, report.execution_id, what)
+
+
+def _is_of_reports(event: Event, report: AnyReport) -> bool:
+    fact = event.data
+    return event.subject == report.execution_id or (isinstance(fact, CommandFailed) and fact.lane == "reports")
+
+
+def _not_done(
+    event: Event, fact: CommandRejected, command: AnyCommand, standings: Standings, there: Set[str]
+) -> Iterator[Breach]:
+    standing, now_ms = standings.get(event.subject), event.recordedtime
+    has_ended = event.subject in there and (standing is None or standing.has_ended)
+    if not has_reason(fact.refusal.code, command, standings, now_ms, has_ended=has_ended):
+        what = f"command.rejected: {command.type} was refused ({fact.refusal.code}), and was possible."
+        yield Breach(3, event.shard, event.sequence, None, what)
+
+
+def _by_whom(event: Event, command: DispatcherCommand, newest: int) -> Iterator[Breach]:
+    """Only the newest dispatcher has a say."""
+    if event.version is not None and command.claim != newest:
+        under = f"under claim {command.claim}, while {newest} was the shard's newest"
+        what = f"What {command.actor} asked for was done {under}."
+        yield Breach(6, event.shard, event.sequence, event.subject, what)
 
 
 Differences = Mapping[str, tuple[Any, Any]]  # by field: what the event says, and what it should

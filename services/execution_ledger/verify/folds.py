@@ -24,6 +24,9 @@ from execution_ledger.objects import Objects
 from execution_ledger.settings import LedgerSettings, SnapshotSettings
 from execution_ledger.snapshots.keeping import Keeper
 
+from .known_to_dispatchers import KnownToDispatcher
+from .known_to_ledgers import KnownToLedger
+
 T = TypeVar("T")
 K = TypeVar("K", contravariant=True)
 
@@ -39,14 +42,23 @@ class Fold(Protocol[K]):
 
 
 class LedgerFold:
+    """`wrong`: what the fold itself has otherwise than the events say, where it first had."""
+
     def __init__(self, shard: int, shards: int, settings: LedgerSettings) -> None:
-        self._state = initial(shard, shards, settings)
+        self.state = initial(shard, shards, settings)
+        self.wrong: list[str] = []
+        self._known = KnownToLedger(settings)
 
     def take(self, event: Event, record: Record) -> None:
-        self._state = fold(self._state, event, digest_of(record.value or b""))
+        self.follow(event, digest_of(record.value or b""))
+
+    def follow(self, event: Event, digest: str) -> None:
+        self.state = fold(self.state, event, digest)
+        self._known.follow(event, digest)
+        self.wrong = self.wrong or list(self._known.differing(self.state))
 
     def differing(self, kept: ShardState) -> Sequence[str]:
-        return ledger.LAYOUT.differing(kept, self._state)
+        return ledger.LAYOUT.differing(kept, self.state) or self.wrong
 
 
 class DispatcherFold:
@@ -55,9 +67,13 @@ class DispatcherFold:
     def __init__(self, shards: int) -> None:
         self._desk = Desk(DeskSettings("verify", shards, lease_ms=1, absent_after_ms=1, due_max=1), str)
         self._claims = {Claim()}  # a claim's time is that of whichever shard was read first
+        self._known = KnownToDispatcher()
+        self.wrong: list[str] = []
 
     def take(self, event: Event, record: Record) -> None:
         self._desk.event(event, record.offset)
+        self._known.follow(event, record.offset)
+        self.wrong = self.wrong or list(self._known.differing(self._desk.picture))
         if isinstance(event.data, DispatcherClaimed):
             self._claims.add(Claim(event.data.claim, event.data.dispatcher, event.recordedtime))
 
@@ -70,7 +86,7 @@ class DispatcherFold:
             held={key: folded.held[key] for key in held if key in folded.held},
             claim=kept.claim if is_claim else folded.claim,
         )
-        return dispatcher.LAYOUT.differing(replace(kept, held=held), wanted)
+        return dispatcher.LAYOUT.differing(replace(kept, held=held), wanted) or self.wrong
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,8 @@ class Jobs:
 
     def open(self, fact: JobOpened) -> str | None:
         """What is wrong with it, in words."""
+        if f"{CAUSED}{fact.job_id}" in self.opened:
+            return f"job {fact.job_id} was opened before"
         targets = targets_of(fact)
         if targets is None:
             self.opened[f"{CAUSED}{fact.job_id}"] = None
@@ -58,9 +60,9 @@ def targets_of(fact: JobOpened) -> list[str] | None:
 
 def _says_nothing_new(fact: Fact) -> bool:
     """An abort in the queue is two events of one command, and one that was refused for the time in its id is asked for
-    again."""
+    again. What is not above its source's ordinal had come before, and may have been forgotten."""
     if isinstance(fact, CommandRejected):
-        return fact.refusal.is_no_answer
+        return fact.refusal.is_no_answer or fact.refusal.code == "not_above_ordinal"
     return isinstance(fact, Aborted | CommandRepeated)
 
 

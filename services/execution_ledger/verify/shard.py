@@ -328,6 +328,8 @@ class ShardCheck:
         batches = self.found.batches
         if fact.link and not batches.has(fact.link.to) and not self._executions.forgiven:
             self._say(3, f"it is a {fact.link.how} of batch {fact.link.to}, which was not opened here before it")
+        if batches.has(fact.batch_id):
+            self._say(4, f"batch {fact.batch_id} was opened before")
         batches.open(fact)
 
     def _job_opened(self, fact: JobOpened) -> None:

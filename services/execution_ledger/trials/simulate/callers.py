@@ -90,8 +90,9 @@ class Client:
     subjects: dict[int, str] = field(default_factory=dict)
     retried: dict[int, str] = field(default_factory=dict)
 
-    async def play(self, asks: Sequence[Ask]) -> None:
-        by_number = {ask.number: ask for ask in asks}
+    async def play(self, asks: Sequence[Ask], before: Sequence[Ask] = ()) -> None:
+        """`before`: others that these may be about."""
+        by_number = {ask.number: ask for ask in (*before, *asks)}
         async with asyncio.TaskGroup() as playing:
             for ask in asks:
                 playing.create_task(self._play(ask, by_number))

@@ -27,6 +27,7 @@ from execution_ledger.verify.findings import Breach
 from .liveness import check_overdue
 from .pipelines import LIMIT, TIGHT, pipelines
 from .plan import SHARDS, Ask, Fault
+from .prompt import check_prompt
 
 if TYPE_CHECKING:
     from .callers import Client
@@ -55,7 +56,8 @@ def _submit(at_s: float, number: int, pipeline: str, manner: str, seconds: float
     )
 
 
-_HASTY, _PATIENT = PolicyChoice(queue_ttl_ms=1_000), PolicyChoice(queue_ttl_ms=2_500)
+_PATIENT = PolicyChoice(queue_ttl_ms=2_500)
+_GRACE = PolicyChoice(abort_grace_ms=10_000)
 _TIGHT = (
     # The code of the first goes on for longer, so the other's place is all there is for those that wait.
     Known(_submit(0, DEAF, "tight", "deaf", 3, policy=PolicyChoice(abort_grace_ms=500)), "forced", 1.5 + LATE_S),
@@ -67,7 +69,8 @@ _TIGHT = (
     Known(
         _submit(0.9, FIRST + 14, "tight", "done", 0, count=-9, policy=PolicyChoice(queue_ttl_ms=1_000)), "expired", 5
     ),
-    Known(_submit(1.1, FIRST + 15, "tight", "done", 0.3, count=9), "completed", 5 + LATE_S),  # held until then
+    # Held until then: its time in the queue stands still.
+    Known(_submit(1.1, FIRST + 15, "tight", "done", 0.3, count=9, policy=_PATIENT), "completed", 5 + LATE_S),
     # Its code has ended now: there are two places again.
     *(Known(_submit(10, FIRST + 16 + more, "tight", "done", 2.5), "completed", 14) for more in range(2)),
 )
@@ -88,19 +91,44 @@ _RUNNERS = (
     *(Known(_submit(13.1, FIRST + 38 + more, "free", "stubborn", 2.5), "completed", 18 + LATE_S) for more in range(2)),
     *(Known(_submit(13.8, FIRST + 32 + more, "free", "done", 0.1), "completed", 14 + LATE_S) for more in range(2)),
     *(Known(_submit(22.8, FIRST + 34 + more, "free", "done", 0.1), "completed", 23.4) for more in range(3)),
+    # The silent one hears of its abort and of its start at once, and begins before it stops.
+    *(
+        Known(_submit(19.0, FIRST + 46 + more, "free", "hang", 0, policy=_GRACE), "acknowledged", 23.5 + LATE_S)
+        for more in range(2)
+    ),
+    # Of the last one its runner hears nothing until it is to be aborted.
+    Known(_submit(36.2, FIRST + 44, "free", "hang", 0, policy=_GRACE), "never_started", 45),
+    # One of them has its runner killed.
+    *(Known(_submit(33.5, FIRST + 42 + more, "free", "done", 1.5), "completed", 48) for more in range(2)),
     # The word of its abort is lost: when the dispatcher has waited for an answer in vain, it says it again.
-    Known(_submit(25, FIRST + 40, "free", "hang", 0, policy=PolicyChoice(abort_grace_ms=10_000)), "acknowledged", 33),
+    Known(_submit(25, FIRST + 40, "free", "hang", 0, policy=_GRACE), "acknowledged", 33),
 )
-KNOWN = _TIGHT + _FREE + _RUNNERS
+_SUCCESSION = (
+    # What the first dispatcher has asked for of the last of these comes late: the second one goes by priority.
+    Known(_submit(45.0, FIRST + 50, "tight", "done", 6), "completed", 51 + LATE_S),
+    Known(_submit(46.0, FIRST + 51, "tight", "done", 5, count=9), "completed", 51 + LATE_S),
+    Known(_submit(45.8, FIRST + 52, "tight", "done", 0.2), "completed", 52 + LATE_S),
+    # Its start comes late, when it is over and the second one has given its place away.
+    Known(_submit(45.3, FIRST + 53, "free", "done", 0.5), "forced", 45.6 + LATE_S),
+)
+KNOWN = _TIGHT + _FREE + _RUNNERS + _SUCCESSION
 _CHANGES = (
     Ask(at_s=1, number=FIRST + 90, does="abort", of=DEAF),
     Ask(at_s=1, number=FIRST + 91, does="abort", of=FIRST + 22),
     Ask(at_s=1.4, number=FIRST + 92, does="hold", of=FIRST + 15, seconds=2.9),
     Ask(at_s=5.4, number=FIRST + 94, does="abort", of=FIRST + 26),
     Ask(at_s=26, number=FIRST + 93, does="abort", of=FIRST + 40),
+    *(Ask(at_s=19.6, number=FIRST + 95 + more, does="abort", of=FIRST + 46 + more) for more in range(2)),
+    Ask(at_s=45.6, number=FIRST + 98, does="force", of=FIRST + 53),
+    Ask(at_s=36.7, number=FIRST + 97, does="abort", of=FIRST + 44),
 )
-_LEAVES_S, _SILENT_S, _SILENT_FOR_S, _END_S = 13.3, 18.9, 4.6, 34.0
-_LOST = Fault(at_s=25.9, kind="lose_request", target="inbox", for_s=0.3, amount=1.0)
+_LEAVES_S, _SILENT_S, _SILENT_FOR_S, _DIES_S = 13.3, 18.9, 4.6, 34.0
+_LATE = (("inbox", 45.2), ("commands", 45.7))  # what the first dispatcher writes, from when on it is late
+_SUCCEEDS_S, _END_S = 46.1, 56.5
+_LOST = tuple(
+    Fault(at_s=at_s, kind="lose_request", target="inbox", for_s=for_s, amount=1.0)
+    for at_s, for_s in ((25.9, 0.3), (36.1, 2.5))
+)
 _CLOSED_S = 4.0  # in which runners have forgotten all that is over
 
 
@@ -126,14 +154,17 @@ class Calm:
         asks = [known.ask for known in KNOWN]
         async with asyncio.TaskGroup() as playing:
             playing.create_task(client.play([*asks, *_CHANGES]))
-            playing.create_task(_lose(cluster))
+            for fault in _LOST:
+                playing.create_task(_lose(cluster, fault))
             playing.create_task(_leave(cluster))
             playing.create_task(_fall_silent(cluster))
+            playing.create_task(_die(cluster))
+            playing.create_task(_succeed(cluster))
             playing.create_task(asyncio.sleep(_END_S))
         await asyncio.sleep(_CLOSED_S)
         self.left = [*_listed(cluster)]
 
-    def check(self, client: Client, events: Sequence[tuple[float, Event]]) -> Iterator[Breach]:
+    def check(self, cluster: Cluster, client: Client, events: Sequence[tuple[float, Event]]) -> Iterator[Breach]:
         if (began_s := self.began_s) is None:
             return
         lately = [(at_s - began_s, event) for at_s, event in events if at_s >= began_s]
@@ -141,10 +172,11 @@ class Calm:
             yield from _check_end(known, client.subjects.get(known.ask.number), lately)
         yield from _check_order(client, lately)
         for at_s, event in lately:
-            if isinstance(event.data, CommandRejected) and (event.actor or "").startswith("dispatcher-"):
+            if _is_avoidable(event) and (event.actor or "").startswith("dispatcher-"):
                 what = f"A dispatcher asked for what it must have known to be impossible, {at_s:.3f} s into the calm."
                 yield Breach(9, event.shard, event.sequence, None, what)
         yield from _check_released(lately)
+        yield from check_prompt(cluster, began_s, [each for each in lately if each[0] < _LATE[0][1]])
         yield from check_overdue(began_s, events, LATE_S)
         for what in self.left:
             yield Breach(9, 0, None, None, f"{what}, which ended long before.")
@@ -160,17 +192,36 @@ def _listed(cluster: Cluster) -> Iterator[str]:
             yield from (f"{beat.process} still lists {held.execution_id}" for held in beat.tokens)
 
 
-async def _lose(cluster: Cluster) -> None:
-    await asyncio.sleep(_LOST.at_s)
-    cluster.troubles.begin(_LOST)
-    await asyncio.sleep(_LOST.for_s)
-    cluster.troubles.end(_LOST)
+async def _lose(cluster: Cluster, fault: Fault) -> None:
+    await asyncio.sleep(fault.at_s)
+    cluster.troubles.begin(fault)
+    await asyncio.sleep(fault.for_s)
+    cluster.troubles.end(fault)
 
 
 async def _leave(cluster: Cluster) -> None:
     await asyncio.sleep(_LEAVES_S)
     await cluster.drain("runner-b", 5.0)
     cluster.start("runner-b")
+
+
+async def _die(cluster: Cluster) -> None:
+    await asyncio.sleep(_DIES_S)
+    cluster.restart("runner-b")
+
+
+async def _succeed(cluster: Cluster) -> None:
+    began_s, faults = asyncio.get_running_loop().time(), list[Fault]()
+    first = next((name for name in ("dispatcher-a", "dispatcher-b") if cluster.dispatches(name)), "dispatcher-a")
+    for topic, at_s in _LATE:
+        await asyncio.sleep(began_s + at_s - asyncio.get_running_loop().time())
+        faults.append(Fault(at_s=at_s, kind="late_request", target=f"{first} {topic}", amount=1.0))
+        cluster.troubles.begin(faults[-1])
+    await asyncio.sleep(began_s + _SUCCEEDS_S - asyncio.get_running_loop().time())
+    await cluster.drain(first, 5.0)
+    for fault in faults:
+        cluster.troubles.end(fault)
+    cluster.start(first)
 
 
 async def _fall_silent(cluster: Cluster) -> None:
@@ -203,6 +254,11 @@ def _end_of(event: Event) -> str | None:
         case Aborted(outcome=outcome):
             return str(outcome)
     return None
+
+
+def _is_avoidable(event: Event) -> bool:
+    """What came from the first dispatcher after the second one had claimed was to be refused."""
+    return isinstance(event.data, CommandRejected) and event.data.refusal.code != "stale_claim"
 
 
 def _check_released(events: Sequence[tuple[float, Event]]) -> Iterator[Breach]:

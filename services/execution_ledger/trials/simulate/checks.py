@@ -44,6 +44,7 @@ from .cluster import Cluster
 from .decoded import decoded
 from .given import check_given
 from .liveness import check_liveness
+from .obeyed import check_obeyed
 from .pipelines import Entry, Witness
 from .places import check_places
 from .plants import PlantedError
@@ -72,6 +73,7 @@ async def check(
     found += _check_code(witness, history)
     found += check_given(client.history, witness, list(timed(cluster, history)))
     found += check_places(timed(cluster, history), settings.runner.slots)
+    found += check_obeyed(cluster, witness)
     found += _check_dispatched(cluster, witness, history)
     found += _check_confirmed(cluster, witness, history)
     found += _check_known(cluster, history)
@@ -83,7 +85,7 @@ async def check(
     found += _check_expiries(cluster, witness, history)
     found += _check_crashes(cluster)
     found += check_liveness(cluster, list(timed(cluster, history)))
-    found += calm.check(client, list(timed(cluster, history)))
+    found += calm.check(cluster, client, list(timed(cluster, history)))
     found += await _check_files(cluster, history)
     return found
 

@@ -174,6 +174,10 @@ class Cluster:
         if life is self.life(life.name):
             self._loop.go_on(life)
 
+    def dispatches(self, name: str) -> bool:
+        process = self.processes.get(name)
+        return bool(process and isinstance(process.service, DispatcherService) and process.service.claim)
+
     def set_clock(self, name: str, ahead_ms: int) -> None:
         self._ahead_ms[name] = ahead_ms
         if name == "log":

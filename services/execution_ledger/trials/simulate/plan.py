@@ -16,7 +16,8 @@ PROCESSES = tuple(
     f"{kind}-{which}" for kind in ("ledger", "dispatcher", "runner", "projector", "gateway") for which in "ab"
 )
 SHARDS = 3
-SPAN_S = 45.0  # in which everything is asked and everything goes wrong; five leases of the simulated ledger
+SPAN_S = 45.0  # in which everything is asked and everything goes wrong
+LEASE_S = 8.0  # so short that five of them fit in there
 
 Manner = Literal[
     "done", "warn", "fail", "wrong", "quit", "exit", "deaf", "hang", "never", "broken", "stubborn", "record", "steady"

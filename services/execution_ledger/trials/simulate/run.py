@@ -36,15 +36,15 @@ from .faults import Faults
 from .job_views import open_jobs
 from .log import LATE_S
 from .loop import VirtualLoop
+from .night import sleep_and_ask_again
 from .objects import in_order
 from .pipelines import LIMIT, SLOTS, WITNESS, Witness, pipelines
-from .plan import PROCESSES, SHARDS, SPAN_S, Plan
+from .plan import LEASE_S, PROCESSES, SHARDS, SPAN_S, Plan
 from .plants import planted
 from .states import States
 from .story import tell
 from .tally import Tally, tally
 
-LEASE_S = 8.0
 STARTS_BYTES = 3_000  # so few that starts have to be fetched from the log, too
 SETTINGS = Settings(
     kafka=KafkaSettings(shards=SHARDS),
@@ -58,6 +58,7 @@ FAULTS_END_S = SPAN_S + 15
 REST_S = 240.0  # the bound of promise 9: by then everything has ended
 LOOK_S = 0.5
 ABORT_EVERY = 10  # looks
+NIGHT_AT = 2  # of so many seeds as have one calm: this one has a night
 STOP_S = 60.0
 
 
@@ -132,8 +133,12 @@ async def _play(cluster: Cluster, client: Client, plan: Plan, calm: Calm) -> flo
     ended_s = asyncio.get_running_loop().time()
     await _come_to_rest(cluster, client, asking)
     rest_s = asyncio.get_running_loop().time() - ended_s
-    if plan.seed % CALM_EVERY == 0 and asking.done() and at_rest(cluster) and may_be_calm(cluster):
-        await calm.play(cluster, client)
+    if asking.done() and at_rest(cluster):
+        if plan.seed % CALM_EVERY == 0 and may_be_calm(cluster):
+            await calm.play(cluster, client)
+        elif plan.seed % CALM_EVERY == NIGHT_AT:
+            await sleep_and_ask_again(cluster, client, plan)
+            await _come_to_rest(cluster, client, asking)
     asking.cancel()
     await _stop(cluster)
     await asyncio.wait([asking])

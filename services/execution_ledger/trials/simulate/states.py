@@ -11,11 +11,12 @@ from unittest.mock import patch
 
 from execution_ledger.ledger import deciding, writing
 from execution_ledger.ledger.recording import Cursor, Decided
-from execution_ledger.ledger.shard import ShardState, fold, initial
+from execution_ledger.ledger.shard import ShardState
 from execution_ledger.log.protocol import Record
 from execution_ledger.messages.events import digest_of
 from execution_ledger.settings import LedgerSettings
 from execution_ledger.verify.findings import Breach
+from execution_ledger.verify.folds import LedgerFold
 from execution_ledger.verify.history import Stored
 
 from .decoded import decoded as decoded_event
@@ -42,10 +43,14 @@ class States:
 
     def check(self, history: Mapping[int, Sequence[Stored]], settings: LedgerSettings) -> Iterator[Breach]:
         for shard, events in history.items():
-            state = initial(shard, len(history), settings)
+            folded = LedgerFold(shard, len(history), settings)
             for raw, _ in events:
-                digest = digest_of(raw)
-                state = fold(state, decoded_event(raw), digest)
-                if any(held != state for held in self._held.get(digest, ())):
+                event, digest = decoded_event(raw), digest_of(raw)
+                was_right = not folded.wrong
+                folded.follow(event, digest)
+                if any(held != folded.state for held in self._held.get(digest, ())):
                     what = "The state that decided this is not the fold of the log up to it."
-                    yield Breach(7, shard, state.sequence, None, what)
+                    yield Breach(7, shard, event.sequence, None, what)
+                if was_right and folded.wrong:
+                    what = f"The fold of the log up to this differs in {', '.join(folded.wrong)}."
+                    yield Breach(7, shard, event.sequence, None, what)

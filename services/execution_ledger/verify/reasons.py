@@ -1,0 +1,112 @@
+"""What a ledger did not do, and whether it had a reason: each refusal, and each report that left no trace.
+
+A ledger that refuses too much harms nobody at once: who asked asks again, another defence ends what goes on. So it is
+looked at by itself.
+"""
+
+from __future__ import annotations
+
+from execution_ledger.messages.commands import (
+    AnyCommand,
+    ClaimDispatch,
+    Dispatch,
+    DispatcherCommand,
+    ExpireAttempt,
+    ExpireQueued,
+    Submit,
+)
+from execution_ledger.messages.ids import business_key
+from execution_ledger.messages.reports import (
+    AnyReport,
+    ReportAborted,
+    ReportCompleted,
+    ReportFailed,
+    ReportRecorded,
+    ReportReleased,
+    ReportStarted,
+    ReportStep,
+)
+
+from .standing import Standing, Standings
+
+_AT_ONCE = ReportStarted | ReportCompleted | ReportFailed | ReportReleased  # of a start that nothing was said of
+_ENDS = ReportCompleted | ReportFailed | ReportAborted | ReportReleased
+
+
+def has_reason(code: str, command: AnyCommand, there: Standings, now_ms: int, *, has_ended: bool) -> bool:
+    """Whether the refusal of this command is right, as far as its execution's own history tells.
+
+    `has_ended`: its execution was there, and is over.
+    """
+    if isinstance(command, DispatcherCommand | ClaimDispatch) and code == "stale_claim":
+        return command.claim is not None and _is_stale(command, there.claim)
+    if isinstance(command, Submit):
+        return code != "business_id_live" or bool(there.of_business(_business(command)))
+    standing = there.get(getattr(command, "execution_id", ""))
+    if code == "already_ended":
+        return has_ended
+    if standing is None:
+        return True
+    word: str = standing.state["word"]
+    is_held: bool = standing.state.get("held", False)
+    match code:
+        case "abort_already_requested":
+            return word == "abort_requested"
+        case "already_held":
+            return is_held
+        case "not_held":
+            return word == "queued" and not is_held
+        case "not_waiting":
+            return word != "queued"
+        case "illegal_state":
+            return not _is_possible(command, standing, there, now_ms)
+    return True
+
+
+def _is_stale(command: DispatcherCommand | ClaimDispatch, claim: int) -> bool:
+    return (command.claim or 0) <= claim if isinstance(command, ClaimDispatch) else command.claim != claim
+
+
+def _business(command: Submit) -> str | None:
+    return None if command.business_id is None else business_key(command.pipeline.name, command.business_id)
+
+
+def _is_possible(command: AnyCommand, standing: Standing, there: Standings, now_ms: int) -> bool:
+    state, word = standing.state, standing.state["word"]
+    match command:
+        case Dispatch():
+            is_next = word == "queued" and command.attempt == standing.attempt + 1
+            waits = state.get("held") or now_ms < (state.get("not_before") or 0)
+            return is_next and not waits and there.of_business(standing.business)[:1] in ((), (command.execution_id,))
+        case ExpireQueued():
+            return word == "queued" and _is_past(state["expires_at"], now_ms)
+        case ExpireAttempt() if command.attempt != standing.attempt:
+            return False
+        case ExpireAttempt(cause="lost"):
+            return word in ("dispatched", "started", "abort_requested")
+        case ExpireAttempt(cause="timeout"):
+            return word in ("dispatched", "started") and _is_past(state["timeout_at"], now_ms)
+        case ExpireAttempt(cause="abort_grace"):
+            return word == "abort_requested" and _is_past(state["grace_until"] or 0, now_ms)
+    return word not in ("queued", "quarantined")
+
+
+def _is_past(deadline: int | None, now_ms: int) -> bool:
+    return deadline is not None and now_ms >= deadline
+
+
+def must_be_taken(report: AnyReport, standing: Standing | None) -> bool:
+    """Whether this report changes something. What is said of steps is not judged."""
+    if standing is None or report.attempt != standing.attempt or report.ordinal <= standing.ordinal:
+        return False
+    if isinstance(report, ReportStep):
+        return False
+    match standing.state["word"]:
+        case "dispatched":
+            return isinstance(report, _AT_ONCE)
+        case "started":
+            return isinstance(report, ReportRecorded | _ENDS)
+        case "abort_requested":
+            is_start = isinstance(report, ReportStarted) and not standing.state["entered"]
+            return is_start or isinstance(report, ReportRecorded | _ENDS)
+    return False
