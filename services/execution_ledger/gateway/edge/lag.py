@@ -33,7 +33,7 @@ class Lag:
 
 
 def lag_in_log_time_s(rings: Mapping[int, Ring], reached: Position, recorded_ms: Mapping[int, int]) -> float:
-    """The longest of all shards' from the oldest event that is not reached to the newest: less than it really is.
+    """The longest of all shards' from the oldest event that is not reached to the newest; since then it has grown.
 
     `recorded_ms` is of the newest event reached; it stands for the oldest that is not, where the ring no longer has it.
     """
