@@ -17,6 +17,7 @@ from execution_ledger.gateway.edge import admission as bounds
 from execution_ledger.gateway.edge.disks import Disks
 from execution_ledger.gateway.edge.lag import GOALS_MAX, Lag
 from execution_ledger.gateway.gateway import DISK_LOOKS, LOOK_S, Gateway
+from execution_ledger.gateway.stream.ring import Ring
 from execution_ledger.gateway.writes import sending
 from execution_ledger.messages.commands import RequestAbort
 from execution_ledger.messages.ids import make_id
@@ -147,6 +148,38 @@ def test_a_projector_that_is_down_refuses_new_executions_and_a_postgres_that_is_
         monkeypatch.setattr(positions, "_position", joined(positions.position, gateway.tail.position))
         assert await kind_after(1) is None
         watch.cancel()
+
+    on_stage(scenario)
+
+
+def test_a_gateway_that_has_just_started_sees_at_its_first_look_how_far_behind_the_views_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def scenario(stage: Stage) -> None:
+        def first_look(recorded_ms: dict[int, int]) -> float:
+            gateway = gateway_of(stage)
+            positions = gateway.views.positions
+            positions.known, positions.recorded_ms = True, recorded_ms
+            monkeypatch.setattr(positions, "_position", views)
+            gateway._behind()
+            problem = gateway.admission.refusal()
+            assert (problem.kind if problem else None) == (
+                "views-too-far-behind" if gateway.admission.views_behind_s > 30 else None
+            )
+            return gateway.admission.views_behind_s
+
+        await stage.pass_time(1)
+        views, long_ago = stage.tail.position, dict.fromkeys(range(SHARDS), stage.world.clock.now_ms())
+        assert first_look(long_ago) == 0
+        await stage.pass_time(3_600)
+        assert first_look(long_ago) < 1, "what came before an idle hour is there"
+        await stage.pass_time(40)
+        assert 40 <= first_look(long_ago) < 41
+        for shard, ring in stage.tail.rings.items():
+            stage.tail.rings[shard] = Ring()
+            stage.tail.rings[shard].add(ring.after(0, 10_000)[-1])
+        assert first_look({}) == 0, "nobody knows"
+        assert first_look(long_ago) > 3_600
 
     on_stage(scenario)
 

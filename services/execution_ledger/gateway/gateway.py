@@ -16,7 +16,7 @@ from execution_ledger.settings import Settings
 
 from .edge.admission import Admission
 from .edge.disks import Disks
-from .edge.lag import Lag
+from .edge.lag import Lag, lag_in_log_time_s
 from .metrics import Metrics, Now
 from .reads.job_views import JobsInViews
 from .reads.reading import Reading
@@ -62,6 +62,7 @@ class Gateway:
         self.jobs = JobsInViews(self.views, self.reading, self.tail)
         self.job_work = JobWork(self.commands.jobs, self.jobs)
         self._disks = Disks(settings.gateway.disk_folders, settings.gateway.disk_free_bytes_min)
+        self._began_s = world.clock.monotonic_s()
         self._views_lag = Lag()
         self._decisions_lag = Lag()
         self.batches = asyncio.Semaphore(BATCHES_AT_ONCE)
@@ -114,8 +115,12 @@ class Gateway:
         return await self.views.command_event(command_id)
 
     def _views_lag_s(self) -> float:
-        now_s = self.world.clock.monotonic_s()
-        return self._views_lag.seconds(now_s, self.tail.position, self.views.positions.position)
+        """A gateway that has not looked for long itself asks the times in the log."""
+        now_s, views = self.world.clock.monotonic_s(), self.views.positions
+        seen_s = self._views_lag.seconds(now_s, self.tail.position, views.position)
+        if now_s - self._began_s > self.settings.views_behind_s_max:
+            return seen_s
+        return max(seen_s, lag_in_log_time_s(self.tail.rings, views.position, views.recorded_ms))
 
     def _now(self) -> Now:
         tail, views = self.tail.position, self.views.positions.position

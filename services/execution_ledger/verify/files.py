@@ -7,6 +7,7 @@ the pipeline's version, in the catalog.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from functools import cache
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
@@ -67,6 +68,8 @@ class NamedFiles:
         self._live: dict[str, Declared] = {}
 
     def feed(self, shard: int, sequence: int, subject: str, fact: Fact) -> None:
+        if not _matters(type(fact)):
+            return
         execution = None if isinstance(fact, PipelineRegistered) else subject
         for what, file in self._files_of(subject, fact):
             named = Named(file.sha256, file.size, shard, sequence, execution, what)
@@ -97,6 +100,13 @@ def payloads_of(fact: Fact) -> Iterator[Payload]:
         value = getattr(fact, name)
         if isinstance(value, Payload) and value.object is not None:
             yield value
+
+
+@cache
+def _matters(kind: type[Fact]) -> bool:
+    """Every event of the log comes by here; most hold no payload, and end nothing."""
+    fields = kind.model_fields.values()
+    return kind in (Failed, Aborted) or any("Payload" in repr(field.annotation) for field in fields)
 
 
 def _references(payload: Payload) -> Iterable[tuple[str, FileRef]]:

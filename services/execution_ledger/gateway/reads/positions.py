@@ -47,6 +47,7 @@ class ViewsPosition:
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
         self._position: Position = {}
+        self.recorded_ms: dict[int, int] = {}  # of each shard's newest event there, as it was at the last look
         self._gone = asyncio.Event()
         self.moved = Signal()
         self.known = False
@@ -95,6 +96,7 @@ class ViewsPosition:
         self._position = {}
         while not self._gone.is_set():
             rows = await connection.fetch(_SQL["positions"], timeout=ANSWER_S)
+            self.recorded_ms = {row["shard"]: round(row["recorded_at"].timestamp() * 1000) for row in rows}
             self._move({row["shard"]: row["sequence"] for row in rows})
             self.known = True
             await self._wait_gone()

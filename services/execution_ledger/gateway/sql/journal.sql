@@ -1,7 +1,7 @@
 -- What the gateway asks of the journal, of commands and of how far the views have come.
 
 -- name: positions
-SELECT shard, sequence FROM ledger_v1.positions
+SELECT shard, sequence, recorded_at FROM ledger_v1.positions
 
 -- name: of_shard
 -- Where the ring no longer reaches back, a follower reads here.

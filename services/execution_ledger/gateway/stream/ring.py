@@ -38,6 +38,10 @@ class Ring:
         while len(self._frames) > RING_EVENTS_MAX or self._bytes > RING_BYTES_MAX:
             self._bytes -= len(self._frames.popleft().raw)
 
+    @property
+    def newest(self) -> Frame | None:
+        return self._frames[-1] if self._frames else None
+
     def covers(self, sequence: int) -> bool:
         """Whether everything after `sequence` that is known is here."""
         return bool(self._frames) and self._frames[0].sequence <= sequence + 1
