@@ -188,7 +188,8 @@ class ExecutionSummary(Message):
     `link` says what it is of `linked_to`, the execution that it was made from: retry, or rerun. Else both are null.
     `trigger` is the kind of what asked for it: caller, or batch. Which batch is `source`; which caller, `created_by`.
     `waiting_ms` is from its creation to the start of the newest attempt (or its end, where that never started),
-    `execution_ms` from that start to its end, `total_ms` from its creation to its end.
+    `execution_ms` from that start to its end, `total_ms` from its creation to its end. `why` is the beginning of the
+    message that it failed with, or of the reason that its abort was asked for with.
     """
 
     id: str
@@ -204,6 +205,7 @@ class ExecutionSummary(Message):
     batch_id: str | None
     created_by: str | None
     status: Status
+    why: str | None
     attempt: int
     runner: str | None
     losses: int
