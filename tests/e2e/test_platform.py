@@ -130,9 +130,12 @@ def test_results_are_a_file_a_plot_a_model_and_metrics(client: Client, multi: Mu
 
 def test_the_failed_one_is_found_and_says_why(client: Client, multi: MultiRun, dev: Dev) -> None:
     [found] = client.executions(pipeline="train", status="failed")
-    assert found.twin == "pump-2"
-    failure = client.execution(found.name).failure
+    [counted] = client.stats(pipeline="train", status="failed").items
+    assert (found.twin, counted.count) == ("pump-2", 1)
+    record = client.execution(found.name)
+    failure = record.failure
     assert failure
+    assert found.why == record.why == failure.message
     assert (failure.step, "the sensor is dead" in failure.message) == ("fit", True)
     assert "the sensor is dead" in exledger(dev, "get", found.name).stdout
     assert answer(dev, "get", found.name)["failure"]["message"] == failure.message
@@ -150,6 +153,7 @@ def test_one_that_runs_is_aborted_by_its_runner(multi: MultiRun) -> None:
     record = multi.runs[2].execution()
     assert record.abort
     assert (record.abort.reason, record.abort.outcome) == ("the pump is in repair", "acknowledged")
+    assert record.why == "the pump is in repair"
 
 
 def test_all_that_are_queued_of_a_pipeline_are_aborted(client: Client) -> None:

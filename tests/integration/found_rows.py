@@ -86,6 +86,15 @@ def waiting_ms(row: Row) -> int | None:
     return _ms(row["created_at"], row["started_at"] or row["ended_at"])
 
 
+def why(row: Row) -> str | None:
+    """What a list tells of a bad end."""
+    if row["status"] == "failed":
+        message: str = _failure(row)["message"]
+        return message.replace("\x00", "\ufffd").replace("\\u0000", "\\ufffd")
+    reason: str | None = row["abort_reason"]
+    return reason if row["status"] in ("aborted", "abort_requested") else None
+
+
 def random_row(random: Random, ordinal: int) -> Row:
     """Few values of each kind, so that many are equal; times that are there, and that are not."""
     status = random.choice(STATUSES)
@@ -127,6 +136,7 @@ def random_row(random: Random, ordinal: int) -> Row:
         "started_at": started,
         "ended_at": ended,
         "abort_outcome": random.choice((None, "forced", "too_late")),
+        "abort_reason": random.choice((None, "no longer needed")),
         "failure": failure and json.dumps(failure),
         "policy": "{}",
         "warned": random.random() < 0.3,

@@ -38,6 +38,7 @@ from integration.found_rows import (
     random_filters,
     random_row,
     waiting_ms,
+    why,
     write,
 )
 from unit.gateway_http_stage import SHARDS, TOKEN, check_problem
@@ -112,6 +113,8 @@ async def test_pages_hold_each_matching_row_once_and_in_order(
         for filters in ({}, random_filters(random), random_filters(random)):
             found = await walk(http, sort=sort, limit=random.randint(1, 60), **filters)
             assert ids(found) == ids(in_order(matching(rows, filters), sort)), (sort, filters)
+    whys = {each["id"]: each["why"] for each in await walk(http, limit=60)}
+    assert whys == {str(row["id"]): why(row) for row in rows}
 
 
 @pytest.mark.parametrize("seed", range(3))

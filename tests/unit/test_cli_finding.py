@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from execution_ledger.cli import output
 from execution_ledger.cli.finding import moment
 from execution_ledger.errors import BadRequest
 from unit.cli_stage import fake_ledger
-from unit.test_cli_commands import COMPLETED, FakeLedger, exledger
+from unit.test_cli_commands import COMPLETED, FakeLedger, execution, exledger
 
 TIMES = {"p50": 5.0, "p95": 1_500.0, "p99": 90_000.0}
 GROUPS = [
@@ -48,6 +49,19 @@ def test_options_of_a_list_become_filters_and_an_order(ledger: FakeLedger) -> No
         "warnings": ["false"],
         "failure": ["user"],
     }
+
+
+def test_a_list_says_why_something_ended_badly_where_there_is_room(
+    ledger: FakeLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = execution("failed", why="ValueError: no such pump\n(second line)")
+    ledger.on("GET", "/v1/executions", {"items": [failed, COMPLETED], "next": None, "position": "1.1"})
+    heading, first, second = exledger("list").stdout.splitlines()
+    assert heading.split()[-1] == "WHY"
+    assert first.rstrip().endswith("ValueError: no such pump")
+    assert "second line" not in first + second
+    monkeypatch.setattr(output, "PIPED_WIDTH", 80)
+    assert "WHY" not in exledger("list").stdout
 
 
 def test_since_is_a_moment_before_now(ledger: FakeLedger) -> None:

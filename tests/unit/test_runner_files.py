@@ -123,7 +123,7 @@ async def test_a_path_that_is_returned_as_text_is_no_file() -> None:
     def text(context: Context) -> dict[str, Any]:
         return {"report": "report.html"}
 
-    assert "report must be a file: a File in Python" in (await failed(text, MemoryObjects())).failure.message
+    assert "report must be a file: in Python a File " in (await failed(text, MemoryObjects())).failure.message
 
 
 async def test_an_input_that_is_kept_no_longer_is_a_fault_of_the_infrastructure() -> None:

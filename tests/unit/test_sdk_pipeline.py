@@ -146,6 +146,14 @@ def test_what_may_be_none_may_be_left_out_and_given_as_null() -> None:
     assert check_inputs(optional.definition, {}) == check_inputs(optional.definition, nothing) == (nothing, {})
 
 
+def test_what_is_declared_with_a_default_is_not_required() -> None:
+    @pipeline(inputs={"days": {"type": "number", "default": 7}, "rate": {"type": "number", "default": None}})
+    def declared(context: Context, days: float, rate: float) -> None: ...
+
+    values, wrong = check_inputs(declared.definition, {})
+    assert (values["days"], wrong) == (7, {"rate": "is required (number)"})
+
+
 def test_null_is_no_value_where_something_else_is_the_default_or_has_to_be_given() -> None:
     @pipeline
     def other(context: Context, days: int, hours: int = 7) -> None: ...

@@ -131,6 +131,12 @@ def test_what_cannot_be_drawn_or_tabulated_is_refused_with_what_can() -> None:
         file_of(File("nowhere"))
 
 
+def test_bytes_are_what_their_name_says_or_else_how_they_begin() -> None:
+    assert file_of(b"<1>,2", "rows.csv").media_type == "text/csv"
+    assert file_of(b"<p>", "page").media_type == "text/html"
+    assert file_of(b"\x00", "raw").media_type == "application/octet-stream"
+
+
 def test_what_is_saved_has_the_ending_of_its_media_type() -> None:
     assert file_name("trend", "text/html") == "trend.html"
     assert file_name("trend.html", "text/html; charset=utf-8") == "trend.html"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import islice
@@ -15,10 +15,11 @@ from ..sdk.client.address import DEFAULT_FOLDER
 from ..sdk.pipelines.durations import duration_ms as parsed_ms
 from .connection import DataDir, connect
 from .executions import PAGE_MAX
-from .output import AsJson, date_time, duration_ms, show_json, show_json_lines, show_note, show_table
+from .output import AsJson, console, date_time, duration_ms, show_json, show_json_lines, show_note, show_table
 from .run import Mode
 
 PERCENTILES = ("p50", "p95", "p99")
+WIDE = 100  # from so many columns on a list has room for a reason
 WHEN = "WHEN"
 
 
@@ -120,7 +121,7 @@ def list_(
         if as_json:
             show_json_lines(shown)
         else:
-            show_table(("NAME", "STATUS", "MODE", "TWIN", "CREATED", "TOOK"), [_row(each) for each in shown])
+            _show(list(shown))
             if next(found, None):
                 show_note("There are more: --limit N or --all.")
 
@@ -210,6 +211,14 @@ def moment(when: str) -> str:
         return datetime.fromisoformat(when).astimezone(UTC).isoformat()
     except (ValueError, OverflowError) as error:
         raise BadRequest(f"{when!r} is no moment. Write 90s, 2h or 7d ago, 2026-11-22, or 2026-11-22T06:30.") from error
+
+
+def _show(records: Sequence[Mapping[str, Any]]) -> None:
+    """Why something ended badly comes last, where there is room and something to tell."""
+    tells = console().width >= WIDE and any(each.get("why") for each in records)
+    columns = ("NAME", "STATUS", "MODE", "TWIN", "CREATED", "TOOK", *(("WHY",) if tells else ()))
+    whys = ([(each.get("why") or "").partition("\n")[0]] if tells else [] for each in records)
+    show_table(columns, [(*_row(each), *why) for each, why in zip(records, whys, strict=True)])
 
 
 def _row(record: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from .base import Message
 from .files import FileRef, references_in, wrong_reference
@@ -40,6 +40,13 @@ class Port(Declared):
     min: Bound | None = None  # of a number, as is `max`; both are still in the range
     max: Bound | None = None
     items: ItemType | None = None  # of an array
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_a_default_it_is_not_required(cls, said: Any) -> Any:
+        if isinstance(said, dict) and said.get("default") is not None:
+            return {"required": False, **said}
+        return said
 
 
 Ports = Annotated[dict[PortName, Port], Field(max_length=200)]

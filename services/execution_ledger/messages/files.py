@@ -67,7 +67,10 @@ FilePayload = Annotated[Payload, AfterValidator(_names_an_object)]
 def wrong_reference(value: Any) -> str | None:
     """What keeps a value from being a reference, in words."""
     if not isinstance(value, dict) or value.keys() != FileRef.model_fields.keys():
-        return "must be a file: a File in Python, else the reference (sha256, size, …) that POST /v1/files gives"
+        return (
+            "must be a file: in Python a File (of an input also a Path or an open file), "
+            "else the reference (sha256, size, …) that POST /v1/files gives"
+        )
     try:
         FileRef.model_validate(value)
     except ValidationError as error:

@@ -189,7 +189,8 @@ class ExecutionSummary(Message):
     `trigger` is the kind of what asked for it: caller, or batch. Which batch is `source`; which caller, `created_by`.
     `waiting_ms` is from its creation to the start of the newest attempt (or its end, where that never started),
     `execution_ms` from that start to its end, `total_ms` from its creation to its end: the sum of both. So what earlier
-    attempts ran is in `waiting_ms`; the record has the times of all attempts together beside it.
+    attempts ran is in `waiting_ms`; the record has the times of all attempts together beside it. `why` is the beginning
+    of the message that it failed with, or of the reason that its abort was asked for with.
     """
 
     id: str
@@ -205,6 +206,7 @@ class ExecutionSummary(Message):
     batch_id: str | None
     created_by: str | None
     status: Status
+    why: str | None
     attempt: int
     runner: str | None
     losses: int

@@ -5,6 +5,10 @@
 -- that, too. The first 100 of those, oldest first. Of steps the newest 1,000: ten attempts of the largest pipeline.
 SELECT
     e.*,
+    CASE
+        WHEN e.status = 'failed' THEN left(replace(e.failure, '\u0000', '\ufffd')::json ->> 'message', 300)
+        WHEN e.status IN ('abort_requested', 'aborted') THEN left(e.abort_reason, 300)
+    END AS why,
     (
         SELECT coalesce(json_agg(made), '[]')
         FROM (

@@ -2,11 +2,16 @@
 -- statement of its own and gets the index that suits it.
 
 -- name: page
--- Keyset pages: the id tells equals apart, so each row has one place. Payloads stay out: 500 of them could be 30 MB.
+-- Keyset pages: the id tells equals apart, so each row has one place. Payloads stay out: 500 of them could be 30 MB;
+-- of a failure there is the beginning, without its traceback.
 SELECT {key} AS sort_key,
        id, number, name, pipeline, pipeline_version, twin, mode, labels, priority, pool, batch_id, created_by,
        status, attempt, runner, losses, created_at, queued_at, dispatched_at, started_at, ended_at, updated_at,
-       waiting_ms, execution_ms, total_ms, link, linked_to, held_at, business_id, template, experiment, trigger, source
+       waiting_ms, execution_ms, total_ms, link, linked_to, held_at, business_id, template, experiment, trigger, source,
+       CASE
+           WHEN status = 'failed' THEN left(replace(failure, '\u0000', '\ufffd')::json ->> 'message', 300)
+           WHEN status IN ('abort_requested', 'aborted') THEN left(abort_reason, 300)
+       END AS why
 FROM ledger_v1.executions AS execution
 WHERE true
 {filters}

@@ -124,7 +124,7 @@ class Context:
         Like all of these it returns once the bytes are stored; in async code they are stored beside it, and the attempt
         does not end before that.
         """
-        self._recorder.artifact("file", name, file_of(content))
+        self._recorder.artifact("file", name, file_of(content, name))
 
     def metric(self, name: str, value: Any) -> None:
         """Records a number, of which the newest counts, or a list of numbers, which goes on from those before.

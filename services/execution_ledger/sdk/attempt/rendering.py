@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+from execution_ledger.messages.files import MEDIA_TYPE
+
 from ..file import File, media_type_of, opened
 
 HTML, PNG, CSV, PICKLE = "text/html", "image/png", "text/csv", "application/x-pickle"
@@ -78,10 +80,11 @@ def model_of(model: Any) -> Rendered:
     return Rendered(pickled, PICKLE)
 
 
-def file_of(source: bytes | str | Path | File) -> Rendered:
-    """Opened at once: it may be deleted behind this call."""
+def file_of(source: bytes | str | Path | File, called: str = "") -> Rendered:
+    """Opened at once: it may be deleted behind this call. What bytes are their name tells, or else their beginning."""
     if isinstance(source, bytes):
-        return Rendered(source, _sniffed(source))
+        named = media_type_of(called)
+        return Rendered(source, _sniffed(source) if named == MEDIA_TYPE else named)
     name = source.name if isinstance(source, File | Path) else source
     media_type = source.media_type if isinstance(source, File) else media_type_of(name)
     return Rendered(opened(source), media_type)
@@ -112,7 +115,7 @@ def _csv(rows: Sequence[Any]) -> str:
 
 def _sniffed(content: bytes) -> str:
     found = (media_type for beginning, media_type in _BEGINNINGS.items() if content.startswith(beginning))
-    return next(found, "application/octet-stream")
+    return next(found, MEDIA_TYPE)
 
 
 def _comes_from(value: Any, package: str) -> bool:

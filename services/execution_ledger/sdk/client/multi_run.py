@@ -37,7 +37,10 @@ class MultiRun:
         return f"MultiRun({self.id!r}, {len(self.runs)} runs)"
 
     def outcomes(self) -> list[ExecutionSummary]:
-        """Each execution as it is now, in the order of `runs`. Outputs and failures: `Client.execution` of its name."""
+        """Each execution as it is now, in the order of `runs`; `why` tells of one that failed.
+
+        Outputs, failures and all else of one: `Client.execution` of its name.
+        """
         found = {each.id: each for each in self._list()}
         return [found[run.id] for run in self.runs]
 

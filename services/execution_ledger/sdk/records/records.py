@@ -21,7 +21,8 @@ class ExecutionSummary(Record):
     `link` is `retry` or `rerun` where it was made from another one, which `linked_to` names. `trigger` is what asked
     for it: `caller` (named by `created_by`), or `batch` (`source` says which). `waiting_ms` is from its creation to the
     start of the newest attempt (or its end, where that never started), `execution_ms` from that start to its end; so
-    are those that `Client.stats` counts and a list is sorted by. What earlier attempts ran is in `waiting_ms`.
+    are those that `Client.stats` counts and a list is sorted by. What earlier attempts ran is in `waiting_ms`. `why` is
+    the beginning of the message that it failed with, or of the reason that its abort was asked for with.
     """
 
     id: str
@@ -57,6 +58,7 @@ class ExecutionSummary(Record):
     experiment: str | None = None
     trigger: str | None = None
     source: str | None = None
+    why: str | None = None
 
 
 class Percentiles(Record):
