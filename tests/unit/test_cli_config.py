@@ -45,12 +45,41 @@ def shown() -> dict[str, tuple[Any, str]]:
 
 def test_config_names_each_variable_and_where_its_value_comes_from(bare: pytest.MonkeyPatch) -> None:
     bare.setenv("EXLEDGER__KAFKA__SHARDS", "8")
-    bare.setenv("EXLEDGER__LEDGER", '{"tick_s": 2.0}')
+    bare.setenv("EXLEDGER__LEDGER", '{"tick_s": 0.5}')
     settings = shown()
     assert settings["EXLEDGER__KAFKA__SHARDS"] == (8, "environment")
-    assert settings["EXLEDGER__LEDGER__TICK_S"] == (2.0, "environment")
+    assert settings["EXLEDGER__LEDGER__TICK_S"] == (0.5, "environment")
     assert settings["EXLEDGER__KAFKA__INBOX_PARTITIONS"] == (2, "default")
     assert settings["EXLEDGER__JSON_LOGS"] == (None, "default")
+
+
+WRONG = [
+    ("EXLEDGER__OBJECTS__OPTIONS", "aws_region=x", "EXLEDGER__OBJECTS__OPTIONS: is no JSON"),
+    ("EXLEDGER__GATEWAY__DISK_FOLDERS", "/data", "EXLEDGER__GATEWAY__DISK_FOLDERS: is no JSON"),
+    ("EXLEDGER__KAFKA", "kafka-1:9092", "EXLEDGER__KAFKA: is no JSON"),
+    ("EXLEDGER__KAFKA__SHARD", "4", "EXLEDGER__KAFKA__SHARD: is no setting"),
+    ("EXLEDGER__LEDGER__KEYED_MS", "-1", "EXLEDGER__LEDGER__KEYED_MS: "),
+    ("EXLEDGER__LEDGER__BATCH_RECORDS_MAX", "0", "EXLEDGER__LEDGER__BATCH_RECORDS_MAX: "),
+    ("EXLEDGER__DISPATCHER__TICK_S", "3", "EXLEDGER__DISPATCHER__TICK_S: "),
+    ("EXLEDGER__DISPATCHER__LEASE_S", "inf", "EXLEDGER__DISPATCHER__LEASE_S: "),
+    ("EXLEDGER__GATEWAY__READ_WAIT_S", "nan", "EXLEDGER__GATEWAY__READ_WAIT_S: "),
+    ("EXLEDGER__RUNNER__HEARTBEAT_S", "15", "more than a third of EXLEDGER__RUNNER__LEASE_S"),
+    ("EXLEDGER__RUNNER__LEASE_S", "60", "longer than EXLEDGER__DISPATCHER__LEASE_S"),
+    ("EXLEDGER__POSTGRES__DSN", "host=db password=s3cret", "it begins with postgresql://"),
+    ("EXLEDGER__KAFKA__BOOTSTRAP_SERVERS", "", "is no host:port"),
+    ("EXLEDGER__KAFKA__BOOTSTRAP_SERVERS", "kafka-1:9092,kafka-2", "'kafka-2' is no host:port"),
+    ("EXLEDGER__KAFKA__BOOTSTRAP_SERVERS", "kafka-1:70000", "is no host:port"),
+    ("EXLEDGER__KAFKA__TOPIC_PREFIX", "my topics/", "EXLEDGER__KAFKA__TOPIC_PREFIX: "),
+]
+
+
+@pytest.mark.parametrize(("variable", "value", "says"), WRONG, ids=[f"{name}={value}" for name, value, _ in WRONG])
+def test_a_setting_that_cannot_be_used_is_named(bare: pytest.MonkeyPatch, variable: str, value: str, says: str) -> None:
+    bare.setenv(variable, value)
+    done = exledger("config", "show")
+    assert done.exit_code == 2
+    assert says in done.stderr
+    assert SECRET not in done.stderr
 
 
 def test_config_shows_no_secret(bare: pytest.MonkeyPatch) -> None:
