@@ -90,7 +90,7 @@ def test_config_shows_no_secret(bare: pytest.MonkeyPatch) -> None:
         "EXLEDGER_TOKEN",
     )
     for name in secrets:
-        bare.setenv(name, SECRET)
+        bare.setenv(name, f"postgresql://{SECRET}@db" if name.endswith("DSN") else SECRET)
     for arguments in ((), ("--json",)):
         result = exledger("config", "show", *arguments)
         assert SECRET not in result.output

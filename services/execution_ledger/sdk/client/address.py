@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import quote
 
-from ...errors import BadSettings, Unavailable
+from ...errors import BadRequest, BadSettings, Unavailable
 from ...running import TOKEN, Running, running_in
 
 DEFAULT_FOLDER = Path(".execution-ledger")
@@ -46,24 +46,31 @@ def find_ledger(folder: Path, environ: Mapping[str, str]) -> Address:
 
 def execution_path(which: str | int) -> str:
     """`which` is an id, a number or a name."""
-    return f"/v1/executions/{quote(str(which), safe='')}"
+    return f"/v1/executions/{_segment(str(which), 'execution: give its id, its number or its name')}"
 
 
 def batch_path(batch_id: str) -> str:
-    return f"/v1/batches/{quote(batch_id, safe='')}"
+    return f"/v1/batches/{_segment(batch_id, 'batch')}"
 
 
 def job_path(job_id: str) -> str:
-    return f"/v1/jobs/{quote(job_id, safe='')}"
+    return f"/v1/jobs/{_segment(job_id, 'job')}"
 
 
 def pipeline_path(name: str) -> str:
-    return f"/v1/pipelines/{quote(name, safe='')}"
+    return f"/v1/pipelines/{_segment(name, 'pipeline')}"
 
 
 def entry_path(noun: str, key: str) -> str:
     """Of a template, a twin or an experiment."""
-    return f"/v1/{noun}s/{quote(key, safe='')}"
+    return f"/v1/{noun}s/{_segment(key, noun)}"
+
+
+def _segment(text: str, what: str) -> str:
+    """Of an address. Raises BadRequest for what would make another one of it: a script's empty variable, above all."""
+    if not text.strip() or "/" in text or text in (".", ".."):
+        raise BadRequest(f"{text!r} names no {what}.")
+    return quote(text, safe="")
 
 
 def _nearest() -> Path:
