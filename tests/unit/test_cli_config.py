@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -95,6 +97,36 @@ def test_config_shows_no_secret(bare: pytest.MonkeyPatch) -> None:
         result = exledger("config", "show", *arguments)
         assert SECRET not in result.output
     assert {shown()[name] for name in secrets} == {("********", "environment")}
+
+
+def started(*arguments: str, stdout: Any, **environ: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "execution_ledger", *arguments]
+    return subprocess.run(
+        command, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False, timeout=30, env=os.environ | environ
+    )
+
+
+@pytest.mark.parametrize("arguments", [("config", "show"), ("config", "show", "--json")])
+def test_nobody_who_reads_is_an_exit_code_of_its_own(arguments: tuple[str, ...]) -> None:
+    reads, writes = os.pipe()
+    os.close(reads)
+    done = started(*arguments, stdout=writes)
+    os.close(writes)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device")
+def test_a_full_disk_behind_the_output_is_said_in_a_line() -> None:
+    with open("/dev/full", "w") as full:
+        done = started("config", "show", stdout=full)
+    assert (done.returncode, done.stderr) == (3, "Error: The output cannot be written: No space left on device.\n")
+
+
+def test_what_a_terminal_cannot_show_is_replaced() -> None:
+    options = {"PYTHONIOENCODING": "ascii", "EXLEDGER__RUNNER__APP": "größe"}
+    done = started("config", "show", stdout=subprocess.PIPE, **options)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "gr??e" in done.stdout
 
 
 def test_config_shows_settings_that_hold_several_values(bare: pytest.MonkeyPatch) -> None:
