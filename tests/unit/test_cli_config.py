@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -45,12 +47,41 @@ def shown() -> dict[str, tuple[Any, str]]:
 
 def test_config_names_each_variable_and_where_its_value_comes_from(bare: pytest.MonkeyPatch) -> None:
     bare.setenv("EXLEDGER__KAFKA__SHARDS", "8")
-    bare.setenv("EXLEDGER__LEDGER", '{"tick_s": 2.0}')
+    bare.setenv("EXLEDGER__LEDGER", '{"tick_s": 0.5}')
     settings = shown()
     assert settings["EXLEDGER__KAFKA__SHARDS"] == (8, "environment")
-    assert settings["EXLEDGER__LEDGER__TICK_S"] == (2.0, "environment")
+    assert settings["EXLEDGER__LEDGER__TICK_S"] == (0.5, "environment")
     assert settings["EXLEDGER__KAFKA__INBOX_PARTITIONS"] == (2, "default")
     assert settings["EXLEDGER__JSON_LOGS"] == (None, "default")
+
+
+WRONG = [
+    ("EXLEDGER__OBJECTS__OPTIONS", "aws_region=x", "EXLEDGER__OBJECTS__OPTIONS: is no JSON"),
+    ("EXLEDGER__GATEWAY__DISK_FOLDERS", "/data", "EXLEDGER__GATEWAY__DISK_FOLDERS: is no JSON"),
+    ("EXLEDGER__KAFKA", "kafka-1:9092", "EXLEDGER__KAFKA: is no JSON"),
+    ("EXLEDGER__KAFKA__SHARD", "4", "EXLEDGER__KAFKA__SHARD: is no setting"),
+    ("EXLEDGER__LEDGER__KEYED_MS", "-1", "EXLEDGER__LEDGER__KEYED_MS: "),
+    ("EXLEDGER__LEDGER__BATCH_RECORDS_MAX", "0", "EXLEDGER__LEDGER__BATCH_RECORDS_MAX: "),
+    ("EXLEDGER__DISPATCHER__TICK_S", "3", "EXLEDGER__DISPATCHER__TICK_S: "),
+    ("EXLEDGER__DISPATCHER__LEASE_S", "inf", "EXLEDGER__DISPATCHER__LEASE_S: "),
+    ("EXLEDGER__GATEWAY__READ_WAIT_S", "nan", "EXLEDGER__GATEWAY__READ_WAIT_S: "),
+    ("EXLEDGER__RUNNER__HEARTBEAT_S", "15", "more than a third of EXLEDGER__RUNNER__LEASE_S"),
+    ("EXLEDGER__RUNNER__LEASE_S", "60", "longer than EXLEDGER__DISPATCHER__LEASE_S"),
+    ("EXLEDGER__POSTGRES__DSN", "host=db password=s3cret", "it begins with postgresql://"),
+    ("EXLEDGER__KAFKA__BOOTSTRAP_SERVERS", "", "is no host:port"),
+    ("EXLEDGER__KAFKA__BOOTSTRAP_SERVERS", "kafka-1:9092,kafka-2", "'kafka-2' is no host:port"),
+    ("EXLEDGER__KAFKA__BOOTSTRAP_SERVERS", "kafka-1:70000", "is no host:port"),
+    ("EXLEDGER__KAFKA__TOPIC_PREFIX", "my topics/", "EXLEDGER__KAFKA__TOPIC_PREFIX: "),
+]
+
+
+@pytest.mark.parametrize(("variable", "value", "says"), WRONG, ids=[f"{name}={value}" for name, value, _ in WRONG])
+def test_a_setting_that_cannot_be_used_is_named(bare: pytest.MonkeyPatch, variable: str, value: str, says: str) -> None:
+    bare.setenv(variable, value)
+    done = exledger("config", "show")
+    assert done.exit_code == 2
+    assert says in done.stderr
+    assert SECRET not in done.stderr
 
 
 def test_config_shows_no_secret(bare: pytest.MonkeyPatch) -> None:
@@ -61,11 +92,41 @@ def test_config_shows_no_secret(bare: pytest.MonkeyPatch) -> None:
         "EXLEDGER_TOKEN",
     )
     for name in secrets:
-        bare.setenv(name, SECRET)
+        bare.setenv(name, f"postgresql://{SECRET}@db" if name.endswith("DSN") else SECRET)
     for arguments in ((), ("--json",)):
         result = exledger("config", "show", *arguments)
         assert SECRET not in result.output
     assert {shown()[name] for name in secrets} == {("********", "environment")}
+
+
+def started(*arguments: str, stdout: Any, **environ: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "execution_ledger", *arguments]
+    return subprocess.run(
+        command, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False, timeout=30, env=os.environ | environ
+    )
+
+
+@pytest.mark.parametrize("arguments", [("config", "show"), ("config", "show", "--json")])
+def test_nobody_who_reads_is_an_exit_code_of_its_own(arguments: tuple[str, ...]) -> None:
+    reads, writes = os.pipe()
+    os.close(reads)
+    done = started(*arguments, stdout=writes)
+    os.close(writes)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device")
+def test_a_full_disk_behind_the_output_is_said_in_a_line() -> None:
+    with open("/dev/full", "w") as full:
+        done = started("config", "show", stdout=full)
+    assert (done.returncode, done.stderr) == (3, "Error: The output cannot be written: No space left on device.\n")
+
+
+def test_what_a_terminal_cannot_show_is_replaced() -> None:
+    options = {"PYTHONIOENCODING": "ascii", "EXLEDGER__RUNNER__APP": "größe"}
+    done = started("config", "show", stdout=subprocess.PIPE, **options)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "gr??e" in done.stdout
 
 
 def test_config_shows_settings_that_hold_several_values(bare: pytest.MonkeyPatch) -> None:

@@ -102,3 +102,9 @@ def test_stats_are_a_table_of_counts_and_percentiles(ledger: FakeLedger) -> None
     assert "And 4 more" in result.stderr
     assert params(ledger) == {"by": ["pipeline"], "mode": ["production"]}
     assert json.loads(exledger("stats", "--json").stdout) == report
+
+
+def test_a_label_that_is_no_pair_is_said_in_the_words_of_the_command(ledger: FakeLedger) -> None:
+    done = exledger("list", "--label", "team")
+    assert (done.exit_code, done.stderr) == (2, "Error: 'team' is not a pair. Write --label key=value.\n")
+    assert ledger.requests == []

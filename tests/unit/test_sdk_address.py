@@ -7,8 +7,16 @@ from pathlib import Path
 import pytest
 
 from execution_ledger.embedded.folder import DataFolder
-from execution_ledger.errors import BadSettings, Unavailable
-from execution_ledger.sdk.client.address import DEFAULT_FOLDER, find_ledger
+from execution_ledger.errors import BadRequest, BadSettings, Unavailable
+from execution_ledger.sdk.client.address import (
+    DEFAULT_FOLDER,
+    batch_path,
+    entry_path,
+    execution_path,
+    find_ledger,
+    job_path,
+    pipeline_path,
+)
 
 URL = "http://127.0.0.1:8080"
 
@@ -73,3 +81,13 @@ def test_a_token_that_cannot_be_read_is_told(tmp_path: Path) -> None:
         folder.announce(URL, "", "")
         with pytest.raises(BadSettings, match="token cannot be read"):
             find_ledger(tmp_path, {})
+
+
+@pytest.mark.parametrize("which", ["", " ", ".", "..", "../../x", "a/b"])
+def test_what_would_be_another_address_names_nothing(which: str) -> None:
+    """An empty variable of a script must not ask for the whole list, or for what is not part of the API."""
+    for path in (execution_path, batch_path, job_path, pipeline_path):
+        with pytest.raises(BadRequest, match="names no"):
+            path(which)
+    with pytest.raises(BadRequest, match="cannot name a twin"):
+        entry_path("twin", which)

@@ -21,6 +21,7 @@ from unit.test_deciding import Ledger, abort, new_id
 from unit.verify_stage import ONE, THREE, TWO, lives, stored
 
 FIRST = {"command_id": "submit-1", "execution_id": ONE, "status_code": 201, "number": 4097, "name": "train-401"}
+NEWEST = {0: 9, 1: 19, 2: 0, 3: 0}
 GOOD = FIRST | {"status": "queued", "position": "1.4"}
 
 
@@ -29,7 +30,7 @@ def checked(ledger: Ledger, *answers: dict[str, Any], undecided: frozenset[str] 
     check = ShardCheck(1, LedgerSettings(), wanted=frozenset(one for answer in read for one in answer.ids))
     for raw, offset in stored(ledger.raw):
         check.feed(raw, offset)
-    return list(check_answers(read, check.finish().evidence, undecided))
+    return list(check_answers(read, check.finish().evidence, undecided, NEWEST))
 
 
 @pytest.mark.parametrize(
@@ -55,6 +56,10 @@ def test_answers_that_the_log_bears_out(answer: dict[str, Any]) -> None:
         ({"name": "train-402"}, "named train-402"),
         ({"status": "failed"}, "called failed"),
         ({"position": "0.9-1.3"}, "does not include"),
+        ({"position": "garbage"}, "'garbage' is none"),
+        ({"position": "1.20"}, "behind the end of shard 1, 19"),
+        ({"position": "1.4-7.1"}, "shard 7, which does not exist"),
+        ({"command_id": "abort-9"}, "refused what command abort-9 asked for"),
         ({"command_id": "submit-2"}, f"was about {TWO}"),
         ({"command_id": "never-sent"}, "left no trace"),
         ({"status_code": 409}, "did what command submit-1 asked for"),

@@ -1,11 +1,16 @@
 """The command line: one file per noun, and one place where errors become a line and an exit code.
 
 Exit codes: 0 done · 1 an execution ended badly, or something is broken · 2 what was asked cannot be done · 3 the ledger
-cannot be reached or cannot answer now · 4 an execution is still running at the end of --wait-for · 130 Ctrl-C.
+cannot be reached or cannot answer now · 4 an execution is still running at the end of --wait-for · 130 Ctrl-C ·
+141 whoever was to read the output has gone (`| head`).
 """
 
 from __future__ import annotations
 
+import errno
+import io
+import os
+import sys
 from typing import Any
 
 import typer
@@ -41,7 +46,9 @@ from . import (
     views,
 )
 from .examples import examples
-from .output import BROKEN, CANNOT_BE_DONE, OUT_OF_REACH, show_error
+from .output import BROKEN, CANNOT_BE_DONE, NOBODY_READS, OUT_OF_REACH, show_error
+
+NOT_TO_BE_WRITTEN = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
 class Commands(TyperGroup):
@@ -55,11 +62,22 @@ class Commands(TyperGroup):
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")  # an arrow that a terminal cannot show is no reason to fail
         try:
             return super().invoke(ctx)
         except LedgerError as error:
             show_error(str(error))
             raise typer.Exit(exit_code(error)) from None
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor is what is left to be flushed wanted
+            raise typer.Exit(NOBODY_READS) from None
+        except OSError as error:
+            if error.errno not in NOT_TO_BE_WRITTEN:
+                raise
+            show_error(f"The output cannot be written: {error.strerror}.")
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(OUT_OF_REACH) from None
 
 
 def _is_utf8(text: str) -> bool:

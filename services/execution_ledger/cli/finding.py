@@ -15,6 +15,7 @@ from ..sdk.client.address import DEFAULT_FOLDER
 from ..sdk.pipelines.durations import duration_ms as parsed_ms
 from .connection import DataDir, connect
 from .executions import PAGE_MAX
+from .inputs import parse_labels
 from .output import AsJson, console, date_time, duration_ms, show_json, show_json_lines, show_note, show_table
 from .run import Mode
 
@@ -184,7 +185,7 @@ def narrowed(
         "status": status or None,
         "twin": twin,
         "mode": mode,
-        "label": label or None,
+        "label": [f"{key}={value}" for key, value in parse_labels(label or ()).items()] or None,
         "q": search,
         "created_by": created_by,
         "batch": batch,

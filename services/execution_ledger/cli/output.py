@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-BROKEN, CANNOT_BE_DONE, OUT_OF_REACH, STILL_RUNNING = 1, 2, 3, 4  # exit codes
+BROKEN, CANNOT_BE_DONE, OUT_OF_REACH, STILL_RUNNING, NOBODY_READS = 1, 2, 3, 4, 141  # exit codes
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print plain JSON.")]
 
@@ -49,7 +49,12 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 def console(*, stderr: bool = False) -> Console:
     from rich.console import Console
 
-    made = Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    class Honest(Console):
+        def on_broken_pipe(self) -> None:
+            """Rich would end with 1 here, which says that something is broken: the error itself goes on."""
+            raise
+
+    made = Honest(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
     if not made.is_terminal:
         made.width = PIPED_WIDTH
     return made

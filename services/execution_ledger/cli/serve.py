@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -51,17 +54,47 @@ def serve(
 def read_settings(app: str | None = None) -> Settings:
     """Raises BadSettings, naming each variable that is wrong."""
     from pydantic import ValidationError
+    from pydantic_settings import SettingsError
 
     from ..settings import Settings
 
     try:
         settings = Settings()
     except ValidationError as error:
-        wrong = (f"  EXLEDGER__{'__'.join(map(str, each['loc'])).upper()}: {each['msg']}" for each in error.errors())
-        raise BadSettings("\n".join(["These settings cannot be used:", *wrong])) from None
+        raise _unusable(_wrong(each) for each in error.errors()) from None
+    except SettingsError as error:
+        raise _unusable([*_no_json(os.environ)] or [f"  {error}"]) from None
     if app is None:
         return settings
     return settings.model_copy(update={"runner": settings.runner.model_copy(update={"app": app})})
+
+
+def _unusable(wrong: Iterable[str]) -> BadSettings:
+    return BadSettings("\n".join(["These settings cannot be used:", *wrong]))
+
+
+def _wrong(error: Mapping[str, Any]) -> str:
+    is_unknown = error["type"] == "extra_forbidden"
+    says = "is no setting. Is it misspelt? See: exledger config show" if is_unknown else error["msg"]
+    variable = "__".join(map(str, error["loc"])).upper()
+    return f"  EXLEDGER__{variable}: {says}" if variable else f"  {says.removeprefix('Value error, ')}"
+
+
+def _no_json(environ: Mapping[str, str]) -> Iterator[str]:
+    """A whole section, a list and a dict are given as JSON."""
+    from pydantic import BaseModel
+
+    from ..settings import Settings
+
+    for section, info in Settings.model_fields.items():
+        fields = dict(info.default) if isinstance(info.default, BaseModel) else {}
+        holds = {section, *(f"{section}__{name}" for name, value in fields.items() if isinstance(value, dict | tuple))}
+        for name, text in environ.items():
+            if name.upper() in {f"EXLEDGER__{one}".upper() for one in holds if fields}:
+                try:
+                    json.loads(text)
+                except ValueError as error:
+                    yield f"  {name}: is no JSON ({error})"
 
 
 async def _make_topics(settings: Settings) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ A client's record is a file of JSON lines, one per answer that it got; only `sta
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -102,8 +102,12 @@ def read_answers(lines: Iterable[str]) -> list[Answer]:
     return answers
 
 
-def check_answers(answers: Iterable[Answer], evidence: Iterable[Evidence], undecided: Set[str]) -> Iterator[Breach]:
-    """`undecided` are the commands that lie in their lanes and that no ledger has read yet."""
+def check_answers(
+    answers: Iterable[Answer], evidence: Iterable[Evidence], undecided: Set[str], newest: Mapping[int, int]
+) -> Iterator[Breach]:
+    """`undecided` are the commands that lie in their lanes and that no ledger has read yet, `newest` the newest
+    sequence of each shard.
+    """
     told: dict[str, list[Evidence]] = defaultdict(list)
     for piece in evidence:
         for name in {piece.subject, piece.command_id or piece.subject}:
@@ -114,7 +118,8 @@ def check_answers(answers: Iterable[Answer], evidence: Iterable[Evidence], undec
     for answer in answers:
         if answer.status_code == KEY_REUSED and answer.body and (answer.command_id, answer.body) not in done:
             continue
-        if what := _wrong_with(answer, told, undecided) or _wrong_key(answer, by_key):
+        wrong = _wrong_position(answer, newest) or _wrong_with(answer, told, undecided)
+        if what := wrong or _wrong_key(answer, by_key):
             yield _breach(answer, told, what)
 
 
@@ -123,6 +128,20 @@ def _breach(answer: Answer, told: dict[str, list[Evidence]], what: str) -> Breac
     shard = _shard_of(answer.execution_id) if answer.execution_id else pieces[0].shard if pieces else 0
     sequence = min((piece.sequence for piece in pieces), default=None)
     return Breach(5, shard, sequence, answer.execution_id, f"A client was answered {answer.status_code}: {what}.")
+
+
+def _wrong_position(answer: Answer, newest: Mapping[int, int]) -> str | None:
+    """What nobody can have been answered; where it lies behind the log's end, the log has lost what was there."""
+    try:
+        position = parse_position(answer.position or "")
+    except BadRequest:
+        return f"its position {answer.position!r} is none"
+    for shard, sequence in position.items():
+        if shard not in newest:
+            return f"its position {answer.position} names shard {shard}, which does not exist"
+        if sequence > newest[shard]:
+            return f"its position {answer.position} lies behind the end of shard {shard}, {newest[shard]}"
+    return None
 
 
 def _wrong_key(answer: Answer, by_key: dict[str, str]) -> str | None:
@@ -152,6 +171,8 @@ def _refuses(fact: Fact) -> bool:
 def _wrong_decision(answer: Answer, told: dict[str, list[Evidence]], traces: list[Evidence]) -> str | None:
     if answer.command_id and not traces:
         return f"command {answer.command_id} left no trace"
+    if traces and all(_refuses(piece.fact) for piece in traces):
+        return f"the log refused what command {answer.command_id} asked for"
     if answer.execution_id is None:
         return None
     history = [piece for piece in told.get(answer.execution_id, ()) if piece.subject == answer.execution_id]

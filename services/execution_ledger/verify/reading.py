@@ -94,7 +94,8 @@ async def check_whole(
             unread = end - len(found.traces), await log.end(Lane(Topic.REPORTS, found.shard)) - 1 - found.repoffset
             findings.breaches.extend(check_ended(found, *unread))
     evidence = [piece for found in shards for piece in found.evidence]
-    findings.breaches.extend(check_answers(answers, evidence, undecided))
+    newest = {found.shard: found.sequence for found in shards}
+    findings.breaches.extend(check_answers(answers, evidence, undecided, newest))
     return findings
 
 

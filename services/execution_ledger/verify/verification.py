@@ -293,7 +293,8 @@ class Verification:
         began, breaches = self._now(), Breaches()
         evidence = [piece for found in shards for piece in found.evidence]
         undecided = {one for found in lanes for one in found.undecided}
-        for breach in check_answers(self._answers, evidence, undecided):
+        newest = {found.shard: found.sequence for found in shards}
+        for breach in check_answers(self._answers, evidence, undecided, newest):
             breaches.add(breach)
         self._report.add("answers", len(self._answers), "answers", self._now() - began, breaches)
 

@@ -69,10 +69,10 @@ def entry_path(noun: str, key: str) -> str:
 
 
 def part(named: object, what: str) -> str:
-    """One step of a path; a slash within it would lead elsewhere. Raises BadRequest."""
+    """One step of a path. Raises BadRequest for what would lead elsewhere: a script's empty variable, above all."""
     text = str(named) if isinstance(named, str | int) and not isinstance(named, bool) else ""
     with contextlib.suppress(UnicodeEncodeError):
-        if text and "/" not in text:
+        if text.strip() and "/" not in text and text not in (".", ".."):
             return quote(text, safe="")
     raise BadRequest(f"{named!a} cannot name {what}.")
 
