@@ -125,4 +125,4 @@ def test_a_ledger_that_forgets_a_hold_is_found_out(monkeypatch: pytest.MonkeyPat
 
 
 def test_other_runs_have_none() -> None:
-    assert run(Plan(seed=EVERY + 1, faults=[], asks=[])).executions == 0
+    assert run(Plan(seed=EVERY + 3, faults=[], asks=[])).executions == 0
