@@ -12,7 +12,6 @@ from execution_ledger.dispatcher.starts import start_message
 from execution_ledger.ledger.shard import ShardState
 from execution_ledger.messages.events import (
     AbortRequested,
-    CommandRejected,
     Completed,
     Dispatched,
     Event,
@@ -22,12 +21,11 @@ from execution_ledger.messages.events import (
     StepChanged,
 )
 from execution_ledger.messages.inbox import Start
-from execution_ledger.messages.parts import Failure, Link, Origin, PipelineRef, Policy, Refusal
+from execution_ledger.messages.parts import Failure, Link, Origin, PipelineRef, Policy
 from execution_ledger.messages.payload import json_payload
 from execution_ledger.trials.simulate import run as simulated
 from execution_ledger.trials.simulate.callers import Heard
 from execution_ledger.trials.simulate.given import check_given
-from execution_ledger.trials.simulate.liveness import REFUSALS_MAX, _check_refusals
 from execution_ledger.trials.simulate.loop import Life
 from execution_ledger.trials.simulate.pipelines import Entry, Witness
 from execution_ledger.trials.simulate.places import check_places
@@ -80,19 +78,6 @@ def test_what_may_have_killed_its_runner_is_sent_where_nothing_else_is() -> None
 def test_what_a_runner_does_not_offer_is_not_sent_to_it(fact: Fact) -> None:
     [what] = places((0, (sent(), fact)))
     assert "does not offer" in what
-
-
-def test_what_is_refused_to_a_dispatcher_with_each_breath_is_named() -> None:
-    refused = CommandRejected(
-        command="dispatch.v1", keyed=False, refusal=Refusal(code="illegal_state", detail="not now")
-    )
-    history = History()
-    execution = history.queue()
-    history.add(execution, *[refused] * (REFUSALS_MAX + 1))
-    by_dispatcher = [event.model_copy(update={"actor": "dispatcher-1"}) for _, event in timed(history)]
-    assert [*_check_refusals([(float(at_s), event) for at_s, event in enumerate(by_dispatcher)])] == []
-    [breach] = _check_refusals([(at / 10, event) for at, event in enumerate(by_dispatcher)])
-    assert "was refused to dispatcher-1 more than" in breach.what
 
 
 # --- what only a whole run shows ------------------------------------------------------------------------------------

@@ -12,7 +12,6 @@ from pydantic_core import from_json
 from execution_ledger.log.protocol import Lane, Topic
 from execution_ledger.messages.events import (
     AbortRequested,
-    CommandRejected,
     Dispatched,
     Event,
     Fact,
@@ -29,7 +28,6 @@ from .cluster import INBOX_PARTITIONS, Cluster
 from .loop import START_MS
 
 OWNERS_MAX, OWNERS_S = 8, 5.0  # whoever is fenced comes back after two ticks, of a second each
-REFUSALS_MAX, REFUSALS_S = 8, 4.0  # it rests for longer; what got no answer was asked for again meanwhile
 COPIES_MAX = 20  # of a start under one claim: the sends whose answer was lost, or that were lost after a reading
 OVERDUE_S = 30.0  # in which a dispatcher claims, and asks again for what it has asked for in vain
 
@@ -39,7 +37,6 @@ Timed = tuple[float, Event]
 def check_liveness(cluster: Cluster, events: Sequence[Timed]) -> Iterator[Breach]:
     yield from _check_owners(events)
     yield from _check_inboxes(cluster)
-    yield from _check_refusals(events)
     if not cluster.clock_jumped:
         yield from check_overdue(cluster.healed_s, events, OVERDUE_S)
 
@@ -57,18 +54,6 @@ def _check_owners(events: Sequence[Timed]) -> Iterator[Breach]:
             if last_s - first_s < OWNERS_S:
                 yield Breach(9, shard, None, None, f"It changed hands {OWNERS_MAX} times from {first_s:.3f} s on.")
                 break
-
-
-def _check_refusals(events: Sequence[Timed]) -> Iterator[Breach]:
-    """What a ledger refuses to a dispatcher, that one does not ask for again with its next breath."""
-    refused: defaultdict[tuple[str | None, str, str], list[float]] = defaultdict(list)
-    for at_s, event in events:
-        if isinstance(event.data, CommandRejected) and (event.actor or "").startswith("dispatcher-"):
-            refused[event.actor, event.subject, event.data.command].append(at_s)
-    for (actor, subject, command), times in refused.items():
-        if any(last_s - first_s < REFUSALS_S for first_s, last_s in zip(times, times[REFUSALS_MAX:], strict=False)):
-            what = f"{command} of {subject} was refused to {actor} more than {REFUSALS_MAX} times in {REFUSALS_S} s."
-            yield Breach(9, 0, None, None, what)
 
 
 def _check_inboxes(cluster: Cluster) -> Iterator[Breach]:
