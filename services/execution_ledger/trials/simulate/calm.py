@@ -82,7 +82,11 @@ _FREE = (
     Known(submission(0, FIRST + 21, "free", "hang", 0, policy=PolicyChoice(timeout_ms=1_000)), "timeout", 1 + LATE_S),
     Known(submission(0, FIRST + 22, "free", "hang", 0), "acknowledged", 1.5),  # its runner is told at once
     Known(submission(0, FIRST + 23, "free", "done", 1.5, business="calm"), "completed", 1.5 + LATE_S),
-    Known(submission(0.4, FIRST + 24, "free", "done", 0.1, business="calm", if_live="wait"), "completed", 2 + LATE_S),
+    Known(
+        submission(0.4, FIRST + 24, "free", "done", 0.1, business="calm", if_live="wait", delivery="at_most_once"),
+        "completed",
+        2 + LATE_S,
+    ),
     Known(submission(5, FIRST + 26, "free", "deaf", 0.6), "completed", 6.3 + LATE_S),  # its abort comes too late
     Known(submission(5, FIRST + 25, "free", "never", 0.1, retries=2), "user", 6.5),  # for it says that no try can help
 )
@@ -181,7 +185,8 @@ class Calm:
                 what = f"A dispatcher asked for what it must have known to be impossible, {at_s:.3f} s into the calm."
                 yield Breach(9, event.shard, event.sequence, None, what)
         yield from _check_released(lately)
-        yield from check_prompt(cluster, began_s, [each for each in lately if each[0] < _LATE[0][1]])
+        before_late = [each for each in lately if each[0] < _LATE[0][1]]
+        yield from check_prompt(cluster, began_s, before_late, _LOST[0].at_s - 1)
         yield from check_overdue(began_s, events, LATE_S)
         for what in self.left:
             yield Breach(9, 0, None, None, f"{what}, which ended long before.")
