@@ -14,7 +14,7 @@ from execution_ledger.messages.events import Event
 from execution_ledger.messages.parts import Backoff, PolicyChoice
 from execution_ledger.verify.findings import Breach
 
-from .calm import SETTLE_S, Known, check_end, is_avoidable, submission
+from .calm import Known, check_end, is_avoidable, settle, submission
 from .plan import Ask
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Anew:
         self.began_s: float | None = None
 
     async def play(self, cluster: Cluster, client: Client) -> None:
-        await asyncio.sleep(SETTLE_S)
+        await settle(cluster)
         self.began_s = asyncio.get_running_loop().time()
         async with asyncio.TaskGroup() as playing:
             playing.create_task(client.play([*(ask for ask, _ in _ENDS), *_CHANGES]))
