@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from execution_ledger.dispatcher import desk, queue
-from execution_ledger.dispatcher.board import Change, Execution, Phase
+from execution_ledger.dispatcher.board import Change, Execution, Phase, Token
 from execution_ledger.dispatcher.fleet import Fleet
 from execution_ledger.dispatcher.leases import Leases
 from execution_ledger.dispatcher.limits import Slots
 from execution_ledger.dispatcher.picture import Picture
 from execution_ledger.dispatcher.repair import Repairs, repairs
+from execution_ledger.dispatcher.told import Kind
 from execution_ledger.domain import states
-from execution_ledger.messages.events import Event
+from execution_ledger.messages.events import Dispatched, Event, Fact, Started
 from execution_ledger.messages.inbox import AnyInboxMessage
 from execution_ledger.runner.attempts import Action, Attempts
 from execution_ledger.trials.simulate.calm import EVERY, KNOWN
@@ -45,6 +46,29 @@ def told_later(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(desk.Desk, "_react", react)
 
 
+def not_told_of(kind: type[Fact]) -> Plant:
+    """But by repair."""
+    real = desk.Desk._react
+
+    def react(self: desk.Desk, event: Event, change: Change) -> None:
+        if isinstance(event.data, kind):
+            self.asking.forget(change.execution.token)
+        else:
+            real(self, event, change)
+
+    return lambda patch: patch.setattr(desk.Desk, "_react", react)
+
+
+def told_twice(patch: pytest.MonkeyPatch) -> None:
+    real = desk.Desk._tell
+
+    def tell(self: desk.Desk, runner: str, kind: Kind, tokens: Sequence[Token]) -> None:
+        for _ in range(2 if kind == "start" else 1):
+            real(self, runner, kind, tokens)
+
+    patch.setattr(desk.Desk, "_tell", tell)
+
+
 def off_by(ticks: int) -> Plant:
     return lambda patch: patch.setattr(Leases, "lapsed", lambda leases, mark: mark + ticks <= leases._lapsed)
 
@@ -69,6 +93,9 @@ def repaired(change: Callable[[Repairs], None]) -> Plant:
 
 PLANTS: dict[str, tuple[Plant, str]] = {
     "an end is told later": (told_later, "was not told at once"),
+    "starts are told later": (not_told_of(Dispatched), "was not told at once (start.v1)"),
+    "confirmations are told later": (not_told_of(Started), "was not told at once (confirmed.v1)"),
+    "starts are told twice": (told_twice, "was sent to its runner 2 times"),
     "a lease is a tick longer": (off_by(1), "after the lease of"),
     "a lease is a tick shorter": (off_by(-1), "after the lease of"),
     "runners obey whoever says something": (obeys_all, "which was over"),
@@ -125,4 +152,4 @@ def test_a_ledger_that_forgets_a_hold_is_found_out(monkeypatch: pytest.MonkeyPat
 
 
 def test_other_runs_have_none() -> None:
-    assert run(Plan(seed=EVERY + 1, faults=[], asks=[])).executions == 0
+    assert run(Plan(seed=EVERY + 3, faults=[], asks=[])).executions == 0

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import fields
 from typing import Any
 
 from execution_ledger.domain.execution import Execution
@@ -42,7 +41,10 @@ from .standing import Said, Standing, Standings
 
 SPAN_MS = ID_AGE_MAX_MS + ID_AHEAD_MAX_MS  # an id that is older than this is refused for its age
 
-_COUNTED = {"losses": "lost", "failures": "failed", "timeouts": "timeout", "faults": "infrastructure"}
+# Fields of an execution: as it was asked for, as it stands, and how often it was queued again for which cause.
+_FIRST = ("number", "name", "policy")
+_SINCE = ("attempt", "ordinal", "entered", "business")
+_COUNTED = (("losses", "lost"), ("failures", "failed"), ("timeouts", "timeout"), ("faults", "infrastructure"))
 
 
 class Owed:
@@ -66,7 +68,7 @@ class Owed:
         while now_ms - self._may_be[0] >= 2 * self._span_ms:  # it is forgotten when another one comes
             self._may_be.popleft()
 
-    def differs(self, there: Remembered[Any], now_ms: int, of: Callable[[Any], Any] = lambda value: value) -> bool:
+    def differs(self, there: Remembered[Any], now_ms: int, of: Callable[[Any], Any]) -> bool:
         """Whether too much is there, or the newest or the oldest is not: the others go after the oldest."""
         while self._times and (now_ms - self._times[0][0] >= self._span_ms or len(self._times) > self._entries_max):
             since_ms, key = self._times.popleft()
@@ -83,13 +85,14 @@ class KnownToLedger:
     def __init__(self, settings: LedgerSettings) -> None:
         self._standings = Standings()
         self._shard: Said = {"ordinal": 0}
-        self._ended, self._answers = Owed(), Owed()
-        self._keyed, self._sources = (Owed(settings.keyed_ms, settings.keyed_max) for _ in range(2))
+        self._owed = {"ended": Owed(), "answers": Owed()}
+        self._owed |= {name: Owed(settings.keyed_ms, settings.keyed_max) for name in ("keyed", "sources")}
+        self._added: list[str] = []  # to which of them the newest event has added: others forget nothing with it
         self._newest: Event | None = None
         self._digest = ""
 
     def follow(self, event: Event, digest: str) -> None:
-        self._newest, self._digest, fact = event, digest, event.data
+        self._newest, self._digest, self._added, fact = event, digest, [], event.data
         self._standings.follow(event)
         self._shard |= {"sequence": event.sequence, "recorded_ms": event.recordedtime, "epoch": event.ownerepoch}
         self._shard |= {"cmd_offset": event.cmdoffset, "rep_offset": event.repoffset}
@@ -97,13 +100,20 @@ class KnownToLedger:
         if isinstance(fact, Queued):
             self._shard["ordinal"] = fact.number // SHARDS_MAX
             if fact.origin:
-                self._sources.add(fact.origin.source, fact.origin.ordinal, event.recordedtime)
+                self._owe("sources", fact.origin.source, fact.origin.ordinal)
         elif (standing := self._standings.get(event.subject)) and standing.has_ended:
-            self._ended.add(event.subject, (event.version, digest), event.recordedtime)
+            self._owe("ended", event.subject, (event.version, digest))
         if event.commandid is not None and _answers(fact):
-            owed = self._keyed if getattr(fact, "keyed", False) else self._answers
-            if not (self._keyed.get(event.commandid) or self._answers.get(event.commandid)):
-                owed.add(event.commandid, _answer(event, fact), event.recordedtime)
+            known = self._owed["keyed"].get(event.commandid) or self._owed["answers"].get(event.commandid)
+            if not known:
+                self._owe(
+                    "keyed" if getattr(fact, "keyed", False) else "answers", event.commandid, _answer(event, fact)
+                )
+
+    def _owe(self, name: str, key: str, value: Any) -> None:
+        assert self._newest
+        self._owed[name].add(key, value, self._newest.recordedtime)
+        self._added.append(name)
 
     def differing(self, state: ShardState) -> Iterator[str]:
         """After the newest event: only what that event may have changed, and what must last."""
@@ -114,10 +124,10 @@ class KnownToLedger:
             yield from self._of_execution(standing, state, event)
         if isinstance(event.data, PipelineRegistered | EntryFact):
             yield from _of_catalog(event, event.data, state)
-        owed = {"answers": self._answers, "keyed": self._keyed, "sources": self._sources}
-        yield from (name for name, each in owed.items() if each.differs(getattr(state, name), event.recordedtime))
-        if self._ended.differs(state.ended, event.recordedtime, _chain_of):
-            yield "ended"
+        for name in self._added:
+            kept, of = getattr(state, name), _chain_of if name == "ended" else _itself
+            if self._owed[name].differs(kept, event.recordedtime, of):
+                yield name
 
     def _of_execution(self, standing: Standing, state: ShardState, event: Event) -> Iterator[str]:
         tracked = state.tracked(event.subject)
@@ -126,27 +136,31 @@ class KnownToLedger:
             return
         if event.version is not None and _chain_of(tracked) != (event.version, self._digest):
             yield f"the chain of {event.subject}"
-        wanted, found = _as_it_must_be(standing), _as_it_is(tracked.execution)
-        yield from (f"the {name} of {event.subject}" for name, value in wanted.items() if found[name] != value)
+        for name in _differing(standing, tracked.execution):
+            yield f"the {name} of {event.subject}"
         if (key := standing.business) and state.business.get(key, ()) != self._standings.of_business(key):
             yield "business"
 
 
-def _as_it_must_be(standing: Standing) -> Said:
-    return {
-        **{name: getattr(standing.first, name) for name in ("number", "name", "policy")},
-        **{name: getattr(standing, name) for name in ("attempt", "ordinal", "entered", "business", "state", "steps")},
-        **{name: standing.requeued[cause] for name, cause in _COUNTED.items()},
-    }
-
-
-def _as_it_is(execution: Execution) -> Said:
+def _differing(standing: Standing, execution: Execution) -> Iterator[str]:
+    for name in _FIRST:
+        if getattr(execution, name) != getattr(standing.first, name):
+            yield name
+    for name in _SINCE:
+        if getattr(execution, name) != getattr(standing, name):
+            yield name
+    for name, cause in _COUNTED:
+        if getattr(execution, name) != standing.requeued[cause]:
+            yield name
     state = execution.state
-    found = {one.name: getattr(execution, one.name) for one in fields(execution)}
-    found["state"] = {one.name: getattr(state, one.name) for one in fields(state) if one.name != "status"}
-    found["state"]["word"] = state.word
-    found["steps"] = {step.name: (step.status, step.tries) for step in execution.steps}
-    return found
+    if any(getattr(state, name, None) != value for name, value in standing.state.items()):
+        yield "state"
+    if {step.name: (step.status, step.tries) for step in execution.steps} != standing.steps:
+        yield "steps"
+
+
+def _itself(value: Any) -> Any:
+    return value
 
 
 def _chain_of(tracked: Tracked | None) -> tuple[int, str] | None:

@@ -43,11 +43,7 @@ class Standing:
     entered: bool = False
     requeued: Counter[str] = field(default_factory=Counter)  # by cause
     steps: dict[str, tuple[str, int]] = field(default_factory=dict)  # status and tries
-
-    @property
-    def business(self) -> str | None:
-        first = self.first
-        return None if first.business_id is None else business_key(first.pipeline.name, first.business_id)
+    business: str | None = None  # its business id, with its pipeline
 
     @property
     def has_ended(self) -> bool:
@@ -111,14 +107,18 @@ class Standings:
         if isinstance(fact, DispatcherClaimed):
             self.claim = fact.claim
         if isinstance(fact, Queued):
-            self._live[event.subject] = new = Standing(fact, _waiting(None, fact.expires_at))
-            new.begin_steps()
-            if new.business:
-                self._business[new.business] = (*self.of_business(new.business), event.subject)
+            self._begin(event.subject, fact)
         elif event.version is not None and (known := self._live.get(event.subject)):
             known.follow(fact)
             if known.business and known.has_ended:
                 self._leave(known.business, event.subject)
+
+    def _begin(self, execution_id: str, fact: Queued) -> None:
+        self._live[execution_id] = new = Standing(fact, _waiting(None, fact.expires_at))
+        new.begin_steps()
+        if fact.business_id is not None:
+            new.business = business_key(fact.pipeline.name, fact.business_id)
+            self._business[new.business] = (*self.of_business(new.business), execution_id)
 
     def _leave(self, business: str, execution_id: str) -> None:
         left = tuple(one for one in self._business.pop(business) if one != execution_id)

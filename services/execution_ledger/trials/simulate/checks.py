@@ -37,6 +37,7 @@ from execution_ledger.verify.history import Stored
 from execution_ledger.verify.reading import check_whole, read_log
 from execution_ledger.verify.stored import check_store
 
+from .anew import Anew
 from .believed import check_snapshots
 from .callers import Client
 from .calm import Calm
@@ -55,7 +56,7 @@ WINDOW_S = 22.0  # two leases and the latest landing: what was decided before it
 
 
 async def check(
-    cluster: Cluster, client: Client, witness: Witness, states: States, calm: Calm, settings: Settings
+    cluster: Cluster, client: Client, witness: Witness, states: States, calm: Calm | Anew, settings: Settings
 ) -> list[Breach]:
     history = await read_log(cluster.log)
     answers = [heard.told for heard in client.history]

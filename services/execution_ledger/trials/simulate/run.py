@@ -27,6 +27,7 @@ from execution_ledger.snapshots.keeping import EVENT_S
 from execution_ledger.verify.findings import Breach
 from execution_ledger.verify.reading import read_log
 
+from .anew import Anew
 from .callers import Client
 from .calm import EVERY as CALM_EVERY
 from .calm import Calm, may_be_calm
@@ -58,7 +59,7 @@ FAULTS_END_S = SPAN_S + 15
 REST_S = 240.0  # the bound of promise 9: by then everything has ended
 LOOK_S = 0.5
 ABORT_EVERY = 10  # looks
-NIGHT_AT = 2  # of so many seeds as have one calm: this one has a night
+ANEW_AT, NIGHT_AT = 1, 2  # of so many seeds as have one calm: what others have
 STOP_S = 60.0
 
 
@@ -99,7 +100,7 @@ async def _run(loop: VirtualLoop, plan: Plan, began_s: float) -> Result:
         witness = Witness(cluster.log.heard, FENCE_SHARE * LEASE_S, releases)
         WITNESS.set(witness)
         client = Client(cluster, random.Random(f"client {plan.seed}"))  # noqa: S311 - a seeded choice is the point
-        calm = Calm()
+        calm = Anew() if plan.seed % CALM_EVERY == ANEW_AT else Calm()
         with planted(cluster.troubles), in_order(), states.watched():
             rest_s = await _play(cluster, client, plan, calm)
         breaches = await check(cluster, client, witness, states, calm, SETTINGS)
@@ -119,7 +120,7 @@ async def _run(loop: VirtualLoop, plan: Plan, began_s: float) -> Result:
         )
 
 
-async def _play(cluster: Cluster, client: Client, plan: Plan, calm: Calm) -> float:
+async def _play(cluster: Cluster, client: Client, plan: Plan, calm: Calm | Anew) -> float:
     """How long it took to come to rest after the faults had stopped."""
     for name in PROCESSES:
         cluster.start(name)
@@ -134,7 +135,7 @@ async def _play(cluster: Cluster, client: Client, plan: Plan, calm: Calm) -> flo
     await _come_to_rest(cluster, client, asking)
     rest_s = asyncio.get_running_loop().time() - ended_s
     if asking.done() and at_rest(cluster):
-        if plan.seed % CALM_EVERY == 0 and may_be_calm(cluster):
+        if plan.seed % CALM_EVERY in (0, ANEW_AT) and may_be_calm(cluster):
             await calm.play(cluster, client)
         elif plan.seed % CALM_EVERY == NIGHT_AT:
             await sleep_and_ask_again(cluster, client, plan)
