@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
@@ -65,3 +66,15 @@ def test_its_folder_is_made_once_and_gone_after_the_attempt_for_good() -> None:
     assert not path.exists()
     with pytest.raises(BadRequest, match="This attempt is over"):
         _ = context.folder
+
+
+def test_a_property_that_is_not_there_says_where_they_come_from() -> None:
+    """`KeyError: 'rated_kw'` is what everybody sees who runs a pipeline without its twin."""
+    properties = a_context([]).properties
+    assert (properties, properties.get("rated_kw"), json.dumps(properties)) == (
+        {"site": "north"},
+        None,
+        '{"site": "north"}',
+    )
+    with pytest.raises(KeyError, match=r"rated_kw is no property .* which has: site\. Its twin"):
+        properties["rated_kw"]

@@ -43,6 +43,14 @@ class NoRetry(Exception):  # it says what is wanted, as Aborted does
     """Raise it, or an exception of your own made from it, where trying again is of no use: the execution fails now."""
 
 
+class Properties(dict[str, Any]):
+    """A dict that says where its values come from when one is not there."""
+
+    def __missing__(self, name: str) -> NoReturn:
+        known = ", ".join(map(str, self)) or "none"
+        raise KeyError(f"{name} is no property of this run, which has: {known}. Its twin says them, or the run itself")
+
+
 class _Abort(threading.Event):
     reason: str | None = None
 
@@ -78,7 +86,7 @@ class Context:
         self.options = options
         self.twin = twin
         self.experiment = experiment
-        self.properties = dict(properties or {})
+        self.properties = Properties(properties or {})
         self._said = said
         self._store = store
         self._recorder = Recorder(self._lent, said, self.warn)
