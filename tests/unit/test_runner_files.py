@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
 from collections.abc import AsyncIterable
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,31 @@ async def recorded(code: Pipeline, count: int, objects: MemoryObjects | None = N
     assert isinstance(reports[0], ReportStarted)
     assert isinstance(reports[-1], ReportCompleted), reports[-1]
     return reports[1:-1]
+
+
+async def test_each_attempt_has_a_folder_of_its_own_that_is_gone_after_it() -> None:
+    """Two that wrote `report.html` where they ran took each other's."""
+    folders: list[Path] = []
+    together = threading.Barrier(2)
+
+    def writes(context: Context, text: str) -> dict[str, Any]:
+        report = context.folder / "report.txt"
+        report.write_text(text)
+        folders.append(context.folder)
+        together.wait(10)
+        return {"report": File(report)}
+
+    code = pipeline("train", inputs={"text": "string"}, outputs={"report": "file"})(writes)
+    async with Stage(code, objects=MemoryObjects()).running() as stage:
+        tokens = [await stage.start(text=text) for text in ("one", "two")]
+        reports = [await stage.report(token, ReportCompleted) for token in tokens]
+        assert [report.outputs.value()["report"] for report in reports] == [
+            reference(text, "report.txt") for text in (b"one", b"two")
+        ]
+        while gone := [task for task in asyncio.all_tasks() if task.get_name() == "removing the folder of an attempt"]:
+            await asyncio.wait(gone)
+    assert len(set(folders)) == 2
+    assert not any(folder.exists() for folder in folders)
 
 
 @pytest.mark.parametrize("is_async", [True, False])

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import pickle
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import httpx
 import pytest
 
-from execution_ledger import BadRequest, Client, ExecutionFailed
+from execution_ledger import BadRequest, Client, ExecutionFailed, File
 from execution_ledger.errors import BadSettings
+from execution_ledger.messages.files import FileRef
 from execution_ledger.sdk.client.http import Refused
 from execution_ledger.sdk.client.multi_run import MultiRun
 from execution_ledger.sdk.records.records import Execution
@@ -119,6 +121,21 @@ def test_errors_come_through_to_another_process() -> None:
     assert (str(again), again.execution) == (str(failed), failed.execution)
     refused = pickle.loads(pickle.dumps(Refused({"type": "urn:x"}, "no")))
     assert (str(refused), refused.problem) == ("no", {"type": "urn:x"})
+
+
+def test_a_file_that_was_pickled_says_where_its_bytes_are_and_a_copy_still_has_them() -> None:
+    ref = FileRef(sha256="0" * 64, size=3, media_type="text/csv", name="a.csv")
+
+    def fetch(into: BinaryIO) -> None:
+        into.write(b"1,2")
+
+    file = File.kept(ref, fetch)
+    again = pickle.loads(pickle.dumps(file))
+    assert (again.name, again.ref) == ("a.csv", ref)
+    with pytest.raises(BadRequest, match=r"a\.csv came from another process"):
+        again.read_bytes()
+    assert copy.deepcopy({"rows": file})["rows"].read_bytes() == b"1,2"
+    assert pickle.loads(pickle.dumps(file)).name == "a.csv"  # also once it lies in a folder that goes with it
 
 
 def test_a_client_says_that_it_is_not_for_pickle() -> None:

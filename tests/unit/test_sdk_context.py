@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
 
 import pytest
 
+from execution_ledger.errors import BadRequest
 from execution_ledger.messages.parts import Options
 from execution_ledger.sdk.attempt.context import WARNINGS_MAX, Aborted, Context
 
@@ -49,3 +52,29 @@ def test_warnings_from_many_threads_are_bounded_and_the_last_one_says_so() -> No
 def test_its_logger_knows_the_execution() -> None:
     assert a_context([]).log is not None
     assert a_context([]).properties == {"site": "north"}
+
+
+def test_its_folder_is_made_once_and_gone_after_the_attempt_for_good() -> None:
+    context = a_context([])
+    assert context.left_folder() is None
+    (context.folder / "report.html").touch()
+    assert [path.name for path in context.of_step("fit", 1, cast(Any, None)).folder.iterdir()] == ["report.html"]
+    left, path = context.left_folder(), context.folder
+    assert left
+    left.remove()
+    left.remove()
+    assert not path.exists()
+    with pytest.raises(BadRequest, match="This attempt is over"):
+        _ = context.folder
+
+
+def test_a_property_that_is_not_there_says_where_they_come_from() -> None:
+    """`KeyError: 'rated_kw'` is what everybody sees who runs a pipeline without its twin."""
+    properties = a_context([]).properties
+    assert (properties, properties.get("rated_kw"), json.dumps(properties)) == (
+        {"site": "north"},
+        None,
+        '{"site": "north"}',
+    )
+    with pytest.raises(KeyError, match=r"rated_kw is no property .* which has: site\. Its twin"):
+        properties["rated_kw"]

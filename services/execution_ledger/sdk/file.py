@@ -13,8 +13,9 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, Self, cast
 
 from ..errors import BadRequest
 from ..messages.files import MEDIA_TYPE, FileRef
@@ -52,6 +53,14 @@ class File:
 
     def __repr__(self) -> str:
         return f"File({self.name!r})" if self.ref is None else f"File({self.name!r}, {self.ref.size:,} bytes)"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle: in another process there is no ledger to ask for its bytes."""
+        return self.__dict__ | ({"_path": None, "_fetch": partial(_out_of_reach, self.name)} if self._fetch else {})
+
+    def __deepcopy__(self, memo: object) -> Self:
+        """Here there is, and its bytes never change."""
+        return self
 
     def path(self) -> Path:
         """Where it is on this machine. Of one that was fetched it is gone when this object is: `save` what is to stay.
@@ -93,6 +102,10 @@ class File:
                 shutil.copyfileobj(source, into)
         elif self._fetch is not None:
             self._fetch(into)
+
+
+def _out_of_reach(name: str, into: BinaryIO) -> None:
+    raise BadRequest(f"{name} came from another process, without its bytes: ask a Client here for its execution.")
 
 
 def media_type_of(name: str) -> str:

@@ -103,6 +103,9 @@ class FunctionExecutor:
             self._stopped(start.token, outcome)
         except Exception as error:  # noqa: BLE001 - of the runner's own making: the fault raises it
             self._fault.report(error)
+        finally:
+            if folder := context.left_folder():
+                self._spawn(asyncio.to_thread(folder.remove), "removing the folder of an attempt")
 
     async def _keep_log(self, token: Token, captured: Captured) -> None:
         """Before the end is reported: nothing of an execution can be recorded behind its end."""

@@ -21,6 +21,7 @@ from ..file import File
 from .capped import cap
 from .checkpoints import checkpoint_of
 from .data import PipelineData
+from .folder import AttemptFolder
 from .recorder import Recorder
 from .rendering import file_of, model_of, plot_of, table_of
 from .store import Store
@@ -40,6 +41,14 @@ class Aborted(BaseException):
 
 class NoRetry(Exception):  # it says what is wanted, as Aborted does
     """Raise it, or an exception of your own made from it, where trying again is of no use: the execution fails now."""
+
+
+class Properties(dict[str, Any]):
+    """A dict that says where its values come from when one is not there."""
+
+    def __missing__(self, name: str) -> NoReturn:
+        known = ", ".join(map(str, self)) or "none"
+        raise KeyError(f"{name} is no property of this run, which has: {known}. Its twin says them, or the run itself")
 
 
 class _Abort(threading.Event):
@@ -77,19 +86,28 @@ class Context:
         self.options = options
         self.twin = twin
         self.experiment = experiment
-        self.properties = dict(properties or {})
+        self.properties = Properties(properties or {})
         self._said = said
         self._store = store
         self._recorder = Recorder(self._lent, said, self.warn)
         self._checkpoint = checkpoint
         self._warnings = itertools.count(1)  # counting with it is atomic
         self._abort = _Abort()
+        self._folder = AttemptFolder()
 
     @cached_property
     def log(self) -> structlog.typing.FilteringBoundLogger:
         logger: structlog.typing.FilteringBoundLogger = structlog.get_logger("pipeline")
         bound = logger.bind(execution=self.execution_id, name=self.name, attempt=self.attempt)
         return bound if self.step is None else bound.bind(step=self.step)
+
+    @property
+    def folder(self) -> Path:
+        """A folder of this attempt alone, for files on their way: it is gone after the attempt.
+
+        Others run at the same time and write to the same working directory.
+        """
+        return self._folder.path()
 
     # --- what it records ------------------------------------------------------------------------------------------
 
@@ -188,6 +206,10 @@ class Context:
         """For the runner: tells the code to stop."""
         self._abort.reason = reason
         self._abort.set()
+
+    def left_folder(self) -> AttemptFolder | None:
+        """For the runner, after the end: what there is to remove."""
+        return self._folder if self._folder.is_made else None
 
     def of_step(self, step: str, try_: int, store: Store) -> Context:
         """For the runner: a step's view of it, in which all that is said is said in that step."""
