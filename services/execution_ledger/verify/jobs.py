@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 
 from pydantic import TypeAdapter
 
+from execution_ledger.ledger.shard import REMEMBER_MS
 from execution_ledger.messages.events import Aborted, CommandRejected, CommandRepeated, Fact, JobOpened
 from execution_ledger.messages.ids import ExecutionId, command_id_of_job
 
-from .documents import Document
+from .documents import Document, time_ms
 from .findings import Breach
 
 CAUSED = "job/"
@@ -26,6 +27,7 @@ class Jobs:
 
     opened: dict[str, frozenset[str] | None] = field(default_factory=dict)  # by job, the command ids that it may send
     asked: dict[str, dict[str, int]] = field(default_factory=dict)
+    refused_ms: dict[str, int] = field(default_factory=dict)  # by command id
     twice: list[Breach] = field(default_factory=list)
 
     def open(self, fact: JobOpened) -> str | None:
@@ -43,8 +45,11 @@ class Jobs:
         job, command_id = document.get("causationid") or "", document.get("commandid")
         if not job.startswith(CAUSED) or command_id is None or _says_nothing_new(document["data"]):
             return
-        asked = self.asked.setdefault(job, {})
-        if command_id in asked:
+        asked, now_ms = self.asked.setdefault(job, {}), time_ms(document["recordedtime"])
+        was_refused = now_ms - self.refused_ms.get(command_id, now_ms) >= REMEMBER_MS  # and forgotten
+        if isinstance(document["data"], CommandRejected):
+            self.refused_ms[command_id] = now_ms
+        if command_id in asked and not was_refused:
             what = f"{job} asked twice for the same (command {command_id}), first in sequence {asked[command_id]}."
             self.twice.append(Breach(4, document["shard"], document["sequence"], None, what))
         asked[command_id] = document["sequence"]
