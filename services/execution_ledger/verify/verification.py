@@ -242,7 +242,10 @@ class Verification:
         began, report = self._now(), self._report
         named = list({key: one for found in shards for key, one in found.files.items()}.values())
         report.files = len(named)
-        if not named or (objects := open_objects(self._place.objects)) is None:
+        if not named:
+            return
+        if (objects := open_objects(self._place.objects)) is None:
+            report.notes.append(f"{len(named)} files that events name were not looked for: no object store is set.")
             return
         total = sum(one.size for one in named)
         contents = total <= CONTENTS_BYTES_MAX if self._place.files is None else self._place.files
