@@ -1,12 +1,11 @@
 """Each event beside the record that caused it: what was asked for or reported, and by whom, is what it says.
 
-Only where that record is still kept, so this is for logs that begin at their beginning: the simulator's and the tests'.
-Promises 5, of commands, and 3, of reports.
+As far as that record is still kept. Promises 5, of commands, and 3, of reports.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -29,37 +28,59 @@ from execution_ledger.messages.reports import REPORTS, AnyReport, ReportAborted
 from .findings import Breach
 
 M = TypeVar("M", AnyCommand, AnyReport)
+Differences = dict[str, tuple[Any, Any]]  # by field: what the event says, and what it should
 
 
 def check_causes(events: Iterable[Event], commands: Iterable[Record], reports: Iterable[Record]) -> Iterator[Breach]:
     """One shard: its events in their order, and what its lanes hold."""
-    asked, reported = _by_offset(COMMANDS, commands), _by_offset(REPORTS, reports)
-    begun = set[tuple[str, int | None]]()  # attempts whose start was recorded
-    there = set[str]()
+    asked, reported = ({record.offset: record for record in lane} for lane in (commands, reports))
+    causes = Causes()
     for event in events:
-        command, report = asked.get(event.cmdoffset), reported.get(event.repoffset)
+        yield from causes.check(event, asked.get(event.cmdoffset), reported.get(event.repoffset))
+
+
+class Causes:
+    """One shard, event by event in their order."""
+
+    def __init__(self) -> None:
+        self._begun: set[tuple[str, int | None]] = set()  # attempts whose start was recorded
+        self._there: set[str] = set()
+        self._recorded_ms = 0
+
+    def follow(self, event: Event) -> None:
+        """One whose cause is not looked at."""
+        self._recorded_ms = event.recordedtime
         if isinstance(event.data, Queued):
-            there.add(event.subject)
-        elif _has_come(event) and event.subject not in there:
+            self._there.add(event.subject)
+        if isinstance(event.data, Started):
+            self._begun.add((event.subject, event.data.attempt))
+
+    def check(self, event: Event, asked: Record | None, reported: Record | None) -> Iterator[Breach]:
+        """Both as they lie where the event says to have read, where they are kept."""
+        before_ms = self._recorded_ms
+        self.follow(event)
+        if _has_come(event) and event.subject not in self._there:
             what = f"command.rejected: it is not above its source's ordinal, and {event.subject} was never queued."
             yield Breach(4, event.shard, event.sequence, None, what)
-        if isinstance(event.data, Started):
-            begun.add((event.subject, event.data.attempt))
-        if command and event.commandid == command.command_id:
-            yield from _breaches(5, event, {**_differing(event, command), **_of_command(event, command)})
-        elif report and event.commandid is None and _is_reported(event, report):
-            has_begun = (event.subject, report.attempt) in begun
-            yield from _breaches(3, event, {**_differing(event, report), **_of_report(event, report, has_begun)})
+        command, report = _message(COMMANDS, asked), _message(REPORTS, reported)
+        if command and asked and event.commandid == command.command_id:
+            differing = {**_differing(event, command), **_of_command(event, command)}
+            yield from _breaches(5, event, differing | self._time(event, asked, before_ms))
+        elif report and reported and event.commandid is None and _is_reported(event, report):
+            has_begun = (event.subject, report.attempt) in self._begun
+            differing = {**_differing(event, report), **_of_report(event, report, has_begun)}
+            yield from _breaches(3, event, differing | self._time(event, reported, before_ms))
+
+    def _time(self, event: Event, cause: Record, before_ms: int) -> Differences:
+        self._recorded_ms = max(before_ms, cause.time_ms)
+        return {"recordedtime": (event.recordedtime, self._recorded_ms)}
 
 
-def _by_offset(kind: TypeAdapter[M], records: Iterable[Record]) -> dict[int, M]:
-    found = {}
-    for record in records:
-        try:
-            found[record.offset] = kind.validate_json(record.value or b"")
-        except ValidationError:
-            continue  # it is named in its own trace
-    return found
+def _message(kind: TypeAdapter[M], record: Record | None) -> M | None:
+    try:
+        return kind.validate_json(record.value or b"") if record else None
+    except ValidationError:
+        return None  # it is named in its own trace
 
 
 def _has_come(event: Event) -> bool:
@@ -72,9 +93,6 @@ def _is_reported(event: Event, report: AnyReport) -> bool:
     fact = event.data
     by_itself = isinstance(fact, Quarantined) or (isinstance(fact, Failed) and fact.failure.kind == "internal")
     return event.version is not None and event.subject == report.execution_id and not by_itself
-
-
-Differences = Mapping[str, tuple[Any, Any]]  # by field: what the event says, and what it should
 
 
 def _differing(event: Event, message: AnyCommand | AnyReport) -> Differences:

@@ -181,24 +181,24 @@ class Verification:
 
     async def _check_lanes(self, shards: list[ShardFindings]) -> list[LaneFindings]:
         began = self._now()
-        kafka, ends = self._place.kafka, self._ends.commands
-        jobs = [
-            LaneJob(
-                kafka,
-                found.shard,
-                ends[found.shard],
-                self._wanted,
-                found.traces,
-                found.repoffset + 1,
-                tuple(found.gaps),
-            )
-            for found in shards
-        ]
+        jobs = [self._lane_job(found) for found in shards]
         work = self._workers.run(check_lane_of, jobs)
         lanes = await self._watched("commands", sum(self._ends.commands.values()), work)
         breaches = _joined([found.breaches for found in lanes])
         self._report.add("commands", sum(found.read for found in lanes), "commands", self._now() - began, breaches)
         return lanes
+
+    def _lane_job(self, found: ShardFindings) -> LaneJob:
+        return LaneJob(
+            self._place.kafka,
+            found.shard,
+            self._ends.commands[found.shard],
+            self._wanted,
+            traces=found.traces,
+            reports=found.repoffset + 1,
+            gaps=tuple(found.gaps),
+            named=frozenset(one.sequence for one in found.breaches.kept if one.sequence is not None),
+        )
 
     async def _check_views(self, dsn: str, shards: list[ShardFindings]) -> None:
         began, report = self._now(), self._report
