@@ -16,6 +16,8 @@ from typing import Any
 
 import asyncpg
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from execution_ledger.clock import SystemClock, World, real_world
 from execution_ledger.embedded.folder import DataFolder, ephemeral_folder
@@ -322,6 +324,23 @@ async def test_the_command_compares_snapshots_with_the_log(ledgered: Ledgered, v
     assert (await report("--no-snapshots"))["ok"]
     file.rename(file.with_name(f"{LAST:020d}-of-other-code"))
     assert "of-other-code" in (await report())["notes"][0]
+
+
+async def test_topics_that_would_lose_the_log_one_day_are_a_note(ledgered: Ledgered) -> None:
+    place = Place(ledgered.kafka, LedgerSettings(), None)
+    assert (await verification.verify(place, [], lambda *_: None)).notes == []
+    topic = ConfigResource(ConfigResourceType.TOPIC, "verify.events", {"retention.ms": "86400000"})
+    as_it_was = ConfigResource(ConfigResourceType.TOPIC, "verify.events", {"retention.ms": "-1"})
+    admin = AIOKafkaAdminClient(bootstrap_servers=ledgered.kafka.bootstrap_servers)
+    await admin.start()
+    try:
+        await admin.alter_configs([topic])
+        (note,) = (await verification.verify(place, [], lambda *_: None)).notes
+        assert "verify.events" in note
+        assert "retention.ms" in note
+    finally:
+        await admin.alter_configs([as_it_was])
+        await admin.close()
 
 
 async def test_a_long_history_is_folded_only_when_asked_to(

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from execution_ledger.clock import real_world
-from execution_ledger.errors import Unavailable
+from execution_ledger.errors import TopicContract, Unavailable
 from execution_ledger.log.kafka import KafkaLog
 from execution_ledger.log.protocol import Lane, Topic
+from execution_ledger.log.topics import check_topics
 from execution_ledger.messages.ids import CATALOG_SHARD
 from execution_ledger.objects import Objects, open_objects
 from execution_ledger.settings import KafkaSettings, LedgerSettings, ObjectsSettings
@@ -117,7 +118,12 @@ async def verify(place: Place, answers: Sequence[Answer], on_progress: OnProgres
         shards = await log.shards()
         ends = await _ends(log, shards)
     with Workers(shards) as workers:
-        return await Verification(place, answers, workers, ends, on_progress).run()
+        report = await Verification(place, answers, workers, ends, on_progress).run()
+    try:
+        await check_topics(place.kafka.model_copy(update={"shards": shards}))
+    except TopicContract as error:  # it breaks nothing yet
+        report.notes.append(str(error))
+    return report
 
 
 async def _ends(log: KafkaLog, shards: int) -> Ends:
