@@ -11,6 +11,8 @@ import sys
 import structlog
 
 STDERR = 2
+REPEATED_S = 5.0  # what a library says again within this time is dropped …
+REMEMBERED_MAX = 200  # … while it says no more different things than these
 
 
 class Lossy(io.TextIOWrapper):
@@ -20,6 +22,23 @@ class Lossy(io.TextIOWrapper):
         with contextlib.suppress(OSError):
             super().write(text)
         return len(text)
+
+
+class Calm(logging.Filter):
+    """A library that tries again at once says so each time: of a deleted topic, 50 MB in two minutes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said_s: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        what = f"{record.name} {record.getMessage()}"
+        if record.created - self._said_s.get(what, 0.0) < REPEATED_S:
+            return False
+        if len(self._said_s) >= REMEMBERED_MAX:
+            self._said_s.clear()
+        self._said_s[what] = record.created
+        return True
 
 
 def configure_logs(service: str, as_json: bool | None = None) -> None:
@@ -49,6 +68,7 @@ def configure_logs(service: str, as_json: bool | None = None) -> None:
     )
     structlog.contextvars.bind_contextvars(service=service)
     handler = logging.StreamHandler(stderr)
+    handler.addFilter(Calm())
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=shared))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     # It logs a traceback for every failed commit, which our own errors already tell.

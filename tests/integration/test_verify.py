@@ -16,6 +16,8 @@ from typing import Any
 
 import asyncpg
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from execution_ledger.clock import SystemClock, World, real_world
 from execution_ledger.embedded.folder import DataFolder, ephemeral_folder
@@ -42,7 +44,7 @@ from execution_ledger.verify import verification
 from execution_ledger.verify.reading import read_log
 from execution_ledger.verify.verification import Place
 from execution_ledger.verify.views import ViewFindings, check_views
-from unit.verify_stage import LAST, ONE, THREE, TWO, Keeper, catalog, lives, named
+from unit.verify_stage import LAST, ONE, THREE, TWO, History, Keeper, catalog, lives, named
 
 SHARDS = 4
 ENTRIES = 7  # events of the catalog
@@ -61,12 +63,20 @@ class Ledgered:
         return f"{self.admin.rpartition('/')[0]}/{database}"
 
 
+def in_twenty_years(raw: bytes) -> bytes:
+    """So that the broker, whose append times a recorded time never lies before, does not know better."""
+    return raw.replace(b'"2023-', b'"2043-')
+
+
 async def write(log: Log, shard: int, ledger: Keeper) -> None:
+    history = History()
+    history.documents = [json.loads(in_twenty_years(raw)) for raw in ledger.raw]
+    history.chain()
     async with log.take_over(shard) as writer:
-        await writer.append([Outgoing(b"key", raw) for raw in ledger.raw[:5]])
-        await writer.append([Outgoing(b"key", raw) for raw in ledger.raw[5:]])
+        await writer.append([Outgoing(b"key", raw) for raw in history.raw()[:5]])
+        await writer.append([Outgoing(b"key", raw) for raw in history.raw()[5:]])
     for topic, lane in ((Topic.COMMANDS, ledger.commands), (Topic.REPORTS, ledger.reports)):
-        await log.send(Lane(topic, shard), [Outgoing(b"key", raw) for raw in lane])
+        await log.send(Lane(topic, shard), [Outgoing(b"key", in_twenty_years(raw)) for raw in lane])
 
 
 async def project(log: Log, dsn: str, ends: dict[int, int]) -> None:
@@ -314,6 +324,23 @@ async def test_the_command_compares_snapshots_with_the_log(ledgered: Ledgered, v
     assert (await report("--no-snapshots"))["ok"]
     file.rename(file.with_name(f"{LAST:020d}-of-other-code"))
     assert "of-other-code" in (await report())["notes"][0]
+
+
+async def test_topics_that_would_lose_the_log_one_day_are_a_note(ledgered: Ledgered) -> None:
+    place = Place(ledgered.kafka, LedgerSettings(), None)
+    assert (await verification.verify(place, [], lambda *_: None)).notes == []
+    topic = ConfigResource(ConfigResourceType.TOPIC, "verify.events", {"retention.ms": "86400000"})
+    as_it_was = ConfigResource(ConfigResourceType.TOPIC, "verify.events", {"retention.ms": "-1"})
+    admin = AIOKafkaAdminClient(bootstrap_servers=ledgered.kafka.bootstrap_servers)
+    await admin.start()
+    try:
+        await admin.alter_configs([topic])
+        (note,) = (await verification.verify(place, [], lambda *_: None)).notes
+        assert "verify.events" in note
+        assert "retention.ms" in note
+    finally:
+        await admin.alter_configs([as_it_was])
+        await admin.close()
 
 
 async def test_a_long_history_is_folded_only_when_asked_to(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from execution_ledger.logs import Lossy
+from execution_ledger.logs import REMEMBERED_MAX, REPEATED_S, Calm, Lossy
 
 TESTS = Path(__file__).parents[1]
 TIMEOUT_S = 60.0
@@ -78,3 +79,22 @@ def test_a_full_disk_costs_lines_and_nothing_else() -> None:
         log = Lossy(full, "utf-8", write_through=True)
         assert log.write("lost\n") == 5
         log.flush()
+
+
+def said(message: str, at_s: float) -> logging.LogRecord:
+    record = logging.LogRecord("aiokafka", logging.ERROR, "", 1, message, None, None)
+    record.created = at_s
+    return record
+
+
+def test_what_a_library_says_again_and_again_is_one_line_now_and_then() -> None:
+    calm = Calm()
+    written = [at for at in range(12_000) if calm.filter(said("Topic exledger.heartbeats not found", 1e9 + at / 1_000))]
+    assert written == [0, 1_000 * REPEATED_S, 2_000 * REPEATED_S]
+    assert calm.filter(said("Topic exledger.logs not found", 1e9 + 1))
+
+
+def test_what_it_has_said_is_not_remembered_without_end() -> None:
+    calm = Calm()
+    assert all(calm.filter(said(f"node {at} is away", 1e9)) for at in range(10 * REMEMBERED_MAX))
+    assert len(calm._said_s) <= REMEMBERED_MAX

@@ -25,6 +25,7 @@ from execution_ledger.messages.reports import (
     ReportStarted,
 )
 from execution_ledger.verify.causes import check_causes
+from execution_ledger.verify.reasons import check_reasons
 from unit.spec import CLAIM, failure, submit
 from unit.test_deciding import Ledger, abort, dispatch, types
 from unit.verify_stage import ONE, OUTPUTS, THREE, TWO, said
@@ -43,7 +44,8 @@ class Lanes(Ledger):
         return record
 
     def breaches(self, events: list[Event]) -> list[tuple[int, str]]:
-        found = check_causes(events, self.lanes[Topic.COMMANDS], self.lanes[Topic.REPORTS])
+        lanes = self.lanes[Topic.COMMANDS], self.lanes[Topic.REPORTS]
+        found = (*check_causes(events, *lanes), *check_reasons(events, *lanes))
         return [(breach.promise, breach.what) for breach in found]
 
 

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import random
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from execution_ledger.cli.place import place_of
 from execution_ledger.clock import SystemClock, World
+from execution_ledger.embedded.folder import DataFolder
 from execution_ledger.messages.commands import RegisterPipeline
 from execution_ledger.messages.definition import Definition, Port
 from execution_ledger.messages.events import ArtifactRecorded, Completed, Fact, PipelineRegistered, StepChanged, Warned
 from execution_ledger.messages.files import FileRef
 from execution_ledger.messages.payload import json_payload
 from execution_ledger.objects import MemoryObjects
-from execution_ledger.settings import LedgerSettings
+from execution_ledger.settings import KafkaSettings, LedgerSettings
 from execution_ledger.verify.files import Named, NamedFiles, check_files, payloads_of
 from execution_ledger.verify.history import check_shards
+from execution_ledger.verify.shard import ShardCheck, ShardFindings
+from execution_ledger.verify.verification import Ends, Place, Verification
+from execution_ledger.verify.workers import Workers
 from unit.spec import PIPELINE, queued, stored_file, submit
+from unit.verify_rich import RichHistory
 from unit.verify_stage import ONE, Keeper, catalog, stored
 
 WORLD = World(SystemClock(), random.Random(1))
@@ -140,3 +148,39 @@ def test_shards_know_from_the_catalog_what_is_a_file() -> None:
     events = {0: stored(ledger.raw), 1: stored(shard_1.raw)}
     [_, found] = check_shards(events, LedgerSettings())
     assert [(named.execution, named.what) for named in found.files] == [(ONE, "input 'n'")]
+
+
+@pytest.mark.parametrize(("is_there", "url"), [(True, "objects"), (False, "memory://")])
+async def test_the_object_store_of_a_dev_that_is_gone_is_empty_and_not_none(
+    tmp_path: Path, is_there: bool, url: str
+) -> None:
+    with DataFolder(tmp_path).hold("http://nowhere") as folder:
+        folder.announce("http://nowhere", "127.0.0.1:1", "postgresql://nobody@127.0.0.1:1/none")
+        if is_there:
+            folder.objects.mkdir()
+        async with place_of(tmp_path, "verify") as place:
+            assert place.objects.url.endswith(url)
+    assert folder.objects.is_dir() == is_there
+
+
+async def test_files_that_cannot_be_looked_for_are_a_note() -> None:
+    place = Place(KafkaSettings(), LedgerSettings(), None)
+    found = ShardFindings(1, files=[NAMED])
+    with Workers(1) as workers:
+        check = Verification(place, [], workers, Ends({}, {}, {}), lambda *_: None)
+        await check._check_files([found])
+    assert check._report.notes == ["1 files that events name were not looked for: no object store is set."]
+    assert check._report.state_of(12) == "not checked"
+
+
+def test_one_file_that_two_events_give_two_sizes_is_looked_for_twice() -> None:
+    check = ShardCheck(1, LedgerSettings())
+    history = RichHistory()
+    at = history.documents.index(history.find("execution.artifact_recorded"))
+    history.documents.insert(at + 1, copy.deepcopy(history.documents[at]))
+    history.documents[at + 1]["data"]["file"]["size"] += 1
+    history.number()
+    history.chain()
+    for raw, offset in stored(history.raw()):
+        check.feed(raw, offset)
+    assert len(check.finish().files) == 2

@@ -9,7 +9,7 @@ from typing import Any
 from execution_ledger.log.protocol import Record, Topic
 from execution_ledger.messages.base import Message
 from execution_ledger.messages.commands import ClaimDispatch, RegisterPipeline, RegisterTwin
-from execution_ledger.messages.events import digest_of, event_id
+from execution_ledger.messages.events import Event, digest_of, event_id
 from execution_ledger.messages.ids import shard_of
 from execution_ledger.messages.payload import json_payload
 from execution_ledger.messages.reports import ReportCompleted, ReportReleased, ReportStarted
@@ -43,6 +43,10 @@ class Keeper(Ledger):
         lane = self.commands if record.lane.topic is Topic.COMMANDS else self.reports
         lane.append(record.value or b"")
         return record
+
+    def report(self, value: bytes) -> list[Event]:
+        self.reports.append(value)
+        return super().report(value)
 
 
 def catalog(limit: int | None = None) -> Keeper:

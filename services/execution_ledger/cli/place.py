@@ -67,6 +67,6 @@ def _place_at(kafka: str | None, dsn: str | None, objects_in: Path | None = None
     settings = read_settings()
     named = {"bootstrap_servers": kafka} if kafka else {}
     objects = settings.objects
-    if objects_in is not None:  # a look at it must not make it
-        objects = objects.model_copy(update={"url": str(objects_in) if objects_in.is_dir() else ""})
+    if objects_in is not None:  # a look at it must not make it: where it is gone, nothing is there
+        objects = objects.model_copy(update={"url": str(objects_in) if objects_in.is_dir() else "memory://"})
     return Place(settings.kafka.model_copy(update=named), settings.ledger, dsn, objects)

@@ -1,21 +1,19 @@
 """Each event beside the record that caused it: what was asked for or reported, and by whom, is what it says.
 
-Only where that record is still kept, so this is for logs that begin at their beginning: the simulator's and the tests'.
-Promises 5, of commands, and 3, of reports.
+As far as that record is still kept. Promises 5, of commands, and 3, of reports.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from execution_ledger.log.protocol import Record
-from execution_ledger.messages.commands import COMMANDS, AnyCommand, DispatcherCommand, Submit
+from execution_ledger.messages.commands import COMMANDS, AnyCommand, Submit
 from execution_ledger.messages.events import (
     Aborted,
-    CommandFailed,
     CommandRejected,
     CommandRepeated,
     Event,
@@ -28,49 +26,65 @@ from execution_ledger.messages.events import (
 from execution_ledger.messages.reports import REPORTS, AnyReport, ReportAborted
 
 from .findings import Breach
-from .reasons import has_reason, must_be_taken
-from .standing import Standings
 
 M = TypeVar("M", AnyCommand, AnyReport)
+Differences = dict[str, tuple[Any, Any]]  # by field: what the event says, and what it should
 
 
 def check_causes(events: Iterable[Event], commands: Iterable[Record], reports: Iterable[Record]) -> Iterator[Breach]:
     """One shard: its events in their order, and what its lanes hold."""
-    asked, reported = _by_offset(COMMANDS, commands), _by_offset(REPORTS, reports)
-    begun = set[tuple[str, int | None]]()  # attempts whose start was recorded
-    there, standings, read_to = set[str](), Standings(), -1
+    asked, reported = ({record.offset: record for record in lane} for lane in (commands, reports))
+    causes = Causes()
     for event in events:
-        command, report = asked.get(event.cmdoffset), reported.get(event.repoffset)
-        passed_over = [reported[offset] for offset in range(read_to + 1, event.repoffset + 1) if offset in reported]
-        yield from _not_taken(event, passed_over, standings)
-        if command and event.commandid == command.command_id and isinstance(event.data, CommandRejected):
-            yield from _not_done(event, event.data, command, standings, there)
-        elif isinstance(command, DispatcherCommand) and event.commandid == command.command_id:
-            yield from _by_whom(event, command, standings.claim)
-        standings.follow(event)
-        read_to = event.repoffset
+        yield from causes.check(event, asked.get(event.cmdoffset), reported.get(event.repoffset))
+
+
+class Causes:
+    """One shard, event by event in their order."""
+
+    def __init__(self) -> None:
+        self._begun: set[tuple[str, int | None]] = set()  # attempts whose start was recorded
+        self._there: set[str] = set()
+        self._recorded_ms = 0
+
+    def follow(self, event: Event) -> None:
+        """One whose cause is not looked at."""
+        self._recorded_ms = event.recordedtime
         if isinstance(event.data, Queued):
-            there.add(event.subject)
-        elif _has_come(event) and event.subject not in there:
+            self._there.add(event.subject)
+        if isinstance(event.data, Started):
+            self._begun.add((event.subject, event.data.attempt))
+
+    def check(self, event: Event, asked: Record | None, reported: Record | None) -> Iterator[Breach]:
+        """Both as they lie where the event says to have read, where they are kept."""
+        before_ms = self._recorded_ms
+        self.follow(event)
+        if _has_come(event) and event.subject not in self._there:
             what = f"command.rejected: it is not above its source's ordinal, and {event.subject} was never queued."
             yield Breach(4, event.shard, event.sequence, None, what)
-        if isinstance(event.data, Started):
-            begun.add((event.subject, event.data.attempt))
-        if command and event.commandid == command.command_id:
-            yield from _breaches(5, event, {**_differing(event, command), **_of_command(event, command)})
-        elif report and event.commandid is None and _is_reported(event, report):
-            has_begun = (event.subject, report.attempt) in begun
-            yield from _breaches(3, event, {**_differing(event, report), **_of_report(event, report, has_begun)})
+        command, report = _message(COMMANDS, asked), _message(REPORTS, reported)
+        if command and asked and event.commandid == command.command_id:
+            differing = {**_differing(event, command), **_of_command(event, command)}
+            yield from _breaches(5, event, differing | self._time(event, asked, before_ms))
+        elif report and reported and event.commandid is None and _is_reported(event, report):
+            has_begun = (event.subject, report.attempt) in self._begun
+            differing = {**_differing(event, report), **_of_report(event, report, has_begun)}
+            yield from _breaches(3, event, differing | self._time(event, reported, before_ms))
+
+    def _time(self, event: Event, cause: Record, before_ms: int) -> Differences:
+        self._recorded_ms = max(before_ms, cause.time_ms)
+        return {"recordedtime": (event.recordedtime, self._recorded_ms)}
 
 
-def _by_offset(kind: TypeAdapter[M], records: Iterable[Record]) -> dict[int, M]:
-    found = {}
-    for record in records:
-        try:
-            found[record.offset] = kind.validate_json(record.value or b"")
-        except ValidationError:
-            continue  # it is named in its own trace
-    return found
+def by_offset(kind: TypeAdapter[M], lane: Iterable[Record]) -> dict[int, M]:
+    return {record.offset: message for record in lane if (message := _message(kind, record))}
+
+
+def _message(kind: TypeAdapter[M], record: Record | None) -> M | None:
+    try:
+        return kind.validate_json(record.value or b"") if record else None
+    except ValidationError:
+        return None  # it is named in its own trace
 
 
 def _has_come(event: Event) -> bool:
@@ -83,41 +97,6 @@ def _is_reported(event: Event, report: AnyReport) -> bool:
     fact = event.data
     by_itself = isinstance(fact, Quarantined) or (isinstance(fact, Failed) and fact.failure.kind == "internal")
     return event.version is not None and event.subject == report.execution_id and not by_itself
-
-
-def _not_taken(event: Event, reports: Sequence[AnyReport], standings: Standings) -> Iterator[Breach]:
-    """Those that were read since the event before, of which the last one may be the cause of this."""
-    for report in reports:
-        left_trace = report is reports[-1] and event.commandid is None and _is_of_reports(event, report)
-        if not left_trace and must_be_taken(report, standings.get(report.execution_id)):
-            what = f"Report {report.ordinal} of attempt {report.attempt} ({report.type}) changed nothing."
-            yield Breach(3, event.shard, event.sequence, report.execution_id, what)
-
-
-def _is_of_reports(event: Event, report: AnyReport) -> bool:
-    fact = event.data
-    return event.subject == report.execution_id or (isinstance(fact, CommandFailed) and fact.lane == "reports")
-
-
-def _not_done(
-    event: Event, fact: CommandRejected, command: AnyCommand, standings: Standings, there: Set[str]
-) -> Iterator[Breach]:
-    standing, now_ms = standings.get(event.subject), event.recordedtime
-    has_ended = event.subject in there and (standing is None or standing.has_ended)
-    if not has_reason(fact.refusal.code, command, standings, now_ms, has_ended=has_ended):
-        what = f"command.rejected: {command.type} was refused ({fact.refusal.code}), and was possible."
-        yield Breach(3, event.shard, event.sequence, None, what)
-
-
-def _by_whom(event: Event, command: DispatcherCommand, newest: int) -> Iterator[Breach]:
-    """Only the newest dispatcher has a say."""
-    if event.version is not None and command.claim != newest:
-        under = f"under claim {command.claim}, while {newest} was the shard's newest"
-        what = f"What {command.actor} asked for was done {under}."
-        yield Breach(6, event.shard, event.sequence, event.subject, what)
-
-
-Differences = Mapping[str, tuple[Any, Any]]  # by field: what the event says, and what it should
 
 
 def _differing(event: Event, message: AnyCommand | AnyReport) -> Differences:

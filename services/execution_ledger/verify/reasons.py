@@ -1,12 +1,16 @@
 """What a ledger did not do, and whether it had a reason: each refusal, and each report that left no trace.
 
 A ledger that refuses too much harms nobody at once: who asked asks again, another defence ends what goes on. So it is
-looked at by itself.
+looked at by itself; all commands and reports must be there for it, so this is the simulator's and the tests'.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence, Set
+
+from execution_ledger.log.protocol import Record
 from execution_ledger.messages.commands import (
+    COMMANDS,
     AnyCommand,
     ClaimDispatch,
     Dispatch,
@@ -15,8 +19,10 @@ from execution_ledger.messages.commands import (
     ExpireQueued,
     Submit,
 )
+from execution_ledger.messages.events import CommandFailed, CommandRejected, Event, Queued
 from execution_ledger.messages.ids import business_key
 from execution_ledger.messages.reports import (
+    REPORTS,
     AnyReport,
     ReportAborted,
     ReportCompleted,
@@ -27,10 +33,62 @@ from execution_ledger.messages.reports import (
     ReportStep,
 )
 
+from .causes import by_offset
+from .findings import Breach
 from .standing import Standing, Standings
 
 _AT_ONCE = ReportStarted | ReportCompleted | ReportFailed | ReportReleased  # of a start that nothing was said of
 _ENDS = ReportCompleted | ReportFailed | ReportAborted | ReportReleased
+
+
+def check_reasons(events: Iterable[Event], commands: Iterable[Record], reports: Iterable[Record]) -> Iterator[Breach]:
+    """One shard: its events in their order, and what its lanes hold."""
+    asked, reported = by_offset(COMMANDS, commands), by_offset(REPORTS, reports)
+    there, standings, read_to = set[str](), Standings(), -1
+    for event in events:
+        command = asked.get(event.cmdoffset)
+        passed_over = [reported[offset] for offset in range(read_to + 1, event.repoffset + 1) if offset in reported]
+        yield from _not_taken(event, passed_over, standings)
+        if command and event.commandid == command.command_id and isinstance(event.data, CommandRejected):
+            yield from _not_done(event, event.data, command, standings, there)
+        elif isinstance(command, DispatcherCommand) and event.commandid == command.command_id:
+            yield from _by_whom(event, command, standings.claim)
+        standings.follow(event)
+        read_to = event.repoffset
+        if isinstance(event.data, Queued):
+            there.add(event.subject)
+
+
+def _not_taken(event: Event, reports: Sequence[AnyReport], standings: Standings) -> Iterator[Breach]:
+    """Those that were read since the event before, of which the last one may be the cause of this."""
+    for report in reports:
+        left_trace = report is reports[-1] and event.commandid is None and _is_of_reports(event, report)
+        if not left_trace and must_be_taken(report, standings.get(report.execution_id)):
+            what = f"Report {report.ordinal} of attempt {report.attempt} ({report.type}) changed nothing."
+            yield Breach(3, event.shard, event.sequence, report.execution_id, what)
+
+
+def _is_of_reports(event: Event, report: AnyReport) -> bool:
+    fact = event.data
+    return event.subject == report.execution_id or (isinstance(fact, CommandFailed) and fact.lane == "reports")
+
+
+def _not_done(
+    event: Event, fact: CommandRejected, command: AnyCommand, standings: Standings, there: Set[str]
+) -> Iterator[Breach]:
+    standing, now_ms = standings.get(event.subject), event.recordedtime
+    has_ended = event.subject in there and (standing is None or standing.has_ended)
+    if not has_reason(fact.refusal.code, command, standings, now_ms, has_ended=has_ended):
+        what = f"command.rejected: {command.type} was refused ({fact.refusal.code}), and was possible."
+        yield Breach(3, event.shard, event.sequence, None, what)
+
+
+def _by_whom(event: Event, command: DispatcherCommand, newest: int) -> Iterator[Breach]:
+    """Only the newest dispatcher has a say."""
+    if event.version is not None and command.claim != newest:
+        under = f"under claim {command.claim}, while {newest} was the shard's newest"
+        what = f"What {command.actor} asked for was done {under}."
+        yield Breach(6, event.shard, event.sequence, event.subject, what)
 
 
 def has_reason(code: str, command: AnyCommand, there: Standings, now_ms: int, *, has_ended: bool) -> bool:

@@ -26,6 +26,7 @@ from execution_ledger.settings import KafkaSettings, LedgerSettings, ObjectsSett
 
 from .findings import Gap
 from .folds import subjects
+from .kept import check_kept
 from .reading import LaneFindings, Tell, beyond_its_lanes, check_events, check_lane
 from .shard import WHOLE, Known, ShardCheck, ShardFindings
 from .snapshots import SnapshotCheck, SnapshotFindings
@@ -66,6 +67,7 @@ class LaneJob(Job):
     traces: array[int] = field(default_factory=lambda: array("I"))
     reports: int = 0
     gaps: tuple[Gap, ...] = ()
+    named: frozenset[int] = frozenset()  # sequences of whose events something is known to be wrong
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,7 @@ async def _check_lane(job: LaneJob) -> LaneFindings:
     async with KafkaLog(job.kafka, CLIENT) as log:
         found = await check_lane(log, job.shard, job.end, job.traces, job.gaps, job.wanted, _teller(job))
         found.breaches.extend(await beyond_its_lanes(log, job.shard, len(job.traces), job.reports))
+        found.breaches.join(await check_kept(log, job.shard, job.named, _teller(job)))
         return found
 
 

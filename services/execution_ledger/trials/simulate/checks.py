@@ -35,6 +35,7 @@ from execution_ledger.verify.files import NamedFiles, check_files
 from execution_ledger.verify.findings import Breach
 from execution_ledger.verify.history import Stored
 from execution_ledger.verify.reading import check_whole, read_log
+from execution_ledger.verify.reasons import check_reasons
 from execution_ledger.verify.stored import check_store
 
 from .anew import Anew
@@ -95,6 +96,7 @@ def _check_causes(cluster: Cluster, history: Mapping[int, Sequence[Stored]]) -> 
     for shard, events in history.items():
         lanes = [cluster.log.partition(Lane(topic, shard)).records for topic in (Topic.COMMANDS, Topic.REPORTS)]
         yield from check_causes((decoded(raw) for raw, _ in events), *lanes)
+        yield from check_reasons((decoded(raw) for raw, _ in events), *lanes)
 
 
 async def _check_files(cluster: Cluster, history: Mapping[int, Sequence[Stored]]) -> list[Breach]:
