@@ -123,8 +123,8 @@ PLANTS: dict[str, tuple[Plant, str]] = {
 
 
 def is_found(words: str) -> bool:
-    """Where heartbeats fall is chance, so three seeds are tried."""
-    plans = (CALM.model_copy(update={"seed": times * EVERY}) for times in (1, 2, 3))
+    """When heartbeats come and what is late lands is chance, so some seeds are tried."""
+    plans = (CALM.model_copy(update={"seed": times * EVERY}) for times in range(1, 13))
     return any(words in breach.what for plan in plans for breach in run(plan).breaches)
 
 
