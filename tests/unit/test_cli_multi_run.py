@@ -64,3 +64,26 @@ def test_a_batch_is_waited_for_and_ends_well_if_all_of_it_does(
     assert ("one is live" in result.stdout) == ("rejected" in ends)
     shown = json.loads(exledger(*waiting, "--json").stdout)
     assert [each["status"] for each in shown["executions"]] == list(ends)
+
+
+@pytest.mark.parametrize(
+    ("twins", "says"),
+    [
+        (("pump-1",), "double-401 goes on without you. See it: exledger get double-401, end it: exledger abort"),
+        (("pump-1", "pump-2"), "end them: exledger jobs run abort --batch b"),
+    ],
+    ids=["one", "several"],
+)
+def test_who_has_enough_of_waiting_is_told_what_goes_on(
+    ledger: FakeLedger, monkeypatch: pytest.MonkeyPatch, twins: tuple[str, ...], says: str
+) -> None:
+    def interrupted(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    ledger.on("POST", "/v1/executions", execution("queued") | {"name": "double-401"}, status=201)
+    ledger.on("POST", "/v1/batches", batch_of("queued", "queued"), status=201)
+    for module in ("run", "multi_run"):
+        monkeypatch.setattr(f"execution_ledger.cli.{module}.until_end", interrupted)
+    result = exledger("run", "double", "-i", "n=21", "--wait", *(part for twin in twins for part in ("--twin", twin)))
+    assert result.exit_code == 130
+    assert says in result.stderr

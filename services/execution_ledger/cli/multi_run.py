@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import typer
 
 from ..sdk.client.waiting import ENDED, undecided, until_end, write_until_decided
-from .output import BROKEN, STILL_RUNNING, bars, duration_ms, show_json, show_note, show_table
+from .output import BROKEN, STILL_RUNNING, bars, duration_ms, goes_on, show_json, show_note, show_table
 
 if TYPE_CHECKING:
     from ..sdk.client.http import Connection
@@ -33,7 +33,11 @@ def ask_each(
     batch = write_until_decided(ledger, "POST", "/v1/batches", body, key, deadline)
     children = [{**child, "twin": twin} for child, twin in zip(batch.get("executions", ()), twins, strict=False)]
     if wait_s is not None:
-        children = _followed(ledger, children, deadline, quiet=as_json)
+        of_it = f"--batch {batch.get('id')}"
+        with goes_on(
+            f"They go on without you. See them: exledger list {of_it}, end them: exledger jobs run abort {of_it}"
+        ):
+            children = _followed(ledger, children, deadline, quiet=as_json)
     if as_json:
         show_json({**batch, "executions": children} if children else batch)
     else:

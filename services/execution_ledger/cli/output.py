@@ -70,6 +70,16 @@ def show_note(text: str) -> None:
     console(stderr=True).print(plain(text), style="dim")
 
 
+@contextmanager
+def goes_on(note: str) -> Iterator[None]:
+    """Ctrl-C ends the waiting, and nothing else."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        show_note(note)
+        raise
+
+
 def filled(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Without what is empty."""
     return {name: value for name, value in fields.items() if value not in (None, "", {}, [])}

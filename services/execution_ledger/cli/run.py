@@ -15,7 +15,7 @@ from ..sdk.pipelines.durations import duration_ms
 from .connection import DataDir, connect
 from .inputs import parse_inputs, parse_labels
 from .multi_run import ask_each
-from .output import STILL_RUNNING, AsJson, console, show_error, show_fields, show_json, show_note, size_text
+from .output import STILL_RUNNING, AsJson, console, goes_on, show_error, show_fields, show_json, show_note, size_text
 
 if TYPE_CHECKING:
     from ..sdk.client.http import Connection
@@ -126,7 +126,9 @@ def ask(
     key = key or f"cli-{uuid.uuid4()}"
     execution = write_until_decided(ledger, "POST", path, given, key, deadline)
     if wait_s is not None and execution["status"] != RECEIVED:
-        execution = _follow(ledger, execution, deadline)
+        name = execution["name"]
+        with goes_on(f"{name} goes on without you. See it: exledger get {name}, end it: exledger abort {name}"):
+            execution = _follow(ledger, execution, deadline)
     if as_json:
         show_json(execution)
     else:
