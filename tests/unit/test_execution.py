@@ -171,3 +171,12 @@ def test_a_start_keeps_where_its_code_came_from() -> None:
 def test_a_history_begins_with_queued() -> None:
     with pytest.raises(ValueError, match=r"never queued"):
         given(completed())
+
+
+@pytest.mark.parametrize("before", [(), (started(),), (started(), abort_requested())], ids=len)
+def test_a_report_of_a_runner_to_which_it_was_not_sent_changes_nothing(before: tuple[events.Fact, ...]) -> None:
+    report = ReportCompleted(
+        execution_id=ID, attempt=1, ordinal=9, runner="another", time=NOW_MS, outputs=json_payload({})
+    )
+    given(queued(), dispatched(), *before).when(report).then_nothing()
+    assert given(queued(), dispatched(), *before).when(report.model_copy(update={"runner": RUNNER})).decision

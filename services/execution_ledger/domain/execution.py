@@ -290,12 +290,14 @@ def _impossible(execution: Execution, what: str) -> Refusal:
 
 
 def decide_report(execution: Execution | None, report: AnyReport, now_ms: int) -> list[Fact]:
-    """What the report changes; nothing if it is stale, repeated, or says what no longer matters."""
+    """What the report changes; nothing if it is stale, repeated, another runner's, or says what no longer matters."""
     if execution is None or report.attempt != execution.attempt or report.ordinal <= execution.ordinal:
         return []
     if isinstance(report, ReportStep) and not fits(execution.steps, report):
         return []
     match execution.state:
+        case Dispatched(runner) | Started(runner) | AbortRequested(runner) if runner != report.runner:
+            return []  # whoever that is, it was not sent there
         case Dispatched():
             return _report_on_dispatched(execution, report, now_ms)
         case Started():
