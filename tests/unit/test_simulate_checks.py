@@ -9,6 +9,7 @@ import pytest
 from contract.events_builder import History
 from execution_ledger.dispatcher import post
 from execution_ledger.dispatcher.starts import start_message
+from execution_ledger.gateway.writes.jobs import Job
 from execution_ledger.ledger.shard import ShardState
 from execution_ledger.messages.events import (
     AbortRequested,
@@ -108,6 +109,15 @@ def test_a_ledger_that_forgets_what_has_just_ended_is_named(monkeypatch: pytest.
     assert told(*asks) == []
     monkeypatch.setattr(ShardState, "tracked", lambda state, execution: state.live.get(execution))
     assert any("is unknown, which was there" in what for what in told(*asks))
+
+
+def test_a_job_that_leaves_one_out_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    asks = *(submitted(number) for number in range(3)), Ask(at_s=12, number=4, does="job", action="label", count=3)
+    assert told(*asks) == []
+    every = Job.targets
+    monkeypatch.setattr(Job, "targets", lambda job: every(job)[1:])
+    [what] = told(*asks)
+    assert "has not asked all of its targets" in what
 
 
 def test_a_runner_that_begins_more_than_it_has_slots_for_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

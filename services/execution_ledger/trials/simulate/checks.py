@@ -45,6 +45,7 @@ from .calm import Calm
 from .cluster import Cluster
 from .decoded import decoded
 from .given import check_given
+from .job_views import open_jobs
 from .liveness import check_liveness
 from .obeyed import check_obeyed
 from .pipelines import Entry, Witness
@@ -86,6 +87,7 @@ async def check(
     found += _check_graces(cluster, history)
     found += _check_expiries(cluster, witness, history)
     found += _check_crashes(cluster)
+    found += _check_jobs(cluster)
     found += check_liveness(cluster, list(timed(cluster, history)))
     found += calm.check(cluster, client, list(timed(cluster, history)))
     found += await _check_files(cluster, history)
@@ -115,6 +117,12 @@ def _check_views(cluster: Cluster) -> Iterator[Breach]:
     for before, changes in cluster.store.went_back:
         what = f"The views were at sequence {before.sequence}, and a projector wrote {changes.position.sequence}."
         yield Breach(8, changes.shard, changes.position.sequence, None, what)
+
+
+def _check_jobs(cluster: Cluster) -> Iterator[Breach]:
+    """Somebody looks at each job until the end, so it goes on until it has asked all of its targets."""
+    for job in open_jobs(cluster.store):
+        yield Breach(9, 0, None, None, f"Job {job} has not asked all of its targets.")
 
 
 def _check_failures(cluster: Cluster, history: Mapping[int, Sequence[Stored]]) -> Iterator[Breach]:
