@@ -19,9 +19,9 @@ from e2e.program import ENVIRONMENT, Dev, decided, exledger, services
 from execution_ledger.log.kafka import KafkaLog
 from execution_ledger.messages.events import Completed, Event, Requeued, ShardClaimed, Started, decode_event
 from execution_ledger.settings import KafkaSettings
-from execution_ledger.verify.history import check_log
+from execution_ledger.verify.log.history import check_log
 from execution_ledger.verify.reading import read_log
-from execution_ledger.verify.views import check_views
+from execution_ledger.verify.views.postgres import check_views
 
 ENDED_WITHIN_S = 120
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from execution_ledger.cli.readiness import registered_pipelines
-from execution_ledger.cli.services import Place
+from execution_ledger.cli.stack.readiness import registered_pipelines
+from execution_ledger.cli.stack.services import Place
 
 Answers = dict[str, Any]
 

@@ -24,7 +24,7 @@ from execution_ledger.messages.events import Queued, decode_event, digest_of
 from execution_ledger.messages.ids import make_id
 from execution_ledger.objects import open_objects
 from execution_ledger.settings import KafkaSettings, LedgerSettings, ObjectsSettings, SnapshotSettings
-from execution_ledger.verify.history import check_log
+from execution_ledger.verify.log.history import check_log
 from execution_ledger.verify.reading import read_log
 from unit.spec import submit
 

@@ -43,7 +43,7 @@ from execution_ledger.snapshots.form import Mark, Snapshot
 from execution_ledger.verify import verification
 from execution_ledger.verify.reading import read_log
 from execution_ledger.verify.verification import Place
-from execution_ledger.verify.views import ViewFindings, check_views
+from execution_ledger.verify.views.postgres import ViewFindings, check_views
 from unit.verify_stage import LAST, ONE, THREE, TWO, History, Keeper, catalog, lives, named
 
 SHARDS = 4

@@ -16,7 +16,7 @@ from execution_ledger.messages.events import encode_event
 from execution_ledger.messages.ids import business_key, make_id, shard_of, shard_of_business
 from execution_ledger.messages.parts import IfLive, PipelineRef
 from execution_ledger.messages.payload import json_payload
-from execution_ledger.verify.history import check_log
+from execution_ledger.verify.log.history import check_log
 from unit.dispatcher_stage import OPTIONS, SHARDS, Cluster, Dispatcher, Runner, acting
 from unit.gateway_stage import Stage, on_stage, problem_of
 from unit.test_snapshots_equal import new_desk, written_and_read

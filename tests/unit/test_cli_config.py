@@ -16,7 +16,7 @@ import typer.main
 from typer.testing import CliRunner
 
 from execution_ledger.cli import app, bench
-from execution_ledger.cli.examples import EXAMPLES
+from execution_ledger.cli.terminal.examples import EXAMPLES
 from unit.cli_stage import fake_ledger
 from unit.test_cli_commands import COMPLETED, ID, QUEUED, FakeLedger, exledger
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from execution_ledger.cli import output
 from execution_ledger.cli.finding import moment
+from execution_ledger.cli.terminal import output
 from execution_ledger.errors import BadRequest
 from unit.cli_stage import fake_ledger
 from unit.test_cli_commands import COMPLETED, FakeLedger, execution, exledger

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from execution_ledger.cli.inputs import parse_inputs, parse_labels, parse_value
+from execution_ledger.cli.terminal.inputs import parse_inputs, parse_labels, parse_value
 from execution_ledger.errors import BadRequest
 
 

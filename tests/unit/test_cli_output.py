@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from execution_ledger.cli.output import (
+from execution_ledger.cli.terminal.output import (
     duration,
     duration_ms,
     filled,

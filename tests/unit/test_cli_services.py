@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from execution_ledger.cli.launch import tell_lack_of_room
-from execution_ledger.cli.screen import try_line
 from execution_ledger.cli.serve import kept, read_settings
-from execution_ledger.cli.services import (
+from execution_ledger.cli.stack.launch import tell_lack_of_room
+from execution_ledger.cli.stack.screen import try_line
+from execution_ledger.cli.stack.services import (
     DEMO_APP,
     ORDER,
     Place,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from execution_ledger.cli.executions import why
-from execution_ledger.cli.steps import declared_steps, readable_origins, readable_steps
+from execution_ledger.cli.terminal.steps import declared_steps, readable_origins, readable_steps
 
 ORIGIN = {"kind": "git_repository", "repository": "https://example.org/p.git", "branch": "main", "commit": "5f2d"}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from execution_ledger.cli.watch import WORDS_AGAIN, NotReady, Watch, last_words
+from execution_ledger.cli.stack.watch import WORDS_AGAIN, NotReady, Watch, last_words
 from execution_ledger.embedded.process import ChildSpec
 from execution_ledger.errors import BadSettings
 
@@ -83,6 +83,6 @@ def test_the_same_last_words_are_repeated_now_and_then(
 def test_a_full_disk_is_named_instead_of_what_comes_of_it(
     watch: Watch, log: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("execution_ledger.cli.watch.DISK_FULL_BYTES", 10**18)
+    monkeypatch.setattr("execution_ledger.cli.stack.watch.DISK_FULL_BYTES", 10**18)
     watch.tell("kafka", "died", "exit code 1")
     assert f"The disk of {log.parent} is full. Free some space" in capsys.readouterr().err

@@ -34,7 +34,7 @@ from execution_ledger.messages.reports import (
     ReportStep,
     ReportWarning,
 )
-from execution_ledger.verify import life
+from execution_ledger.verify.log import life
 from unit.spec import (
     CLAIM,
     ID,

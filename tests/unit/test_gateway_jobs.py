@@ -22,7 +22,7 @@ from execution_ledger.messages.parts import JobAction, Status
 from execution_ledger.messages.payload import json_payload
 from execution_ledger.messages.steps import REUSED_BYTES_MAX, Reusable, Reused
 from execution_ledger.verify.findings import Breach
-from execution_ledger.verify.history import check_log
+from execution_ledger.verify.log.history import check_log
 from unit.gateway_stage import DECIDE_WAIT_S, Stage, on_stage, problem_of
 from unit.test_gateway_again import FROM_FAILED, GIVEN, STEPPED, ended, ended_stepped
 

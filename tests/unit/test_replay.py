@@ -37,7 +37,7 @@ from execution_ledger.messages.reports import (
     ReportWarning,
 )
 from execution_ledger.messages.steps import Reused
-from execution_ledger.verify.history import check_shard
+from execution_ledger.verify.log.history import check_shard
 from unit.spec import CLAIM, NOW_MS, RUNNER, stored_file, submit
 from unit.test_deciding import SETTINGS, Ledger, new_id, replayed
 

@@ -18,7 +18,7 @@ from execution_ledger.messages.parts import TERMINAL, PolicyChoice
 from execution_ledger.settings import Settings
 from execution_ledger.trials.simulate.loop import VirtualLoop
 from execution_ledger.verify.findings import Findings
-from execution_ledger.verify.history import Stored
+from execution_ledger.verify.log.history import Stored
 from execution_ledger.verify.reading import check_whole, read_log
 from unit.cluster_stage import Cluster
 

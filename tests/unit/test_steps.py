@@ -12,7 +12,7 @@ from execution_ledger.messages import events
 from execution_ledger.messages.payload import json_payload
 from execution_ledger.messages.reports import ReportStep
 from execution_ledger.messages.steps import Reused
-from execution_ledger.verify.steps import StepLives
+from execution_ledger.verify.log.steps import StepLives
 from unit.spec import ID, NOW_MS, RUNNER, dispatched, failure, given, queued, started
 from unit.test_deciding import new_id
 

@@ -14,8 +14,8 @@ from execution_ledger.messages.base import Message
 from execution_ledger.settings import LedgerSettings
 from execution_ledger.verify.answers import Answer, check_answers, read_answers
 from execution_ledger.verify.findings import Breach
+from execution_ledger.verify.log.shard import ShardCheck, ShardFindings
 from execution_ledger.verify.reading import LaneFindings, beyond_its_lanes, check_lane
-from execution_ledger.verify.shard import ShardCheck, ShardFindings
 from unit.spec import NOW_MS, submit
 from unit.test_deciding import Ledger, abort, new_id
 from unit.verify_stage import ONE, THREE, TWO, lives, stored

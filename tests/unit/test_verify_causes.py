@@ -24,8 +24,8 @@ from execution_ledger.messages.reports import (
     ReportReleased,
     ReportStarted,
 )
-from execution_ledger.verify.causes import check_causes
-from execution_ledger.verify.reasons import check_reasons
+from execution_ledger.verify.log.causes import check_causes
+from execution_ledger.verify.log.reasons import check_reasons
 from unit.spec import CLAIM, failure, submit
 from unit.test_deciding import Ledger, abort, dispatch, types
 from unit.verify_stage import ONE, OUTPUTS, THREE, TWO, said

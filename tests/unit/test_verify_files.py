@@ -22,8 +22,8 @@ from execution_ledger.messages.payload import json_payload
 from execution_ledger.objects import MemoryObjects
 from execution_ledger.settings import KafkaSettings, LedgerSettings
 from execution_ledger.verify.files import Named, NamedFiles, check_files, payloads_of
-from execution_ledger.verify.history import check_shards
-from execution_ledger.verify.shard import ShardCheck, ShardFindings
+from execution_ledger.verify.log.history import check_shards
+from execution_ledger.verify.log.shard import ShardCheck, ShardFindings
 from execution_ledger.verify.verification import Ends, Place, Verification
 from execution_ledger.verify.workers import Workers
 from unit.spec import PIPELINE, queued, stored_file, submit

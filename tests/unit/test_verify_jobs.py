@@ -18,7 +18,7 @@ from execution_ledger.messages.events import (
 )
 from execution_ledger.messages.parts import Outcome, Refusal
 from execution_ledger.messages.payload import json_payload
-from execution_ledger.verify.jobs import Jobs
+from execution_ledger.verify.log.jobs import Jobs
 from unit.spec import ID, NOW_MS
 
 

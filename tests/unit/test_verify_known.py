@@ -22,8 +22,8 @@ from execution_ledger.messages.ids import business_key, shard_of_business
 from execution_ledger.messages.parts import Backoff, Origin, Policy
 from execution_ledger.messages.reports import ReportCheckpoint, ReportFailed, ReportStarted
 from execution_ledger.settings import LedgerSettings
-from execution_ledger.verify.folds import DispatcherFold, LedgerFold
-from execution_ledger.verify.known_to_ledgers import SPAN_MS
+from execution_ledger.verify.folds.comparing import DispatcherFold, LedgerFold
+from execution_ledger.verify.folds.ledgers import SPAN_MS
 from unit.spec import CLAIM, STEPS, failure, submit
 from unit.test_deciding import Ledger, abort, dispatch
 from unit.verify_stage import ONE, OUTPUTS, THREE, TWO, catalog, lives, said

@@ -35,8 +35,8 @@ from execution_ledger.messages.reports import (
     ReportStep,
     ReportWarning,
 )
-from execution_ledger.verify.documents import Document, read_document, time_ms
-from execution_ledger.verify.life import AFTERWARDS, ENDED, HELD, NEXT, UNKNOWN, WITHDRAWN
+from execution_ledger.verify.log.documents import Document, read_document, time_ms
+from execution_ledger.verify.log.life import AFTERWARDS, ENDED, HELD, NEXT, UNKNOWN, WITHDRAWN
 from unit.spec import CLAIM, ID, NOW_MS, RUNNER, STEPS, failure, stored_file, submit
 from unit.test_deciding import abort
 from unit.verify_stage import catalog, lives, said

@@ -10,7 +10,7 @@ import pytest
 from execution_ledger.messages.ids import child_id, name_of, number_of
 from execution_ledger.messages.payload import json_payload
 from execution_ledger.settings import LedgerSettings
-from execution_ledger.verify.history import check_shard, join
+from execution_ledger.verify.log.history import check_shard, join
 from unit.test_deciding import new_id
 from unit.verify_rich import BATCH, CHILDREN, FAILS, JOB, JOINED, RERUN, RichHistory, rewritten
 from unit.verify_stage import Document, stored, written

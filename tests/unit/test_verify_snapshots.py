@@ -21,8 +21,8 @@ from execution_ledger.settings import LedgerSettings
 from execution_ledger.snapshots.form import Snapshot
 from execution_ledger.snapshots.keeping import events_in
 from execution_ledger.verify.findings import Breach
-from execution_ledger.verify.folds import DispatcherFold, Subject, subjects
-from execution_ledger.verify.snapshots import SnapshotCheck, kept_of
+from execution_ledger.verify.folds.comparing import DispatcherFold, Subject, subjects
+from execution_ledger.verify.folds.snapshots import SnapshotCheck, kept_of
 from unit.dispatcher_stage import SHARDS as DESK_SHARDS
 from unit.dispatcher_stage import Cluster, Runner, acting
 from unit.snapshot_stage import Stage, used

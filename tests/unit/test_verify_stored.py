@@ -16,11 +16,11 @@ from execution_ledger.messages.parts import Status
 from execution_ledger.projector import progress
 from execution_ledger.projector.memory import MemoryStore
 from execution_ledger.projector.rows import Recorded, fold
-from execution_ledger.verify import stored
 from execution_ledger.verify.findings import Breach
-from execution_ledger.verify.history import Stored
-from execution_ledger.verify.shown import Shown
-from execution_ledger.verify.stored import check_store
+from execution_ledger.verify.log.history import Stored
+from execution_ledger.verify.views import memory as stored
+from execution_ledger.verify.views.memory import check_store
+from execution_ledger.verify.views.shown import Shown
 from unit.histories import recorded
 
 Log = dict[int, list[Stored]]

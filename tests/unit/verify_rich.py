@@ -34,7 +34,7 @@ from execution_ledger.messages.reports import (
 )
 from execution_ledger.messages.steps import Reused
 from execution_ledger.verify.findings import Breach
-from execution_ledger.verify.history import check_log
+from execution_ledger.verify.log.history import check_log
 from unit.spec import NOW_MS, PIPELINE, failure, stored_file, submit
 from unit.test_deciding import abort, dispatch, new_id
 from unit.verify_stage import OUTPUTS, Document, History, Keeper, catalog, said, stored, written

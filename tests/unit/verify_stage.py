@@ -14,7 +14,7 @@ from execution_ledger.messages.ids import shard_of
 from execution_ledger.messages.payload import json_payload
 from execution_ledger.messages.reports import ReportCompleted, ReportReleased, ReportStarted
 from execution_ledger.verify.findings import Breach, Findings
-from execution_ledger.verify.history import Stored, check_log
+from execution_ledger.verify.log.history import Stored, check_log
 from unit.spec import CLAIM, NOW_MS, RUNNER, submit
 from unit.test_deciding import Ledger, abort, dispatch, new_id
 

@@ -45,8 +45,8 @@ from . import (
     verify,
     views,
 )
-from .examples import examples
-from .output import BROKEN, CANNOT_BE_DONE, NOBODY_READS, OUT_OF_REACH, show_error
+from .terminal.examples import examples
+from .terminal.output import BROKEN, CANNOT_BE_DONE, NOBODY_READS, OUT_OF_REACH, show_error
 
 NOT_TO_BE_WRITTEN = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 

@@ -10,8 +10,6 @@ from ..sdk.client.address import DEFAULT_FOLDER, execution_path
 from ..sdk.client.waiting import WAIT_S
 from .connection import DataDir, connect
 from .executions import Which
-from .inputs import parse_inputs, parse_labels
-from .output import AsJson
 from .run import (
     AtMostOnce,
     Backoff,
@@ -37,6 +35,8 @@ from .run import (
     options_of,
     policy_of,
 )
+from .terminal.inputs import parse_inputs, parse_labels
+from .terminal.output import AsJson
 
 
 def retry(

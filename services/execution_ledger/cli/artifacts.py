@@ -11,7 +11,7 @@ from ..errors import BadRequest
 from ..sdk.client.address import DEFAULT_FOLDER, execution_path
 from .connection import DataDir, connect
 from .executions import PAGE_MAX, Which
-from .output import AsJson, bars, date_time, show_json_lines, show_note, show_table, size_text
+from .terminal.output import AsJson, bars, date_time, show_json_lines, show_note, show_table, size_text
 
 if TYPE_CHECKING:
     from ..sdk.client.http import Connection

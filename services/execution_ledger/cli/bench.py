@@ -18,8 +18,8 @@ import typer
 from ..errors import BadRequest, Unavailable
 from ..sdk.client.address import DEFAULT_FOLDER, execution_path, pipeline_path
 from .connection import DataDir, connect
-from .examples import examples
-from .output import AsJson, bars, console, duration, show_json, show_note, show_table
+from .terminal.examples import examples
+from .terminal.output import AsJson, bars, console, duration, show_json, show_note, show_table
 
 if TYPE_CHECKING:
     from ..sdk.client.http import Connection

@@ -12,11 +12,11 @@ from ..errors import BadRequest
 from ..sdk.client.address import DEFAULT_FOLDER, entry_path
 from ..sdk.client.waiting import RECEIVED
 from .connection import DataDir, connect
-from .examples import examples
 from .executions import PAGE_MAX
-from .inputs import parse_inputs, parse_labels, read_json, split_pairs
-from .output import AsJson, date_time, filled, show_fields, show_json, show_json_lines, show_note, show_table
 from .pipelines import port_text
+from .terminal.examples import examples
+from .terminal.inputs import parse_inputs, parse_labels, read_json, split_pairs
+from .terminal.output import AsJson, date_time, filled, show_fields, show_json, show_json_lines, show_note, show_table
 
 if TYPE_CHECKING:
     from ..sdk.client.http import Connection

@@ -10,8 +10,8 @@ from ..errors import BadRequest
 from ..sdk.client.address import DEFAULT_FOLDER, execution_path
 from .connection import DataDir, connect
 from .executions import Reason, Which
-from .inputs import parse_label_change
-from .output import AsJson, show_fields, show_json
+from .terminal.inputs import parse_label_change
+from .terminal.output import AsJson, show_fields, show_json
 
 
 def hold(which: Which, reason: Reason = None, data_dir: DataDir = DEFAULT_FOLDER, as_json: AsJson = False) -> None:

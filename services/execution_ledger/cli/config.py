@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
-from .examples import examples
-from .output import AsJson, show_json_lines, show_note, show_table
 from .serve import read_settings
+from .terminal.examples import examples
+from .terminal.output import AsJson, show_json_lines, show_note, show_table
 
 if TYPE_CHECKING:
     from ..settings import Settings

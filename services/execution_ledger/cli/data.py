@@ -10,8 +10,8 @@ import typer
 from ..errors import BadRequest
 from ..sdk.client.address import DEFAULT_FOLDER
 from .connection import DataDir, connect
-from .examples import examples
-from .output import AsJson, show_json_lines, show_note, show_table, size_text
+from .terminal.examples import examples
+from .terminal.output import AsJson, show_json_lines, show_note, show_table, size_text
 
 data = typer.Typer(help="Files that pipelines share: put, ls, get, rm.", no_args_is_help=True, rich_markup_mode=None)
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..demo.ledger import LiveLedger
     from ..demo.story import Told
     from ..verify.verification import Report
-    from .services import Place
+    from .stack.services import Place
 
 APP = "execution_ledger.demo.pipelines"
 HOST = "127.0.0.1"
@@ -30,9 +30,9 @@ def demo() -> None:
     """See a whole ledger at work on real data, live: in half a minute, and nothing is kept."""
     from ..demo.data import check_datasets
     from ..embedded.folder import ephemeral_folder
-    from .demo_screen import say, title
-    from .launch import until_told_to_stop
-    from .output import duration
+    from .stack.launch import until_told_to_stop
+    from .terminal.demo_screen import say, title
+    from .terminal.output import duration
 
     check_datasets()
     began = time.monotonic()
@@ -46,10 +46,10 @@ def demo() -> None:
 
 async def _demo(folder: Path) -> None:
     from ..demo.ledger import LiveLedger
-    from .demo_screen import say, show_explanation, show_history, show_report
-    from .launch import Plan, live
-    from .output import duration
-    from .services import usable_port
+    from .stack.launch import Plan, live
+    from .stack.services import usable_port
+    from .terminal.demo_screen import say, show_explanation, show_history, show_report
+    from .terminal.output import duration
 
     began = time.monotonic()
     say("A ledger at work, on real data: a Kafka, a Postgres and five services start, for this demo alone.", "bold")
@@ -70,7 +70,7 @@ async def _show_live(ledger: LiveLedger) -> Told:
     from ..demo.board import Board
     from ..demo.story import Stage, play
     from ..lifecycle import run_until
-    from .demo_screen import LiveTable
+    from .terminal.demo_screen import LiveTable
 
     board = Board()
     ended: list[Told] = []

@@ -26,8 +26,8 @@ def dev(
 ) -> None:
     """Start a whole ledger here: Kafka, Postgres and all services."""
     from ..embedded.folder import ephemeral_folder
-    from .launch import Plan, launch
-    from .services import find_app, usable_port
+    from .stack.launch import Plan, launch
+    from .stack.services import find_app, usable_port
 
     with ExitStack() as folders:
         module = find_app(app, Path.cwd())

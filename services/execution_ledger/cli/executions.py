@@ -9,7 +9,7 @@ import typer
 
 from ..sdk.client.address import DEFAULT_FOLDER, execution_path
 from .connection import DataDir, connect
-from .output import (
+from .terminal.output import (
     AsJson,
     clock_time,
     date_time,
@@ -23,7 +23,7 @@ from .output import (
     show_table,
     size_text,
 )
-from .steps import readable_origins, readable_steps, step_told
+from .terminal.steps import readable_origins, readable_steps, step_told
 
 PAGE_MAX = 100
 

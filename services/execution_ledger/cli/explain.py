@@ -7,7 +7,7 @@ from typing import Any
 from ..sdk.client.address import DEFAULT_FOLDER, execution_path
 from .connection import DataDir, connect
 from .executions import Which
-from .output import STYLES, AsJson, console, date_time, duration_ms, plain, show_json
+from .terminal.output import STYLES, AsJson, console, date_time, duration_ms, plain, show_json
 
 
 def explain(which: Which, data_dir: DataDir = DEFAULT_FOLDER, as_json: AsJson = False) -> None:

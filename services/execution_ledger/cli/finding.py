@@ -15,9 +15,9 @@ from ..sdk.client.address import DEFAULT_FOLDER
 from ..sdk.pipelines.durations import duration_ms as parsed_ms
 from .connection import DataDir, connect
 from .executions import PAGE_MAX
-from .inputs import parse_labels
-from .output import AsJson, console, date_time, duration_ms, show_json, show_json_lines, show_note, show_table
 from .run import Mode
+from .terminal.inputs import parse_labels
+from .terminal.output import AsJson, console, date_time, duration_ms, show_json, show_json_lines, show_note, show_table
 
 PERCENTILES = ("p50", "p95", "p99")
 WIDE = 100  # from so many columns on a list has room for a reason

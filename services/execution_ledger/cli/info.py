@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..sdk.client.address import DEFAULT_FOLDER
 from .connection import DataDir, connect
-from .output import AsJson, filled, show_fields, show_json
+from .terminal.output import AsJson, filled, show_fields, show_json
 
 if TYPE_CHECKING:
     from ..sdk.client.http import Connection

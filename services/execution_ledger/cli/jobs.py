@@ -15,7 +15,6 @@ from ..errors import BadRequest
 from ..sdk.client.address import DEFAULT_FOLDER, job_path
 from ..sdk.client.waiting import write_until_decided
 from .connection import DataDir, connect
-from .examples import examples
 from .executions import PAGE_MAX, Reason
 from .finding import (
     Batch,
@@ -35,8 +34,10 @@ from .finding import (
     narrowed,
     of_catalog,
 )
-from .inputs import parse_label_change
-from .output import (
+from .run import Key
+from .terminal.examples import examples
+from .terminal.inputs import parse_label_change
+from .terminal.output import (
     AsJson,
     bars,
     console,
@@ -49,7 +50,6 @@ from .output import (
     show_note,
     show_table,
 )
-from .run import Key
 
 if TYPE_CHECKING:
     from ..sdk.client.http import Connection

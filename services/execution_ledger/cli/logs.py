@@ -10,7 +10,7 @@ import typer
 from ..sdk.client.address import DEFAULT_FOLDER
 from .connection import DataDir, connect
 from .executions import Which
-from .output import AsJson, clock_time, plain, show_json_lines, show_note
+from .terminal.output import AsJson, clock_time, plain, show_json_lines, show_note
 
 if TYPE_CHECKING:
     from ..sdk.client.http import Json

@@ -9,7 +9,7 @@ import typer
 from ..sdk.client.address import DEFAULT_FOLDER
 from .connection import DataDir, connect
 from .executions import PAGE_MAX
-from .output import AsJson, show_json_lines, show_note, show_table
+from .terminal.output import AsJson, show_json_lines, show_note, show_table
 
 
 def metrics(

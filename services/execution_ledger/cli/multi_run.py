@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import typer
 
 from ..sdk.client.waiting import ENDED, undecided, until_end, write_until_decided
-from .output import BROKEN, STILL_RUNNING, bars, duration_ms, left_with, show_json, show_note, show_table
+from .terminal.output import BROKEN, STILL_RUNNING, bars, duration_ms, left_with, show_json, show_note, show_table
 
 if TYPE_CHECKING:
     from ..sdk.client.http import Connection

@@ -11,7 +11,7 @@ import typer
 from ..sdk.client.address import DEFAULT_FOLDER, pipeline_path
 from .connection import DataDir, connect
 from .executions import PAGE_MAX
-from .output import (
+from .terminal.output import (
     AsJson,
     date_time,
     filled,
@@ -23,7 +23,7 @@ from .output import (
     show_note,
     show_table,
 )
-from .steps import declared_steps
+from .terminal.steps import declared_steps
 
 Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="One of them, with all that it declares.")]
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from ..embedded.folder import DataFolder, FolderInUse
 from ..errors import Unavailable
-from .output import show_note
 from .serve import read_settings
+from .terminal.output import show_note
 
 if TYPE_CHECKING:
     from ..verify.verification import Place
@@ -44,7 +44,7 @@ async def place_of(folder: Path, command: str) -> AsyncIterator[Place]:
 async def _started(data: DataFolder, command: str) -> AsyncIterator[Place]:
     """Kafka and Postgres without any service: nothing is written meanwhile, and no `dev` can begin."""
     from ..embedded.stack import Stack
-    from .screen import Download
+    from .stack.screen import Download
 
     with _held(data, command), Download() as download:
         show_note(f"No ledger runs in {data.path}: starting its Kafka and Postgres for this …")

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..sdk.client.address import DEFAULT_FOLDER
 from .connection import DataDir, connect
-from .output import AsJson, duration_ms, show_json, show_note, show_table
+from .terminal.output import AsJson, duration_ms, show_json, show_note, show_table
 
 COLUMNS = ("POOL", "PIPELINE", "VERSION", "WAITING", "OLDEST", "LIMIT", "RUNNERS", "SLOTS FREE")
 

@@ -13,9 +13,19 @@ from ..sdk.client.address import DEFAULT_FOLDER, pipeline_path
 from ..sdk.client.waiting import ENDED, RECEIVED, WAIT_S, until_end, write_until_decided
 from ..sdk.pipelines.durations import duration_ms
 from .connection import DataDir, connect
-from .inputs import parse_inputs, parse_labels
 from .multi_run import ask_each
-from .output import STILL_RUNNING, AsJson, console, left_with, show_error, show_fields, show_json, show_note, size_text
+from .terminal.inputs import parse_inputs, parse_labels
+from .terminal.output import (
+    STILL_RUNNING,
+    AsJson,
+    console,
+    left_with,
+    show_error,
+    show_fields,
+    show_json,
+    show_note,
+    size_text,
+)
 
 if TYPE_CHECKING:
     from ..sdk.client.http import Connection

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..sdk.client.address import DEFAULT_FOLDER
 from .connection import DataDir, connect
-from .output import AsJson, duration_ms, show_json, show_note, show_table
+from .terminal.output import AsJson, duration_ms, show_json, show_note, show_table
 
 COLUMNS = ("RUNNER", "POOL", "STATE", "SLOTS", "TAKEN", "HELD", "HEARD", "RUNS", "OFFERS")
 NAMED_MAX = 3

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from ..errors import BadSettings, BrokenHistory
-from .examples import examples
-from .output import show_note
+from .terminal.examples import examples
+from .terminal.output import show_note
 
 Folder = Annotated[Path, typer.Option("--dir", help="Where the files are.")]
 DEFAULT_DIR = Path("schemas")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import BadSettings
-from .output import AsJson, show_json_lines, show_table
+from .terminal.output import AsJson, show_json_lines, show_table
 
 if TYPE_CHECKING:
     from ..settings import Settings

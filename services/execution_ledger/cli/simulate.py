@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import BadRequest
-from .output import console, duration, show_note, show_table
+from .terminal.output import console, duration, show_note, show_table
 
 if TYPE_CHECKING:
     from ..trials.simulate.run import Result

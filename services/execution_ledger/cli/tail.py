@@ -13,7 +13,7 @@ from ..sdk.client.address import DEFAULT_FOLDER
 from ..sdk.client.following import follow
 from .connection import DataDir, connect
 from .executions import short_type, why
-from .output import AsJson, clock_time, show_event, show_json_lines, show_note
+from .terminal.output import AsJson, clock_time, show_event, show_json_lines, show_note
 
 if TYPE_CHECKING:
     from ..sdk.client.http import Connection

@@ -12,8 +12,8 @@ import typer
 from ..errors import BadRequest
 from ..sdk.client.address import DEFAULT_FOLDER
 from .connection import DataDir
-from .output import BROKEN, OUT_OF_REACH, AsJson, bars, console, duration, show_json, show_note, show_table
 from .place import place_of
+from .terminal.output import BROKEN, OUT_OF_REACH, AsJson, bars, console, duration, show_json, show_note, show_table
 
 if TYPE_CHECKING:
     from ..verify.answers import Answer

@@ -11,9 +11,9 @@ import typer
 from ..errors import BadSettings
 from ..sdk.client.address import DEFAULT_FOLDER
 from .connection import DataDir
-from .examples import examples
-from .output import bars, duration, show_note
 from .place import NAMED_POSTGRES, place_of
+from .terminal.examples import examples
+from .terminal.output import bars, duration, show_note
 
 if TYPE_CHECKING:
     from ..projector.rebuilding import Rebuilt

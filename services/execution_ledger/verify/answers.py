@@ -33,8 +33,8 @@ from execution_ledger.messages.ids import shard_of
 from execution_ledger.messages.parts import Status
 from execution_ledger.messages.position import parse_position
 
-from .documents import Document
 from .findings import Breach
+from .log.documents import Document
 
 RECEIVED = 202
 DECIDED = frozenset({200, 201})

@@ -11,8 +11,8 @@ from execution_ledger.errors import Permanent
 from execution_ledger.log.protocol import Lane, Log, Record, Topic
 from execution_ledger.messages.events import decode_event
 
-from .causes import Causes
 from .findings import Breaches
+from .log.causes import Causes
 from .reading import Tell, records
 
 COMPARED_MAX = 1_000_000  # of the newest events of a shard; those before them are only scanned

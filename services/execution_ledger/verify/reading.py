@@ -16,11 +16,11 @@ from execution_ledger.messages.commands import COMMANDS
 from execution_ledger.settings import LedgerSettings
 
 from .answers import Answer, check_answers
-from .commands import is_trace_of
-from .endings import check_ended
 from .findings import Breach, Breaches, Findings, Gap
-from .history import Stored, check_shards, join
-from .shard import ShardCheck
+from .log.commands import is_trace_of
+from .log.endings import check_ended
+from .log.history import Stored, check_shards, join
+from .log.shard import ShardCheck
 
 READ_WAIT_S = 1.0
 

@@ -22,12 +22,12 @@ from execution_ledger.settings import KafkaSettings, LedgerSettings, ObjectsSett
 from .answers import Answer, check_answers
 from .files import CONTENTS_BYTES_MAX, check_files
 from .findings import OF_THE_FILES, OF_THE_VIEWS, Breach, Breaches
-from .folds import Subject, subjects
-from .history import join, known_of
+from .folds.comparing import Subject, subjects
+from .folds.snapshots import kept_of
+from .log.history import join, known_of
+from .log.shard import Known, ShardFindings
 from .reading import LaneFindings
-from .shard import Known, ShardFindings
-from .snapshots import kept_of
-from .views import ViewFindings
+from .views.postgres import ViewFindings
 from .workers import (
     CLIENT,
     EventsJob,

@@ -25,12 +25,12 @@ from execution_ledger.objects import open_objects
 from execution_ledger.settings import KafkaSettings, LedgerSettings, ObjectsSettings
 
 from .findings import Gap
-from .folds import subjects
+from .folds.comparing import subjects
+from .folds.snapshots import SnapshotCheck, SnapshotFindings
 from .kept import check_kept
+from .log.shard import WHOLE, Known, ShardCheck, ShardFindings
 from .reading import LaneFindings, Tell, beyond_its_lanes, check_events, check_lane
-from .shard import WHOLE, Known, ShardCheck, ShardFindings
-from .snapshots import SnapshotCheck, SnapshotFindings
-from .views import ViewFindings, check_views
+from .views.postgres import ViewFindings, check_views
 
 CLIENT = "exledger-verify"
 COUNTERS = SHARDS_MAX + 1  # one for each shard, and one for what is of all shards

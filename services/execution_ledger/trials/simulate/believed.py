@@ -9,8 +9,8 @@ from execution_ledger.objects import MemoryObjects
 from execution_ledger.settings import LedgerSettings
 from execution_ledger.snapshots.form import Unusable
 from execution_ledger.verify.findings import Breach
-from execution_ledger.verify.folds import subjects
-from execution_ledger.verify.snapshots import SnapshotCheck
+from execution_ledger.verify.folds.comparing import subjects
+from execution_ledger.verify.folds.snapshots import SnapshotCheck
 
 from .objects import SimulatedObjects
 

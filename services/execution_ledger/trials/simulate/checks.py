@@ -30,13 +30,13 @@ from execution_ledger.messages.ids import shard_of
 from execution_ledger.messages.lines import LOG_KIND, LogLine
 from execution_ledger.objects import MemoryObjects
 from execution_ledger.settings import Settings
-from execution_ledger.verify.causes import check_causes
 from execution_ledger.verify.files import NamedFiles, check_files
 from execution_ledger.verify.findings import Breach
-from execution_ledger.verify.history import Stored
+from execution_ledger.verify.log.causes import check_causes
+from execution_ledger.verify.log.history import Stored
+from execution_ledger.verify.log.reasons import check_reasons
 from execution_ledger.verify.reading import check_whole, read_log
-from execution_ledger.verify.reasons import check_reasons
-from execution_ledger.verify.stored import check_store
+from execution_ledger.verify.views.memory import check_store
 
 from .anew import Anew
 from .believed import check_snapshots

@@ -16,8 +16,8 @@ from execution_ledger.log.protocol import Record
 from execution_ledger.messages.events import digest_of
 from execution_ledger.settings import LedgerSettings
 from execution_ledger.verify.findings import Breach
-from execution_ledger.verify.folds import LedgerFold
-from execution_ledger.verify.history import Stored
+from execution_ledger.verify.folds.comparing import LedgerFold
+from execution_ledger.verify.log.history import Stored
 
 from .decoded import decoded as decoded_event
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from execution_ledger.verify.findings import NOT_TO_BE_SEEN, PROMISES, Breach
-from execution_ledger.verify.history import Stored
+from execution_ledger.verify.log.history import Stored
 from execution_ledger.verify.reading import read_log
 
 from .callers import Client, Heard

@@ -23,8 +23,8 @@ from execution_ledger.messages.events import (
     StepChanged,
     Warned,
 )
-from execution_ledger.verify.history import Stored
-from execution_ledger.verify.life import ABORTING, ENTERED, HELD, NEXT, QUARANTINED, QUEUED, RECORDED, UNKNOWN
+from execution_ledger.verify.log.history import Stored
+from execution_ledger.verify.log.life import ABORTING, ENTERED, HELD, NEXT, QUARANTINED, QUEUED, RECORDED, UNKNOWN
 
 from .callers import Client
 from .cluster import Cluster

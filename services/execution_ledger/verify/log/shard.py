@@ -34,13 +34,13 @@ from execution_ledger.messages.ids import CATALOG_SHARD
 from execution_ledger.messages.payload import Payload
 from execution_ledger.settings import LedgerSettings
 
-from .answers import Evidence, evidence_of
+from ..answers import Evidence, evidence_of
+from ..files import Declared, Named, NamedFiles
+from ..findings import Breach, Breaches, Gap
 from .batches import Batches
 from .commands import Commands
 from .documents import Document, read_document, time_ms
 from .executions import Executions, is_reported
-from .files import Declared, Named, NamedFiles
-from .findings import Breach, Breaches, Gap
 from .jobs import Jobs
 from .limits import Limit, Move
 from .payloads import wrong_payload

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from execution_ledger.messages.events import Queued
 from execution_ledger.messages.ids import business_key
 
-from .findings import Breach
+from ..findings import Breach
 
 
 class Business:

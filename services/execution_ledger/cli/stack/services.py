@@ -14,8 +14,8 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
-from ..embedded.process import ChildSpec
-from ..errors import BadSettings
+from ...embedded.process import ChildSpec
+from ...errors import BadSettings
 
 # They stop in reverse: first who starts work, last who records it.
 ORDER = ("projector", "ledger", "gateway", "dispatcher", "runner")

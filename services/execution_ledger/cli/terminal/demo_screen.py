@@ -11,11 +11,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from ..demo.board import Board, Link, Row, chain
-from ..demo.story import Json
-from ..verify.findings import PROMISES
-from ..verify.verification import Report
-from .executions import short_type, why
+from ...demo.board import Board, Link, Row, chain
+from ...demo.story import Json
+from ...verify.findings import PROMISES
+from ...verify.verification import Report
+from ..executions import short_type, why
 from .output import clock_time, console, duration, plain, show_table, styled
 
 DIGEST_CHARS = 8  # enough to compare by eye

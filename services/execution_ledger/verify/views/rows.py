@@ -8,7 +8,7 @@ from uuid import UUID
 
 from execution_ledger.projector.memory import MemoryStore
 
-from .findings import Breach
+from ..findings import Breach
 from .shown import Shown
 
 Row = Mapping[str, Any]

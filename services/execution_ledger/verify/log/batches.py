@@ -13,7 +13,7 @@ from execution_ledger.messages.events import BatchOpened, Queued
 from execution_ledger.messages.ids import child_id
 from execution_ledger.settings import LedgerSettings
 
-from .findings import Breach
+from ..findings import Breach
 
 OF_BATCHES = "batch/"
 MADE_BY = (OF_BATCHES, "job/")  # whose children have ids that follow from them

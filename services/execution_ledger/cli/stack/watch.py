@@ -7,10 +7,10 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
-from ..embedded.process import ChildSpec, last_lines
-from ..embedded.supervisor import What, ended
-from ..errors import BadSettings, Permanent
-from .output import CANNOT_BE_DONE, show_note
+from ...embedded.process import ChildSpec, last_lines
+from ...embedded.supervisor import What, ended
+from ...errors import BadSettings, Permanent
+from ..terminal.output import CANNOT_BE_DONE, show_note
 from .screen import show_service
 
 DEATHS_MAX = 3  # of one service before the start counts as failed

@@ -17,9 +17,9 @@ from execution_ledger.objects import Objects
 from execution_ledger.snapshots.form import Mark, Snapshot, Unusable
 from execution_ledger.snapshots.keeping import EVENT_S, READ_S_MAX, events_in, folder_of
 
-from .findings import Breach, Breaches
-from .folds import Subject
-from .reading import Tell, records
+from ..findings import Breach, Breaches
+from ..reading import Tell, records
+from .comparing import Subject
 
 NAMED_MAX = 5
 

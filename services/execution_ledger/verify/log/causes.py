@@ -25,7 +25,7 @@ from execution_ledger.messages.events import (
 )
 from execution_ledger.messages.reports import REPORTS, AnyReport, ReportAborted
 
-from .findings import Breach
+from ..findings import Breach
 
 M = TypeVar("M", AnyCommand, AnyReport)
 Differences = dict[str, tuple[Any, Any]]  # by field: what the event says, and what it should

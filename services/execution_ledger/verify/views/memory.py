@@ -10,8 +10,8 @@ from execution_ledger.projector.changes import StoredPosition
 from execution_ledger.projector.memory import MemoryStore
 from execution_ledger.projector.rows import Recorded, fold
 
-from .findings import Breach
-from .history import Stored
+from ..findings import Breach
+from ..log.history import Stored
 from .rows import TABLES, Row, Rows, Table
 from .shown import Shown
 

@@ -12,20 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..clock import spawn_task
-from ..embedded.folder import DataFolder
-from ..embedded.rehearsal import rehearse
-from ..embedded.stack import Stack
-from ..embedded.supervisor import Supervisor
-from ..errors import LedgerError
-from ..gateway.edge.disks import lack_of_room
-from ..lifecycle import end_tasks
-from ..log.topics import create_topics
-from ..settings import Settings
-from .output import show_note
+from ...clock import spawn_task
+from ...embedded.folder import DataFolder
+from ...embedded.rehearsal import rehearse
+from ...embedded.stack import Stack
+from ...embedded.supervisor import Supervisor
+from ...errors import LedgerError
+from ...gateway.edge.disks import lack_of_room
+from ...lifecycle import end_tasks
+from ...log.topics import create_topics
+from ...settings import Settings
+from ..serve import read_settings
+from ..terminal.output import show_note
 from .readiness import registered_pipelines
 from .screen import Download, show_ready
-from .serve import read_settings
 from .services import Place, free_ports, metrics_targets, service_specs, url_of, usable_port
 from .watch import NotReady, Watch
 

@@ -33,9 +33,9 @@ from execution_ledger.messages.reports import (
     ReportStep,
 )
 
+from ..findings import Breach
+from ..folds.standing import Standing, Standings
 from .causes import by_offset
-from .findings import Breach
-from .standing import Standing, Standings
 
 _AT_ONCE = ReportStarted | ReportCompleted | ReportFailed | ReportReleased  # of a start that nothing was said of
 _ENDS = ReportCompleted | ReportFailed | ReportAborted | ReportReleased

@@ -10,10 +10,10 @@ from typing import Any, Self
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
-from ..embedded.supervisor import What
-from ..sdk.client.address import DEFAULT_FOLDER
-from .info import psql_line
-from .output import console, duration, plain
+from ...embedded.supervisor import What
+from ...sdk.client.address import DEFAULT_FOLDER
+from ..info import psql_line
+from ..terminal.output import console, duration, plain
 from .services import Place
 
 SHOWN = {"died": "red", "restarting": "green"}

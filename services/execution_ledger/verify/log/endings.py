@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .findings import Breach
+from ..findings import Breach
 from .life import QUARANTINED
 from .shard import ShardFindings
 

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Set
 from execution_ledger.messages.ids import CATALOG_SHARD
 from execution_ledger.settings import LedgerSettings
 
+from ..findings import Breach, Findings
 from .batches import check_batches
 from .business import check_places
-from .findings import Breach, Findings
 from .jobs import check_jobs
 from .limits import check_limits
 from .shard import WHOLE, Known, ShardCheck, ShardFindings

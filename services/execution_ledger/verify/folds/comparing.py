@@ -24,8 +24,8 @@ from execution_ledger.objects import Objects
 from execution_ledger.settings import LedgerSettings, SnapshotSettings
 from execution_ledger.snapshots.keeping import Keeper
 
-from .known_to_dispatchers import KnownToDispatcher
-from .known_to_ledgers import KnownToLedger
+from .dispatchers import KnownToDispatcher
+from .ledgers import KnownToLedger
 
 T = TypeVar("T")
 K = TypeVar("K", contravariant=True)

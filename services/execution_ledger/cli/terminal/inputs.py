@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import BadRequest
+from ...errors import BadRequest
 
 
 def parse_inputs(pairs: Iterable[str], types: Mapping[str, str], option: str = "-i") -> dict[str, Any]:

@@ -14,8 +14,8 @@ from execution_ledger.ledger.shard import REMEMBER_MS
 from execution_ledger.messages.events import Aborted, CommandRejected, CommandRepeated, Fact, JobOpened
 from execution_ledger.messages.ids import ExecutionId, command_id_of_job
 
+from ..findings import Breach
 from .documents import Document, time_ms
-from .findings import Breach
 
 CAUSED = "job/"
 _TARGETS: TypeAdapter[list[str]] = TypeAdapter(list[ExecutionId])

@@ -19,15 +19,15 @@ from execution_ledger.postgres import REFUSALS, connect, queries, reachable
 from execution_ledger.projector.changes import StoredPosition
 from execution_ledger.projector.migrations import check_migrated
 
-from .findings import Breach, Breaches
-from .reading import Tell, records
+from ..findings import Breach, Breaches
+from ..reading import Tell, records
 from .rows import TABLES, Row, Rows, Table, compare_journal, text_of
 from .shown import Shown
 
 if TYPE_CHECKING:
     from execution_ledger.postgres import Connection
 
-_SQL = queries("execution_ledger.verify", "views.sql")
+_SQL = queries("execution_ledger.verify.views", "views.sql")
 # What says where the rows of a table live; of all others, the id of an execution.
 _BY = {
     **dict.fromkeys(("batches", "jobs", "commands"), "of_the_shard"),

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from .findings import Breach
+from ..findings import Breach
 
 LEARNING_MS = 10_000  # a dispatcher reads a new version's limit a moment later; starts are then under way already
 

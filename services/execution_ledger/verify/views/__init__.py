@@ -1,0 +1,1 @@
+"""What the views must show of the log, and what they do show."""
