@@ -16,6 +16,7 @@ from execution_ledger.embedded.postgres import EmbeddedPostgres
 
 # Whoever runs the tests in the background has Ctrl-C ignored, and so would have all that they start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

@@ -127,6 +127,6 @@ def test_killed_with_9_it_leaves_no_process_and_loses_nothing() -> None:
             assert after | {"position": ""} == before | {"position": ""}
             pids = descendants(second.pid)
             handles = open_handles(pids, stack)
-            assert second.end(signal.SIGTERM) == 0
+            assert second.end(signal.SIGHUP) == 0, "its terminal was closed"
             wait_until_gone(pids, handles)
             assert exledger(second, "list").returncode == 3

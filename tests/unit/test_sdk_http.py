@@ -66,6 +66,14 @@ def test_the_token_goes_with_every_request() -> None:
         assert http.headers["Authorization"] == "Bearer secret"
 
 
+def test_who_asks_a_closed_one_is_told() -> None:
+    connection = Script(ok()).connection
+    connection.close()
+    connection.close()
+    with pytest.raises(BadRequest, match="This client is closed"):
+        connection.get("/v1/executions")
+
+
 def test_parameters_without_a_value_are_left_out() -> None:
     script = Script(ok())
     script.connection.get("/v1/executions", status=None, limit=5)

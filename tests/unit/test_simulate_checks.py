@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -169,6 +169,16 @@ def test_code_that_is_told_of_other_surroundings_is_named(field: str, value: obj
     assert f"begun with the {field} {value}" in what
 
 
+@pytest.mark.parametrize("how", ["retry", "rerun"])
+def test_what_runs_once_more_without_what_was_asked_for_is_named(how: Literal["retry", "rerun"]) -> None:
+    stage = Stage()
+    link = Link(how=how, to=stage.history.queue(labels={"asked": "a1"}))
+    stage.history.queue(labels={"asked": "a1"}, link=link)
+    assert stage.breaches() == []
+    stage.history.queue(link=link)
+    assert stage.breaches() == [f"It is a {how} with labels {{}}, where {{'asked': 'a1'}} was asked for before."]
+
+
 def test_other_inputs_and_other_outputs_are_named() -> None:
     stage = Stage(outputs=1)
     stage.entry.inputs["seconds"] = 3.0
@@ -188,8 +198,8 @@ def test_what_completes_without_its_steps_is_named() -> None:
 @pytest.mark.parametrize(("does", "words"), [("retry", "retry, and it was taken for rerun"), ("rerun", "")])
 def test_what_was_made_from_another_in_another_way_is_named(does: str, words: str) -> None:
     stage = Stage()
-    again = stage.history.queue(link=Link(how="rerun", to=stage.id), inputs=json_payload(INPUTS), command_id="again")
-    assert again
+    link = Link(how="rerun", to=stage.id)
+    stage.history.queue(link=link, inputs=json_payload(INPUTS), twin="pump-a", command_id="again")
     stage.ask, stage.command_id = Ask.model_validate({"at_s": 0, "number": 2, "does": does}), "again"
     assert [words in what for what in stage.breaches()] == ([True] if words else [])
 

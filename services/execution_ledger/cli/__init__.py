@@ -11,7 +11,8 @@ import errno
 import io
 import os
 import sys
-from typing import Any
+from importlib.metadata import version
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -103,6 +104,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # rich help takes 0.3 s to import
 )
+
+
+def _show_version(is_wanted: bool) -> None:
+    if is_wanted:
+        typer.echo(f"exledger {version('execution-ledger')}")
+        raise typer.Exit
+
+
+Version = Annotated[bool, typer.Option("--version", help="Show the version.", is_eager=True, callback=_show_version)]
+
+
+@app.callback()
+def exledger(_: Version = False) -> None:
+    """What is said before any command."""
+
+
 app.command(epilog=demo.EPILOG)(demo.demo)
 app.command(epilog=examples("dev"))(dev.dev)
 app.command(epilog=examples("run"))(run.run)

@@ -54,12 +54,12 @@ class Live:
 
 
 async def launch(plan: Plan) -> None:
-    """Returns after SIGINT or SIGTERM, when nothing runs any more."""
+    """Returns when it was told to stop, and nothing runs any more."""
     await until_told_to_stop(_serve(plan))
 
 
 async def until_told_to_stop(doing: Coroutine[Any, Any, None]) -> bool:
-    """Whether SIGINT or SIGTERM came before the end of what was to be done; a second one ends everything at once."""
+    """Whether a signal came before the end of what was to be done; a second one ends everything at once."""
     stopping = _told_to_stop()
     work = spawn_task(doing, "work")
     stop = spawn_task(_wait_for(stopping), "stop")
@@ -171,8 +171,9 @@ def _told_to_stop() -> asyncio.Event:
             os._exit(128 + number)  # whatever runs dies with us
         stopping.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, told, number)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # `nohup` is to outlive its terminal
+            asyncio.get_running_loop().add_signal_handler(number, told, number)
     return stopping
 
 

@@ -74,7 +74,7 @@ class Connection:
     def __init__(self, address: Address, http: httpx.Client, pause: Callable[[float], object] | None = None) -> None:
         self.address = address
         self.pause = pause or threading.Event().wait
-        self._http = http
+        self._client = http
         self._tries_max = TRIES_KNOWN_MAX if address.running else TRIES_MAX
 
     def __enter__(self) -> Self:
@@ -87,7 +87,14 @@ class Connection:
 
     def close(self) -> None:
         """Closing twice is safe."""
-        self._http.close()
+        self._client.close()
+
+    @property
+    def _http(self) -> httpx.Client:
+        """Raises BadRequest once it is closed."""
+        if self._client.is_closed:
+            raise BadRequest("This client is closed. Make another one: Client().")
+        return self._client
 
     def get(self, path: str, *, wait: float | None = None, **params: Any) -> Json:
         """Params that are None are left out; `wait` is for how long the gateway may hold the answer, in seconds.

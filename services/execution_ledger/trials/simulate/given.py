@@ -15,6 +15,8 @@ from .pipelines import AROUND, Entry, Witness
 from .plan import Ask
 
 Timed = tuple[float, Event]
+# What no client of the simulation changes when it asks for something once more.
+_AS_BEFORE = ("labels", "priority", "twin", "mode", "options", "experiment", "own_properties", "business_id")
 
 
 def check_given(heard: Iterable[Heard], witness: Witness, events: Sequence[Timed]) -> Iterator[Breach]:
@@ -26,7 +28,18 @@ def check_given(heard: Iterable[Heard], witness: Witness, events: Sequence[Timed
                 if given != wanted:
                     sentence = f"Its code was begun with the {what} {given}, and it was queued with {wanted}."
                     yield Breach(6, shard_of(entry.execution_id), None, entry.execution_id, sentence)
+    yield from _check_again(queued)
     yield from _check_ends(queued, events)
+
+
+def _check_again(queued: Mapping[str, Event]) -> Iterator[Breach]:
+    linked = ((event, event.data.link) for event in queued.values() if event.data.link)
+    for event, link in linked:
+        for name in _AS_BEFORE if link.to in queued else ():
+            now, before = getattr(event.data, name), getattr(queued[link.to].data, name)
+            if now != before:
+                what = f"It is a {link.how} with {name} {now}, where {before} was asked for before."
+                yield Breach(6, event.shard, event.sequence, event.subject, what)
 
 
 def _check_ends(queued: Mapping[str, Event], events: Sequence[Timed]) -> Iterator[Breach]:
