@@ -21,8 +21,9 @@ from execution_ledger.messages.files import FileRef
 from execution_ledger.messages.payload import json_payload
 from execution_ledger.objects import MemoryObjects
 from execution_ledger.settings import KafkaSettings, LedgerSettings
-from execution_ledger.verify.files import Named, NamedFiles, check_files, payloads_of
+from execution_ledger.verify.files import Named, NamedFiles, check_files
 from execution_ledger.verify.log.history import check_shards
+from execution_ledger.verify.log.payloads import payloads_of
 from execution_ledger.verify.log.shard import ShardCheck, ShardFindings
 from execution_ledger.verify.verification import Ends, Place, Verification
 from execution_ledger.verify.workers import Workers

@@ -7,7 +7,6 @@ the pipeline's version, in the catalog.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from functools import cache
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
@@ -31,7 +30,9 @@ from execution_ledger.messages.payload import Payload
 from execution_ledger.objects import Objects
 
 from .findings import Breach
+from .log.payloads import payloads_of
 
+ENDS = frozenset({Completed, Failed, Aborted})
 CONTENTS_BYTES_MAX = 1_000_000_000  # read to compare digests, unless more is asked for
 
 
@@ -68,51 +69,41 @@ class NamedFiles:
         self._live: dict[str, Declared] = {}
 
     def feed(self, shard: int, sequence: int, subject: str, fact: Fact) -> None:
-        if not _matters(type(fact)):
-            return
-        execution = None if isinstance(fact, PipelineRegistered) else subject
-        for what, file in self._files_of(subject, fact):
-            named = Named(file.sha256, file.size, shard, sequence, execution, what)
-            self.found.setdefault((file.sha256, file.size), named)
-
-    def _files_of(self, subject: str, fact: Fact) -> Iterator[tuple[str, FileRef | Payload]]:
-        yield from ((fact.TYPE.removesuffix(".v1"), payload) for payload in payloads_of(fact))
+        """Every event of the log comes by here; what most of them hold names no file, which its text shows at once."""
         match fact:
-            case PipelineRegistered() if definition := _definition(fact.definition):
-                self.declared[fact.digest] = _declared(definition)
-                defaults = default_files(definition).items()
-                yield from ((f"default of input {name!r} of {fact.pipeline}", ref) for name, ref in defaults)
             case Queued() if declared := self.declared.get(fact.pipeline.digest):
                 self._live[subject] = declared
-                refs = _references(fact.inputs)
-                yield from ((f"input {name!r}", ref) for name, ref in refs if name in declared.file_inputs)
-            case StepChanged(outputs=Payload() as outputs) | Completed(outputs=outputs):
-                if declared := self._live.get(subject):
-                    refs = _references(outputs)
-                    yield from ((f"output {name!r}", ref) for name, ref in refs if name not in declared.other_outputs)
-        if isinstance(fact, Completed | Failed | Aborted):
+            case PipelineRegistered() if definition := _definition(fact.definition):
+                self.declared[fact.digest] = _declared(definition)
+        if any(_may_name(payload) for payload in payloads_of(fact)):
+            execution = None if isinstance(fact, PipelineRegistered) else subject
+            for what, file in self._files_of(subject, fact):
+                named = Named(file.sha256, file.size, shard, sequence, execution, what)
+                self.found.setdefault((file.sha256, file.size), named)
+        if type(fact) in ENDS:
             self._live.pop(subject, None)
 
+    def _files_of(self, subject: str, fact: Fact) -> Iterator[tuple[str, FileRef | Payload]]:
+        yield from ((fact.TYPE.removesuffix(".v1"), payload) for payload in payloads_of(fact) if payload.object)
+        declared = self._live.get(subject)
+        match fact:
+            case PipelineRegistered() if definition := _definition(fact.definition):
+                defaults = default_files(definition).items()
+                yield from ((f"default of input {name!r} of {fact.pipeline}", ref) for name, ref in defaults)
+            case Queued() if declared:
+                refs = _references(fact.inputs)
+                yield from ((f"input {name!r}", ref) for name, ref in refs if name in declared.file_inputs)
+            case StepChanged(outputs=Payload() as outputs) | Completed(outputs=outputs) if declared:
+                refs = _references(outputs)
+                yield from ((f"output {name!r}", ref) for name, ref in refs if name not in declared.other_outputs)
 
-def payloads_of(fact: Fact) -> Iterator[Payload]:
-    """Those of its fields that lie in the object store."""
-    for name in type(fact).model_fields:
-        value = getattr(fact, name)
-        if isinstance(value, Payload) and value.object is not None:
-            yield value
 
-
-@cache
-def _matters(kind: type[Fact]) -> bool:
-    """Every event of the log comes by here; most hold no payload, and end nothing."""
-    fields = kind.model_fields.values()
-    return kind in (Failed, Aborted) or any("Payload" in repr(field.annotation) for field in fields)
+def _may_name(payload: Payload) -> bool:
+    return payload.inline is None or '"sha256"' in payload.inline
 
 
 def _references(payload: Payload) -> Iterable[tuple[str, FileRef]]:
-    """Most hold none, which their text shows at once."""
-    has_any = payload.inline is not None and '"sha256"' in payload.inline
-    return references_in(_json(payload)).items() if has_any else ()
+    return references_in(_json(payload)).items()
 
 
 def _json(payload: Payload) -> Any:

@@ -77,15 +77,13 @@ class Memory:
     def add(self, command_id: str, document: Document, now_ms: int) -> None:
         if now_ms - self._since_ms >= self._span_ms or len(self._recent) >= self._count_max:
             self._older, self._recent, self._since_ms = self._recent, {}, now_ms
-        fact = document["data"]
-        self._recent[command_id] = Decision(
-            document["cmdoffset"],
-            document["sequence"],
-            now_ms,
-            self.count,
-            fact.execution_id if isinstance(fact, SubmitJoined) else document["subject"],
-            *((fact.number, fact.name) if isinstance(fact, Queued | SubmitJoined) else (None, None)),
-        )
+        fact, subject, number, name = document["data"], document["subject"], None, None
+        if isinstance(fact, Queued):
+            number, name = fact.number, fact.name
+        elif isinstance(fact, SubmitJoined):
+            subject, number, name = fact.execution_id, fact.number, fact.name
+        place = document["cmdoffset"], document["sequence"], now_ms, self.count
+        self._recent[command_id] = Decision(*place, subject, number, name)
         self.count += 1
 
 
@@ -110,7 +108,8 @@ class Commands:
         command_id = document.get("commandid")
         identity = command_id or _digest_of_unreadable(document["data"])
         offset = document["cmdoffset"]
-        self._settle_what_is_owed(offset + (identity is None))
+        if self._owed:
+            self._settle_what_is_owed(self._owed, offset + (identity is None))
         mark = None if identity is None else mark_of(identity)
         if mark is None:
             if offset != self.offset:
@@ -156,10 +155,10 @@ class Commands:
             self.traces.extend([UNKNOWN_TRACE] * (expected - known))
         return None
 
-    def _settle_what_is_owed(self, expected: int) -> None:
+    def _settle_what_is_owed(self, owed: Owed, expected: int) -> None:
         """The next event stands where `expected` traces must be before it: at once behind the one that stood wrong?"""
-        owed, self._owed = self._owed, None
-        if owed and expected == owed.traces + (owed.mark is not None):
+        self._owed = None
+        if expected == owed.traces + (owed.mark is not None):
             del self.traces[owed.traces :]
             if owed.mark is not None:
                 self.traces.append(owed.mark)

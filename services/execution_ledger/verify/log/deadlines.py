@@ -5,7 +5,7 @@ Nothing here has a tolerance, but for rounding: the ledger checks each deadline 
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -35,7 +35,7 @@ class Deadlines:
     not_before: int | None = None
     expires_at: int | None = None
     timeout_at: int | None = None
-    requeues: Counter[str] = field(default_factory=Counter)
+    requeues: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     is_whole: bool = True  # False: events of it are missing, so there may have been more requeues
 
     def lose_sight(self, fact: Fact) -> None:
@@ -70,13 +70,17 @@ class Deadlines:
         self._take(fact)
 
     def _take(self, fact: Fact) -> None:
-        if isinstance(fact, Queued | Requeued):
-            self.not_before = fact.not_before if isinstance(fact, Requeued) else None
-            self.expires_at, self.timeout_at = fact.expires_at, None
-        if isinstance(fact, Held | Unheld):
-            self.expires_at = fact.expires_at if isinstance(fact, Unheld) else None
-        if isinstance(fact, Dispatched | Started):
-            self.timeout_at = fact.timeout_at
+        match fact:
+            case Dispatched() | Started():
+                self.timeout_at = fact.timeout_at
+            case Queued():
+                self.not_before, self.expires_at, self.timeout_at = None, fact.expires_at, None
+            case Requeued():
+                self.not_before, self.expires_at, self.timeout_at = fact.not_before, fact.expires_at, None
+            case Held():
+                self.expires_at = None
+            case Unheld():
+                self.expires_at = fact.expires_at
 
     def _requeued(self, fact: Requeued, now_ms: int) -> Iterator[str]:
         before = self.requeues[fact.cause]

@@ -29,8 +29,8 @@ class Document(TypedDict):
     """The fields of `messages.events.Event`, in their written form but for the numbers."""
 
     specversion: Literal["1.0"]
-    id: Text
-    source: Text
+    id: str  # this and the next are compared with what they must be
+    source: str
     type: str
     subject: Text
     time: Rfc3339

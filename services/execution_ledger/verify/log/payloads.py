@@ -10,12 +10,16 @@ from execution_ledger.messages.events import FACTS, Fact, Queued
 from execution_ledger.messages.payload import Payload
 
 
-def _payloads_of(fact: type[Fact]) -> tuple[str, ...]:
+def _names_of_payloads(fact: type[Fact]) -> tuple[str, ...]:
     hints = get_type_hints(fact)
     return tuple(name for name in fact.model_fields if Payload in (hints[name], *get_args(hints[name])))
 
 
-HOLDS: dict[type[Fact], tuple[str, ...]] = {fact: names for fact in FACTS if (names := _payloads_of(fact))}
+HOLDS: dict[type[Fact], tuple[str, ...]] = {fact: names for fact in FACTS if (names := _names_of_payloads(fact))}
+
+
+def payloads_of(fact: Fact) -> list[Payload]:
+    return [payload for name in HOLDS.get(type(fact), ()) if (payload := getattr(fact, name)) is not None]
 
 
 def wrong_payload(fact: Fact) -> str | None:

@@ -35,7 +35,7 @@ from execution_ledger.messages.payload import Payload
 from execution_ledger.settings import LedgerSettings
 
 from ..answers import Evidence, evidence_of
-from ..files import Declared, Named, NamedFiles
+from ..files import ENDS, Declared, Named, NamedFiles
 from ..findings import Breach, Breaches, Gap
 from .batches import Batches
 from .commands import Commands
@@ -43,7 +43,7 @@ from .documents import Document, read_document, time_ms
 from .executions import Executions, is_reported
 from .jobs import Jobs
 from .limits import Limit, Move
-from .payloads import wrong_payload
+from .payloads import HOLDS, wrong_payload
 from .subjects import wrong_offset, wrong_subject
 
 IN_ITS_HISTORY = "executionledger.execution."
@@ -269,14 +269,16 @@ class ShardCheck:
 
     def _check_fact(self, document: Document, raw: bytes, now_ms: int) -> None:
         fact = document["data"]
-        self._files.feed(self._shard, document["sequence"], document["subject"], fact)
+        holds_payloads = type(fact) in HOLDS
+        if holds_payloads or type(fact) in ENDS:
+            self._files.feed(self._shard, document["sequence"], document["subject"], fact)
         if document["type"].startswith(IN_ITS_HISTORY):
             self._executions.feed(document, raw)
             if isinstance(fact, Queued) and (wrong := self._queued_by_its_source(document, fact, now_ms)):
                 self._say(4, wrong)
         else:
             self._check_own(document, fact, now_ms)
-        if wrong := wrong_payload(fact):
+        if holds_payloads and (wrong := wrong_payload(fact)):
             self._say(11, wrong)
 
     def _queued_by_its_source(self, document: Document, fact: Queued, now_ms: int) -> str | None:
