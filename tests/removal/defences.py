@@ -5,8 +5,6 @@ A defence is taken out from outside, by replacing what does it; the product has 
 
 from __future__ import annotations
 
-from contract.events_builder import BEGIN_MS
-from execution_ledger.log.memory import MemoryLog
 from removal import of_jobs as jobs
 from removal import of_the_dispatcher as dispatcher
 from removal import of_the_ledger as ledger
@@ -14,17 +12,10 @@ from removal import of_the_log as log
 from removal import of_the_runner as runner
 from removal import of_the_snapshots as snapshots
 from removal import of_the_views as views
-from removal.defence import Simulated, Tested
-from unit import (
-    test_business,
-    test_gateway_following,
-    test_gateway_jobs,
-    test_holding,
-    test_projector_service,
-    test_snapshots_keeping,
-)
+from removal.defence import Defence, Simulated
+from removal.shown_by_tests import SHOWN_BY_TESTS
 
-DEFENCES: list[Simulated | Tested] = [
+SHOWN_BY_THE_SIMULATOR = [
     Simulated(
         "takeover order",
         "fence first, read after: a last commit of the writer before is never missed",
@@ -312,20 +303,6 @@ DEFENCES: list[Simulated | Tested] = [
         {7, 8, 9},
         "skips",
     ),
-    Tested(
-        "event at the stored position",
-        "views never go on with another log than the one that they were made from",
-        views.event_at_the_position,
-        lambda: test_projector_service.test_views_of_another_log_stop_their_shard_and_no_other(
-            MemoryLog(3, now_ms=lambda: BEGIN_MS), test_projector_service.WatchedStore(), "another event there"
-        ),
-    ),
-    Tested(
-        "no event missed by the gateway",
-        "sequences are dense: a gateway that was not given an event ends, so nobody's stream lacks one",
-        views.no_event_missed_by_the_gateway,
-        test_gateway_following.test_a_gap_in_a_shard_stops_the_tail,
-    ),
     Simulated(
         "batch opened first",
         "a batch that is repeated is the same batch",
@@ -347,30 +324,7 @@ DEFENCES: list[Simulated | Tested] = [
         {7},
         "objects_damaged",
     ),
-    Tested(
-        "held is not dispatched",
-        "what somebody holds back does not begin, even where its Dispatch was under way",
-        jobs.held_is_not_dispatched,
-        test_holding.test_a_ledger_dispatches_nothing_that_is_held,
-    ),
-    Tested(
-        "job commands by target",
-        "two gateways at one job, or one that does it again, ask each execution once",
-        jobs.job_commands_by_target,
-        test_gateway_jobs.each_target_is_asked_once,
-    ),
-    Tested(
-        "one of a business id",
-        "of two executions with the same business id only one runs, whatever a dispatcher asks for",
-        jobs.one_of_a_business_id,
-        test_business.a_ledger_dispatches_one_at_a_time,
-    ),
-    Tested(
-        "marks of a snapshot in the log",
-        "one of events that the log does not hold is believed by nobody",
-        snapshots.marks_in_the_log,
-        test_snapshots_keeping.test_one_of_an_event_that_the_log_no_longer_holds_is_passed_over,
-    ),
 ]
-SIMULATED = {defence.name: defence for defence in DEFENCES if isinstance(defence, Simulated)}
-TESTED = {defence.name: defence for defence in DEFENCES if isinstance(defence, Tested)}
+DEFENCES: list[Defence] = [*SHOWN_BY_THE_SIMULATOR, *SHOWN_BY_TESTS]
+SIMULATED = {defence.name: defence for defence in SHOWN_BY_THE_SIMULATOR}
+TESTED = {defence.name: defence for defence in SHOWN_BY_TESTS}

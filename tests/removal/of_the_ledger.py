@@ -17,8 +17,8 @@ from execution_ledger.ledger.shard import Answer, ShardState
 from execution_ledger.ledger.writing import ShardServer
 from execution_ledger.log.memory import MemoryWriter
 from execution_ledger.log.protocol import Lane, Topic
-from execution_ledger.messages.commands import ClaimDispatch, Dispatch, ExpireAttempt, ExpireQueued, Submit
-from execution_ledger.messages.events import DispatcherClaimed, Fact
+from execution_ledger.messages.commands import AnyCommand, ClaimDispatch, Dispatch, ExpireAttempt, ExpireQueued, Submit
+from execution_ledger.messages.events import CommandRejected, DispatcherClaimed, Fact
 from execution_ledger.messages.parts import Refusal
 from execution_ledger.messages.reports import AnyReport
 from execution_ledger.trials.simulate.log import SimulatedLog
@@ -89,6 +89,46 @@ def stale_attempt_refusal() -> AbstractContextManager[None]:
 
 def stale_ordinal_refusal() -> AbstractContextManager[None]:
     return _reports(lambda execution, report: replace(execution, ordinal=min(execution.ordinal, report.ordinal - 1)))
+
+
+def reports_of_its_runner() -> AbstractContextManager[None]:
+    """As if each attempt had been sent to whoever reports of it."""
+
+    def of_whom_reports(execution: Execution, report: AnyReport) -> Execution:
+        state = execution.state
+        if isinstance(state, Dispatched | Started | AbortRequested):
+            return replace(execution, state=replace(state, runner=report.runner))
+        return execution
+
+    return _reports(of_whom_reports)
+
+
+@contextmanager
+def ids_have_their_time() -> Iterator[None]:
+    def always_in_time(id_: str, age_max_ms: int, appended_ms: int) -> Refusal | None:
+        return None
+
+    with instead(deciding, "_outside_its_time", always_in_time):
+        yield
+
+
+@contextmanager
+def refused_children_remembered() -> Iterator[None]:
+    """A refusal of a child is remembered for as long as any other."""
+
+    def rejected(command: AnyCommand, refusal: Refusal) -> Fact:
+        return CommandRejected(
+            command=command.type, body_digest=command.body_digest, keyed=command.keyed, refusal=refusal
+        )
+
+    with instead(deciding, "_rejected", rejected):
+        yield
+
+
+@contextmanager
+def doubt_after_a_silence() -> Iterator[None]:
+    with instead(ShardServer, "doubt", lambda self: None):
+        yield
 
 
 @contextmanager
