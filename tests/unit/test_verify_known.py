@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -23,7 +24,7 @@ from execution_ledger.messages.parts import Backoff, Origin, Policy
 from execution_ledger.messages.reports import ReportCheckpoint, ReportFailed, ReportStarted
 from execution_ledger.settings import LedgerSettings
 from execution_ledger.verify.folds.comparing import DispatcherFold, LedgerFold
-from execution_ledger.verify.folds.ledgers import SPAN_MS
+from execution_ledger.verify.folds.ledgers import SPAN_MS, Owed
 from unit.spec import CLAIM, STEPS, failure, submit
 from unit.test_deciding import Ledger, abort, dispatch
 from unit.verify_stage import ONE, OUTPUTS, THREE, TWO, catalog, lives, said
@@ -182,3 +183,26 @@ def test_a_board_that_is_wrong_is_named(name: str, monkeypatch: pytest.MonkeyPat
     ledger, (patch, what) = limited() if "limit" in name else tried(), MISTAKEN[name]
     patch(monkeypatch)
     assert what in known_to_dispatcher(ledger)
+
+
+@pytest.mark.parametrize("entries_max", [5, 1_000])
+def test_whenever_a_ledger_remembers_and_forgets_it_is_as_it_must_be(entries_max: int) -> None:
+    """Entries that lie just behind a turn of the generations last longest: nearly three spans."""
+    chance = random.Random(7)
+    for _ in range(500):
+        owed, now_ms = Owed(100, entries_max), 0
+        there: Remembered[int] = Remembered(100, entries_max)
+        for number in range(30):
+            now_ms += chance.choice((1, 10, 50, 99, 100, 101, 150, 199, 200, 300))
+            owed.add(str(number), number, now_ms)
+            there = there.adding(str(number), number, now_ms)
+            assert not owed.differs(there, now_ms, int)
+
+
+def test_a_ledger_that_never_forgets_is_named() -> None:
+    owed = Owed(100)
+    there: Remembered[int] = Remembered(10**9, 1_000)
+    for number in range(2):
+        owed.add(str(number), number, 200 * number)
+        there = there.adding(str(number), number, 200 * number)
+    assert owed.differs(there, 200, int)

@@ -1,7 +1,8 @@
 """What a shard remembers for a while: two generations of a map, so that forgetting costs nothing per entry.
 
 Everything is a function of the log: generations turn by recorded time and by count, never by a clock, so a replay
-remembers exactly what the live ledger did. An entry lives for at least one span and at most two.
+remembers exactly what the live ledger did. An entry lives for at least one span; after three, or when nothing more came
+for two, the next one that comes finds it gone.
 """
 
 from __future__ import annotations

@@ -48,8 +48,9 @@ _COUNTED = (("losses", "lost"), ("failures", "failed"), ("timeouts", "timeout"),
 
 
 class Owed:
-    """What may not be forgotten yet: all that came within the span, and is among the newest `entries_max`. After two
-    spans it must be.
+    """What may not be forgotten yet: all that came within the span, and is among the newest `entries_max`.
+
+    It must be after three spans, or when nothing more came for two.
     """
 
     def __init__(self, span_ms: int = SPAN_MS, entries_max: int = UNBOUNDED) -> None:
@@ -64,8 +65,10 @@ class Owed:
     def add(self, key: str, value: Any, now_ms: int) -> None:
         self._times.append((now_ms, key))
         self._values[key] = now_ms, value
+        if self._may_be and now_ms - self._may_be[-1] >= 2 * self._span_ms:
+            self._may_be.clear()
         self._may_be.append(now_ms)
-        while now_ms - self._may_be[0] >= 2 * self._span_ms:  # it is forgotten when another one comes
+        while now_ms - self._may_be[0] >= 3 * self._span_ms:  # it is forgotten when another one comes
             self._may_be.popleft()
 
     def differs(self, there: Remembered[Any], now_ms: int, of: Callable[[Any], Any]) -> bool:
