@@ -65,8 +65,7 @@ class Keeping:
     @property
     def position(self) -> Position:
         """How far all shards were read."""
-        known = {shard: mark.sequence for shard, mark in self._marks.items()}
-        return known | {shard: event.sequence for shard, (event, _) in self._newest.items()}
+        return {shard: self._sequence(shard) for shard in {*self._marks, *self._newest}}
 
     def _sequence(self, shard: int) -> int:
         """That of the newest event which was read."""

@@ -69,7 +69,7 @@ class NamedFiles:
         self._live: dict[str, Declared] = {}
 
     def feed(self, shard: int, sequence: int, subject: str, fact: Fact) -> None:
-        """Every event of the log comes by here; what most of them hold names no file, which its text shows at once."""
+        """What holds a payload and what ends comes by here; most of it names no file, which its text shows at once."""
         match fact:
             case Queued() if declared := self.declared.get(fact.pipeline.digest):
                 self._live[subject] = declared

@@ -248,9 +248,9 @@ class Executions:
             self._say(6, f"its code begins a {life.entered}. time, although it may run at most once")
 
     def _check_actor(self, life: Life, document: Document, fact: Fact) -> None:
-        actor, kind = document.get("actor"), type(fact)
-        if kind is Dispatched:
-            if actor != self.dispatcher and fact.claim == self.claim and self.dispatcher:  # type: ignore[attr-defined]
+        actor = document.get("actor")
+        if isinstance(fact, Dispatched):
+            if actor != self.dispatcher and fact.claim == self.claim and self.dispatcher:
                 self._say(6, f"{actor} asked for it, and claim {self.claim} is {self.dispatcher}'s")
         elif actor != life.runner and life.runner and is_reported(document):
             self._say(6, f"{actor} reports it, and attempt {life.attempt} was sent to {life.runner}")
